@@ -1,0 +1,29 @@
+# Ablation Tables: a hyperparameter grid becomes the final tables of a paper.
+# README.md says how to use it; config/config.yaml what it runs.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+include: "rules/datasets.smk"
+include: "rules/models.smk"
+include: "rules/runs.smk"
+include: "rules/tables.smk"
+
+
+localrules:
+    all,
+    stage_dataset,
+    stage_weights,
+    merge_records,
+    make_table,
+    compare_published,
+    preview,
+
+
+rule all:
+    input:
+        all_tables,
+    default_target: True

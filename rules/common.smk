@@ -1,0 +1,139 @@
+# From the config to the runs, and the few helpers that rules share.
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+# Relative where that is possible: what Snakemake prints can then be pasted and read.
+SCRIPTS = "scripts" if Path.cwd() == ROOT else shlex.quote(str(ROOT / "scripts"))
+ENVIRONMENT = "../envs/environment.yaml"
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from ablations.config import load_config
+from ablations.errors import AblationsError
+from ablations.runs import parse_hyperparameters
+
+# The scripts run in the environment that Snakemake was started from, activated or not; with
+# `--software-deployment-method conda` that of the rule stands before it.
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
+
+
+def read_config():
+    """The checked config. Without --configfile it is config/config.yaml.
+
+    Snakemake's own `config` is not used: it drops duplicate keys, merges a `--configfile` into the
+    default one, and replaces `studies` by the selection `--config 'studies=[a]'`.
+    """
+    settings = workflow.config_settings
+    files = [Path(file) for file in settings.configfiles] or [ROOT / "config/config.yaml"]
+    try:
+        return load_config([ROOT / "config/datasets.yaml", *files], settings.config, ROOT)
+    except AblationsError as error:
+        raise WorkflowError(f"The config is not valid.\n{error}")
+
+
+CONFIG = read_config()
+DATA = CONFIG.data_dir
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, CONFIG.datasets)),
+    model=r"[A-Za-z0-9_]+",
+    hyperparameters=r"[^/]+",
+    study="|".join(map(re.escape, CONFIG.studies)),
+
+
+def hyperparameters_of(kind, wildcards):
+    """The hyperparameters that a run's path spells."""
+    try:
+        return parse_hyperparameters(kind, wildcards.hyperparameters)
+    except AblationsError as error:
+        raise WorkflowError(str(error))
+
+
+def flags_of(kind):
+    """For `params`: the run's hyperparameters as flags of its script."""
+    return lambda wildcards: shlex.join(hyperparameters_of(kind, wildcards).flags())
+
+
+def weights_of(wildcards):
+    """The weights file that a run starts from, as a list of one or none."""
+    name = hyperparameters_of("cnn", wildcards).pretrained
+    if name == "none":
+        return []
+    if name == "imagenet":
+        return [f"{DATA}/weights/imagenet/{wildcards.model}.safetensors"]
+    if name not in CONFIG.weights:
+        raise WorkflowError(f"the config's `weights` has no '{name}', which a run starts from")
+    return [ROOT / CONFIG.weights[name]]
+
+
+def fetch_flags(sources=None):
+    """For `params`: where files are fetched from, and how long that may take.
+
+    Snakemake does not compare a namespace between calls: these change no result, and a change of
+    them runs nothing again.
+    """
+    flags = ["--timeout-s", str(CONFIG.download_timeout_s)]
+    if CONFIG.source_dir:
+        flags += ["--source-dir", str(ROOT / CONFIG.source_dir)]
+    if sources is not None:
+        listed = [source.model_dump(exclude_none=True) for source in sources]
+        flags += ["--root", str(ROOT), "--sources", json.dumps(listed)]
+    return SimpleNamespace(flags=shlex.join(flags))
+
+
+def profile_of(dataset, model):
+    """Where the profile of `model` for the images of `dataset` lies."""
+    definition = CONFIG.datasets[dataset]
+    shape = "x".join(map(str, definition.image_shape))
+    return f"results/models/{model}/image_shape={shape},classes={definition.classes}/profile.tsv"
+
+
+def profiles(wildcards=None):
+    """(dataset, model) -> profile, for the networks of the studies selected."""
+    return {
+        (run.dataset, run.model): profile_of(run.dataset, run.model)
+        for run in CONFIG.runs()
+        if run.kind == "cnn"
+    }
+
+
+def tables_of(study):
+    """The final tables of a study: its own, and the comparison where values were published."""
+    names = [study]
+    if CONFIG.studies[study].published:
+        names.append(f"{study}_vs_published")
+    return [f"results/tables/{name}.{suffix}" for name in names for suffix in ("tsv", "md", "tex")]
+
+
+def all_tables(wildcards):
+    """Every final table of the studies selected."""
+    return [table for study in CONFIG.studies for table in tables_of(study)]
+
+
+def print_plan():
+    """Say what the studies come to, once, before Snakemake's own account of its jobs."""
+    runs = CONFIG.runs()
+    width = max(map(len, CONFIG.studies))
+    lines = [f"{'study':<{width}}  kind  runs  title"]
+    for name, study in CONFIG.studies.items():
+        lines.append(f"{name:<{width}}  {study.kind:<4}  {len(study.runs()):>4}  {study.title}")
+    shared = sum(len(studies) > 1 for studies in runs.values())
+    noun = "run stands" if shared == 1 else "runs stand"
+    total = f"{len(runs)} runs in all"
+    lines.append(f"{total}; {shared} {noun} in several studies" if shared else total)
+    logger.info("\n".join(lines) + "\n")
+
+
+if workflow.is_main_process:
+    print_plan()

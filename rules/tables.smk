@@ -1,0 +1,76 @@
+# Records become results/records.tsv, the one source of every table.
+
+
+rule merge_records:
+    input:
+        records=lambda wildcards: [run.record for run in CONFIG.runs()],
+        profiles=lambda wildcards: sorted(set(profiles().values())),
+    output:
+        "results/records.tsv",
+    log:
+        "logs/merge_records/merge_records.log",
+    params:
+        profiles=profiles,
+    conda:
+        ENVIRONMENT
+    message:
+        "Merging {output}"
+    script:
+        "../scripts/merge_records.py"
+
+
+rule make_table:
+    input:
+        records="results/records.tsv",
+    output:
+        multiext("results/tables/{study}", ".tsv", ".md", ".tex"),
+    log:
+        "logs/make_table/{study}.log",
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+    conda:
+        ENVIRONMENT
+    message:
+        "Making the table of {wildcards.study}"
+    script:
+        "../scripts/make_table.py"
+
+
+rule compare_published:
+    input:
+        records="results/records.tsv",
+        published=lambda wildcards: ROOT / CONFIG.studies[wildcards.study].published.file,
+    output:
+        multiext("results/tables/{study}_vs_published", ".tsv", ".md", ".tex"),
+    log:
+        "logs/compare_published/{study}.log",
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+    conda:
+        ENVIRONMENT
+    message:
+        "Comparing {wildcards.study} with its published values"
+    script:
+        "../scripts/compare_published.py"
+
+
+# No input and no output: it never waits for a run, never locks the directory, and can be called
+# while the study is still running.
+rule preview:
+    log:
+        "logs/preview/preview.log",
+    params:
+        records=lambda wildcards: [run.record for run in CONFIG.runs()],
+        profiles=profiles,
+        studies={name: study.written for name, study in CONFIG.studies.items()},
+        published=lambda wildcards: {
+            name: str(ROOT / study.published.file)
+            for name, study in CONFIG.studies.items()
+            if study.published
+        },
+    conda:
+        ENVIRONMENT
+    message:
+        "Making tables of the runs that are there, in results/preview/"
+    script:
+        "../scripts/preview.py"

@@ -1,0 +1,98 @@
+"""Staged datasets: one memory-mapped safetensors file each, opened by a run in milliseconds."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+
+from ablations.errors import AblationsError
+
+PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images as uint8, shape (n, channels, height, width), and their labels as int64, shape (n,).
+
+    Both are numpy arrays or torch tensors, as the opener asked.
+    """
+
+    images: Any
+    labels: Any
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class StagedDataset:
+    """A verified dataset with what a run has to know of it; `mean` and `std` are per channel, of
+    pixels scaled to 0 to 1."""
+
+    name: str
+    image_shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Split
+    test: Split
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What `staging.stage` wrote about the dataset: its name, definition, sources and digest.
+
+    Raises AblationsError if `path` is not a staged dataset.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            return json.loads((file.metadata() or {})["dataset"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise AblationsError(_not_staged(path, error)) from None
+
+
+def open_staged(
+    path: Path, framework: Literal["np", "pt"], train_samples: int | Literal["all"] = "all"
+) -> StagedDataset:
+    """Open a staged dataset with the first `train_samples` training images.
+
+    With `pt` the tensors lie on the mapped file: nothing is read before it is used, and runs on
+    one machine share the pages. With `np` the parts are copied.
+
+    Raises AblationsError if the file is no staged dataset, or holds fewer training images.
+    """
+    metadata = read_metadata(path)
+    definition = metadata["definition"]
+    try:
+        with safe_open(path, framework=framework) as file:
+            available = file.get_slice("train_labels").get_shape()[0]
+            count = available if train_samples == "all" else train_samples
+            if count > available:
+                raise AblationsError(
+                    f"train_samples is {count}, and {metadata['name']} has {available} training "
+                    "images; lower it, or set it to 'all'"
+                )
+            if framework == "np":
+                train = Split(*(file.get_slice(f"train_{p}")[:count] for p in ("images", "labels")))
+            else:
+                train = Split(*(file.get_tensor(f"train_{p}")[:count] for p in ("images", "labels")))
+            test = Split(*(file.get_tensor(f"test_{p}") for p in ("images", "labels")))
+    except (OSError, SafetensorError) as error:
+        raise AblationsError(_not_staged(path, error)) from None
+    return StagedDataset(
+        name=metadata["name"],
+        image_shape=tuple(definition["image_shape"]),
+        classes=definition["classes"],
+        mean=tuple(definition["mean"]),
+        std=tuple(definition["std"]),
+        train=train,
+        test=test,
+    )
+
+
+def _not_staged(path: Path, error: Exception) -> str:
+    return (
+        f"{path} is no staged dataset ({error}); remove it, and the workflow stages it again, "
+        "or run scripts/stage_dataset.py"
+    )

@@ -1,0 +1,54 @@
+"""Where a record came from: versions, machine, and times."""
+
+import platform
+import resource
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import psutil
+
+from ablations import __version__
+
+# Distribution -> column: the libraries whose version can change a result.
+LIBRARIES = {
+    "numpy": "numpy_version",
+    "torch": "torch_version",
+    "torchvision": "torchvision_version",
+    "scikit-learn": "scikit_learn_version",
+}
+
+
+def describe(libraries: list[str], threads: int) -> dict[str, object]:
+    """The provenance columns of a record, of the process that calls."""
+    created = psutil.Process().create_time()
+    return {
+        "threads": threads,
+        "host": platform.node(),
+        "started_at": datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
+        "workflow_version": __version__,
+        "python_version": platform.python_version(),
+        **{LIBRARIES[name]: version(name) for name in libraries},
+    }
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process was started, its imports included."""
+    return time.time() - psutil.Process().create_time()
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def processor_name() -> str:
+    """The CPU's name as the operating system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

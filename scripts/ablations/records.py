@@ -1,0 +1,205 @@
+"""Records: the one-row TSV that a run leaves, checked when written and again when merged."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ablations.errors import AblationsError
+from ablations.files import write_text
+from ablations.hyperparameters import KINDS, spell
+from ablations.runs import Run
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """What every run measures, and where: the columns behind its identity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["ok", "diverged"]
+    test_accuracy: Percent | None = None
+    train_time_ms: NotNegative
+    test_time_ms: NotNegative
+    startup_time_ms: NotNegative
+    peak_memory_mb: NotNegative
+    test_samples: Annotated[int, Field(ge=1)]
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    threads: Annotated[int, Field(ge=1)]
+    host: str
+    started_at: str
+    attempts: Annotated[int, Field(ge=1)]
+    attempt_seconds: str
+    workflow_version: str
+    python_version: str
+    numpy_version: str
+
+
+class CnnRecord(Record):
+    """The record of a network: `pin_memory_effective` is false where no accelerator was."""
+
+    train_accuracy: Percent | None = None
+    train_loss: float | None = None
+    pin_memory_effective: bool
+    precision_effective: str
+    weights_not_loaded: str | None = None
+    torch_version: str
+    torchvision_version: str
+
+
+class SvmRecord(Record):
+    """The record of a support vector classifier: `backend` is what computed its kernel."""
+
+    support_vectors: Annotated[int, Field(ge=1)]
+    backend: Literal["pairwise_gram", "sklearn"]
+    scikit_learn_version: str
+
+
+RECORDS: dict[str, type[Record]] = {"cnn": CnnRecord, "svm": SvmRecord}
+PLACES = ("kind", "dataset", "model")
+
+
+def columns(kind: str) -> list[str]:
+    """The columns of a record of that kind, in order."""
+    return [*PLACES, *KINDS[kind].model_fields, *RECORDS[kind].model_fields]
+
+
+def write_record(path: Path, run: Run, record: Record) -> None:
+    """Write the record of `run` to `path`, atomically."""
+    write_table(path, columns(run.kind), [{**run.values(), **dict(record)}])
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as TSV, atomically; a value that is None or absent leaves its field empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, dialect="excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar=None)
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_field(row.get(name)) for name in names])
+    write_text(path, out.getvalue())
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return spell(round(value, 6))
+    # A host or device may have any name; a record has one line and its columns.
+    return " ".join(spell(value).split()).replace('"', "'")
+
+
+def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
+    """Write a run's history, one row per epoch (a dataclass), atomically; it may have no rows."""
+    write_table(path, [f.name for f in fields(epoch_type)], map(asdict, epochs))
+
+
+def read_record(path: Path) -> tuple[Run, Record]:
+    """Read a record and check it whole.
+
+    Raises AblationsError, naming the file and what is wrong, for a file that is missing, truncated,
+    mistyped, or no record.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise AblationsError(f"{path}: the record cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise AblationsError(_advice(path, "it is no UTF-8 text")) from None
+    if not text.endswith("\n"):
+        raise AblationsError(_advice(path, "it is truncated: its last line has no end"))
+    lines = text.split("\n")[:-1]
+    if len(lines) != 2:
+        raise AblationsError(_advice(path, f"it has {len(lines)} lines; a record has a header and one row"))
+    names, values = lines[0].split("\t"), lines[1].split("\t")
+    if len(names) != len(values):
+        raise AblationsError(_advice(path, f"it has {len(names)} columns and {len(values)} values"))
+    row = {name: value for name, value in zip(names, values, strict=True) if value != ""}
+    kind = row.get("kind", "")
+    if kind not in KINDS:
+        raise AblationsError(_advice(path, f"its kind is '{kind}', and no record's"))
+    if names != columns(kind):
+        strange = sorted(set(names) ^ set(columns(kind)))
+        what = f"the columns {', '.join(strange)} are too many or missing" if strange else (
+            "its columns are in another order"
+        )
+        raise AblationsError(_advice(path, f"it is no record of this version: {what}"))
+    try:
+        hyperparameters = KINDS[kind].model_validate_strings(
+            {name: row[name] for name in KINDS[kind].model_fields if name in row}
+        )
+        record = RECORDS[kind].model_validate_strings(
+            {name: row[name] for name in RECORDS[kind].model_fields if name in row}
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise AblationsError(
+            _advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")
+        ) from None
+    if "dataset" not in row or "model" not in row:
+        raise AblationsError(_advice(path, "it names no dataset or no model"))
+    return Run(row["dataset"], row["model"], hyperparameters), record
+
+
+def _advice(path: Path, problem: str) -> str:
+    return f"{path}: {problem}; delete it, and the same command runs that run again"
+
+
+# --- merging -------------------------------------------------------------------------------------
+
+
+def merge(
+    paths: Iterable[Path], root: Path, profiles: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Read all records, in order, and join the profile of each (dataset, model).
+
+    `root` is the directory that the runs' paths are relative to. Returns the columns and the rows.
+
+    Raises AblationsError for a record that is damaged, stands twice, or lies where another run's
+    record belongs.
+    """
+    rows, seen, kinds = [], {}, set()
+    for path in paths:
+        run, record = read_record(path)
+        if run in seen:
+            raise AblationsError(f"{path}: it is the same run as {seen[run]}; delete one of them")
+        seen[run] = path
+        if (root / run.record).resolve() != path.resolve():
+            raise AblationsError(
+                _advice(path, f"it is foreign: what it records belongs at {run.record}")
+            )
+        kinds.add(run.kind)
+        row = {**run.values(), **dict(record), **profiles.get((run.dataset, run.model), {})}
+        rows.append(row)
+    joined = dict.fromkeys(PLACES)
+    for kind in KINDS:
+        if kind in kinds:
+            joined |= dict.fromkeys(KINDS[kind].model_fields)
+    for kind in KINDS:
+        if kind in kinds:
+            joined |= dict.fromkeys(RECORDS[kind].model_fields)
+    if "cnn" in kinds:
+        joined |= dict.fromkeys(PROFILE_COLUMNS)
+    return list(joined), rows
+
+
+PROFILE_COLUMNS = ("macs", "flops", "params")
+
+
+def read_profile(path: Path) -> dict[str, int]:
+    """The counts of one model, as `scripts/profile_model.py` wrote them."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        row = dict(zip(lines[0].split("\t"), lines[1].split("\t"), strict=True))
+        return {name: int(row[name]) for name in PROFILE_COLUMNS}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise AblationsError(
+            f"{path}: it is no model's profile ({error}); delete it, and the same command makes it again"
+        ) from None

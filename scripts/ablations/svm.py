@@ -1,0 +1,241 @@
+"""Support vector classification with exact kernels from matrix products.
+
+scikit-learn's `SVC(kernel=…)` computes every kernel value by itself, one scalar product at a time.
+Here matrix products give them, the solver (libsvm, through `SVC(kernel="precomputed")`) is the same,
+and prediction is a matrix product too. libsvm trains one machine for each pair of classes; so does
+this module, so that only the kernel values of one pair need to be at hand at a time.
+
+Pixels are whole numbers from 0 to 255. Less 128 they lie within ±128, a product of two within
+2**14, and a sum of up to 1,024 products within 2**24: float32 represents every partial sum exactly,
+in whatever order they are added. So the fast single-precision product gives exact scalar products.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn import config_context
+from sklearn.svm import SVC
+
+from ablations.errors import AblationsError
+from ablations.hyperparameters import SvmHyperparameters
+
+# 2**24 / 128**2: how many products float32 sums exactly.
+EXACT_FEATURES = 1024
+# A tile of kernel values, in rows: with a thousand columns of float64 it stays in a core's cache
+# through the passes over it, and is still large enough for the matrix product.
+TILE_ROWS = 256
+# Images whose kernel values prediction holds at a time.
+PREDICT_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A fitted classifier; `predict` takes uint8 pixels (n, features) and returns labels (n,)."""
+
+    backend: str
+    support_vectors: int
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def fit(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    hyperparameters: SvmHyperparameters,
+    memory_mb: float = float("inf"),
+) -> Classifier:
+    """Fit on uint8 `pixels` (n, features), taken as pixels / 255, and `labels` (n,).
+
+    Where the kernel matrices do not fit in `memory_mb`, scikit-learn's own SVC, which holds a part
+    of one at a time, does the work; `backend` says which did.
+
+    Raises AblationsError when the labels are of one class only.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2:
+        raise AblationsError(
+            f"the first {len(labels)} training images are all of one class; raise train_samples"
+        )
+    if kernel_memory_mb(counts, pixels.shape[1]) > memory_mb:
+        return _fit_sklearn(pixels, labels, hyperparameters, memory_mb)
+    return _fit_pairs(pixels, labels, classes, hyperparameters)
+
+
+def kernel_memory_mb(counts: np.ndarray, features: int) -> float:
+    """Memory in MB that `_fit_pairs` takes for classes of `counts` images.
+
+    The kernel matrix of the two largest classes, that of each class with itself, and the pixels
+    as float32, twice while they are sorted by class.
+    """
+    largest = int(np.sort(counts)[-2:].sum())
+    matrices = largest**2 + int((counts.astype(np.int64) ** 2).sum())
+    return (8 * matrices + 8 * int(counts.sum()) * features) / 1e6
+
+
+def _fit_sklearn(
+    pixels: np.ndarray, labels: np.ndarray, hp: SvmHyperparameters, memory_mb: float
+) -> Classifier:
+    svc = SVC(
+        kernel=hp.kernel, C=hp.C, gamma=hp.gamma, degree=hp.degree, cache_size=max(200, memory_mb / 2)
+    )
+    svc.fit(pixels / 255, labels)
+    return Classifier("sklearn", len(svc.support_), lambda pixels: svc.predict(pixels / 255))
+
+
+def _fit_pairs(
+    pixels: np.ndarray, labels: np.ndarray, classes: np.ndarray, hp: SvmHyperparameters
+) -> Classifier:
+    kernel = Kernel(hp, Pixels(pixels))
+    members = [Pixels(pixels[labels == c]) for c in classes]
+    counts = [len(member) for member in members]
+    diagonal = [kernel(member, member) for member in members]
+    room = np.empty(sum(sorted(counts)[-2:]) ** 2)
+    coefficients = [np.zeros((count, len(classes))) for count in counts]
+    intercepts = {}
+    # What is passed to SVC is finite by construction; it need not look again.
+    with config_context(assume_finite=True):
+        for i, j in itertools.combinations(range(len(classes)), 2):
+            split, n = counts[i], counts[i] + counts[j]
+            matrix = room[: n * n].reshape(n, n)
+            matrix[:split, :split], matrix[split:, split:] = diagonal[i], diagonal[j]
+            kernel(members[i], members[j], out=matrix[:split, split:])
+            matrix[split:, :split] = matrix[:split, split:].T
+            svc = SVC(kernel="precomputed", C=hp.C).fit(matrix, np.repeat([0, 1], (split, counts[j])))
+            # scikit-learn turns libsvm's signs where there are two classes: positive is for class 1.
+            weights = np.zeros(n)
+            weights[svc.support_] = -svc.dual_coef_[0]
+            coefficients[i][:, j], coefficients[j][:, i] = weights[:split], weights[split:]
+            intercepts[i, j] = -svc.intercept_[0]
+    kept = [weights.any(axis=1) for weights in coefficients]
+    vote = _Vote(
+        kernel,
+        classes,
+        [member[keep] for member, keep in zip(members, kept, strict=True)],
+        [weights[keep] for weights, keep in zip(coefficients, kept, strict=True)],
+        intercepts,
+    )
+    return Classifier("pairwise_gram", int(sum(keep.sum() for keep in kept)), vote)
+
+
+class Pixels:
+    """Images as float32 rows of whole numbers less 128, and what scalar products of them need."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        # Margins are black in most classes: such a column adds nothing to any scalar product.
+        self.active = pixels.any(axis=0)
+        self.rows = pixels.astype(np.float32)
+        # Whole numbers below 2**53: exact in float64, whatever the order of summation.
+        self.squares = np.einsum("ij,ij->i", self.rows, self.rows, dtype=np.float64)
+        self.rows -= 128
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Pixels":
+        part = object.__new__(Pixels)
+        part.active, part.rows, part.squares = self.active, self.rows[rows], self.squares[rows]
+        return part
+
+    def variance(self) -> float:
+        """Variance of all pixels / 255."""
+        n = self.rows.size
+        mean = self.rows.sum(dtype=np.float64) / n + 128
+        return (self.squares.sum() / n - mean**2) / 255**2
+
+
+class Kernel:
+    """The kernel function of a fit, on pixels taken as pixels / 255."""
+
+    def __init__(self, hp: SvmHyperparameters, training: Pixels) -> None:
+        self.name, self.degree = hp.kernel, hp.degree
+        features = training.rows.shape[1]
+        if hp.gamma == "scale":
+            variance = training.variance()
+            self.gamma = 1 / (features * variance) if variance else 1.0
+        else:
+            self.gamma = 1 / features if hp.gamma == "auto" else float(hp.gamma)
+
+    def __call__(self, left: Pixels, right: Pixels, out: np.ndarray | None = None) -> np.ndarray:
+        """Kernel values between all rows of `left` (n) and `right` (m): (n, m) float64."""
+        if out is None:
+            out = np.empty((len(left), len(right)))
+        both = left.active & right.active
+        columns = slice(None) if both.all() else np.flatnonzero(both)
+        x, y = left.rows[:, columns], right.rows[:, columns]
+        # The products of pixels, from those of pixels less 128:
+        # (x' + 128)·(y' + 128) = x'·y' + 128 Σx' + (128 Σy' + 128² columns)
+        of_row = 128.0 * x.sum(axis=1, dtype=np.float64)
+        of_column = 128.0 * y.sum(axis=1, dtype=np.float64) + 128.0**2 * x.shape[1]
+        scale = (1.0 if self.name == "linear" else self.gamma) / 255**2
+        if self.name == "rbf":
+            # −γ |x − y|² = 2γ x·y − γ |x|² − γ |y|²
+            of_row -= left.squares / 2
+            of_column -= right.squares / 2
+            scale *= 2
+        of_row *= scale
+        of_column *= scale
+        for start in range(0, len(x), TILE_ROWS):
+            tile = slice(start, start + TILE_ROWS)
+            values = out[tile]
+            np.multiply(_products(x[tile], y), scale, out=values, dtype=np.float64)
+            values += of_row[tile, None]
+            values += of_column
+            self._nonlinear(values)
+        return out
+
+    def _nonlinear(self, values: np.ndarray) -> None:
+        if self.name == "rbf":
+            np.exp(values, out=values)
+        elif self.name == "sigmoid":
+            np.tanh(values, out=values)
+        elif self.name == "poly":
+            # np.power takes ten times as long as products.
+            base = values.copy()
+            for _ in range(self.degree - 1):
+                values *= base
+
+
+def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The exact x @ y.T of whole numbers within ±128; float64 where float32 would round."""
+    if x.shape[1] <= EXACT_FEATURES:
+        return x @ y.T
+    total = np.zeros((len(x), len(y)))
+    for start in range(0, x.shape[1], EXACT_FEATURES):
+        columns = slice(start, start + EXACT_FEATURES)
+        total += x[:, columns] @ y[:, columns].T
+    return total
+
+
+@dataclass(frozen=True)
+class _Vote:
+    """libsvm's prediction: each pair of classes votes, and the first of the most voted wins.
+
+    `coefficients[c]` has, for each support vector of class c, its weight against every other class;
+    a vector that supports one pair only has zeros against the rest.
+    """
+
+    kernel: Kernel
+    classes: np.ndarray
+    support: list[Pixels]
+    coefficients: list[np.ndarray]
+    intercepts: dict[tuple[int, int], float]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        images = Pixels(pixels)
+        # sums[c][:, d]: what the support vectors of class c contribute to the pair of c and d.
+        sums = [self._contribution(images, c) for c in range(len(self.classes))]
+        votes = np.zeros((len(images), len(self.classes)), np.int32)
+        for (i, j), intercept in self.intercepts.items():
+            first = sums[i][:, j] + sums[j][:, i] + intercept > 0
+            votes[:, i] += first
+            votes[:, j] += ~first
+        return self.classes[votes.argmax(axis=1)]
+
+    def _contribution(self, images: Pixels, c: int) -> np.ndarray:
+        support, weights = self.support[c], self.coefficients[c]
+        total = np.empty((len(images), len(self.classes)))
+        for start in range(0, len(images), PREDICT_ROWS):
+            rows = slice(start, start + PREDICT_ROWS)
+            total[rows] = self.kernel(images[rows], support) @ weights
+        return total

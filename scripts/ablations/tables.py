@@ -1,0 +1,379 @@
+"""Tables: the records of a study laid out as in a paper, and held against published values."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from ablations.config import Study
+from ablations.errors import AblationsError
+from ablations.files import write_text
+from ablations.hyperparameters import KINDS, spell
+from ablations.metrics import METRICS, Metric
+from ablations.runs import Run
+
+LABELS = {
+    "dataset": "Dataset",
+    "model": "Model",
+    "batch_size": "Batch size",
+    "optimizer": "Optimizer",
+    "lr": "Learning rate",
+    "epochs": "Epochs",
+    "pin_memory": "pin_memory",
+    "kernel": "Kernel",
+    "train_samples": "Training images",
+}
+# thop and torch count different operations; beyond this share, a reader should know.
+COUNTERS_DISAGREE = 0.05
+# Half-width of a 95 % interval, in standard errors.
+Z = 1.96
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The values of one metric over the seeds of one point: `values` has those that are numbers."""
+
+    metric: Metric
+    values: tuple[float, ...]
+    diverged: int = 0
+    missing: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the values there are."""
+        return fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """The sample standard deviation; one value has none."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def text(self) -> str:
+        """As a reader sees it: `98.61 ± 0.08 (n = 3)`, `diverged`, `missing`."""
+        if self.mean is None:
+            return "diverged" if self.diverged else "missing"
+        decimals = self.metric.decimals
+        text = f"{self.mean:.{decimals}f}"
+        notes = []
+        if self.sd is not None:
+            text += f" ± {self.sd:.{decimals}f}"
+            notes.append(f"n = {len(self.values)}")
+        notes += [f"{self.diverged} diverged"] if self.diverged else []
+        notes += [f"{self.missing} missing"] if self.missing else []
+        return f"{text} ({', '.join(notes)})" if notes else text
+
+    def fields(self, name: str, seeds: bool) -> dict[str, str]:
+        """As TSV fields: `name`, and with several seeds `name_sd` and `name_n`."""
+        decimals = self.metric.decimals
+        shown = self.text() if self.mean is None else f"{self.mean:.{decimals}f}"
+        if not seeds:
+            return {name: shown}
+        sd = "" if self.sd is None else f"{self.sd:.{decimals}f}"
+        return {name: shown, f"{name}_sd": sd, f"{name}_n": str(len(self.values))}
+
+
+@dataclass
+class Table:
+    """A table in its two forms: `data` for programs, `display` for readers, of the same content."""
+
+    title: str
+    label: str
+    data: pd.DataFrame
+    display: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """GitHub's Markdown, with the notes below."""
+        body = self.display.map(lambda text: text.replace("|", "\\|")).to_markdown(
+            index=False, disable_numparse=True
+        )
+        notes = "".join(f"\n{i}. {note}" for i, note in enumerate(self.notes, 1))
+        return f"### {self.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+
+    def latex(self) -> str:
+        """A booktabs table that compiles as it stands within a document."""
+        body = self.display.map(_tex).to_latex(
+            index=False,
+            escape=False,
+            header=[_tex(str(name)) for name in self.display.columns],
+            column_format="l" * len(self.display.columns),
+        )
+        notes = " ".join(_tex(note) for note in self.notes)
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{_tex(self.title)}}}",
+            f"\\label{{tab:{self.label}}}",
+            body.rstrip("\n"),
+            *([f"\\par\\smallskip\\footnotesize {notes}"] if notes else []),
+            "\\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write(self, base: Path) -> None:
+        """Write `base`.tsv, .md and .tex, each atomically."""
+        write_text(base.with_name(base.name + ".tsv"), self.data.to_csv(sep="\t", index=False, lineterminator="\n"))
+        write_text(base.with_name(base.name + ".md"), self.markdown())
+        write_text(base.with_name(base.name + ".tex"), self.latex())
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\le$", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def load_records(path: Path) -> dict[Run, dict[str, str]]:
+    """The merged records by run, each a mapping of column to text; an empty field is absent."""
+    try:
+        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise AblationsError(f"{path}: it cannot be read as merged records ({error})") from None
+    records = {}
+    for row in frame.to_dict("records"):
+        values = {name: value for name, value in row.items() if value != ""}
+        cls = KINDS[values["kind"]]
+        own = {name: values[name] for name in cls.model_fields if name in values}
+        run = Run(values["dataset"], values["model"], cls.model_validate_strings(own))
+        records[run] = values
+    return records
+
+
+def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) -> Cell:
+    """The cell of some runs' records (None where a record is missing)."""
+    column = metric.column or name
+    values = tuple(float(row[column]) * metric.scale for row in rows if row and column in row)
+    return Cell(
+        metric,
+        values,
+        diverged=sum(1 for row in rows if row and row["status"] == "diverged" and column not in row),
+        missing=sum(1 for row in rows if row is None),
+    )
+
+
+# --- the table of a study ------------------------------------------------------------------------
+
+
+def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]]) -> Table:
+    """The table of a study, with rows in the order of its grid, and cells over its seeds."""
+    layout = study.table
+    groups = _group(study)
+    seeds = len(study.seeds) > 1
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for values, runs in groups:
+        key = tuple(spell(values[factor]) for factor in layout.rows)
+        row = rows.setdefault(key, {"data": dict(zip(layout.rows, key, strict=True)), "display": {}})
+        for metric_name in layout.values:
+            metric = METRICS[metric_name]
+            content = cell(metric, metric_name, [records.get(run) for run in runs])
+            if layout.columns:
+                column = label = spell(values[layout.columns])
+            else:
+                column, label = metric_name, metric.label
+            row["data"] |= content.fields(column, seeds)
+            row["display"][label] = content.text()
+    data = pd.DataFrame([row["data"] for row in rows.values()]).fillna("")
+    shown = [
+        {LABELS.get(f, f): v for f, v in zip(layout.rows, key, strict=True)} | row["display"]
+        for key, row in rows.items()
+    ]
+    # A point that the grid leaves out has no cell: that is not a run that is missing.
+    display = pd.DataFrame(shown).fillna("")
+    title = study.title
+    if layout.columns:
+        title += f": {METRICS[layout.values[0]].label.lower()}"
+    runs = [run for _, members in groups for run in members]
+    return Table(title, name, data, display, _notes(study, [records.get(run) for run in runs]))
+
+
+def _group(study: Study) -> list[tuple[dict[str, Any], list[Run]]]:
+    """The points of a study, each with its runs over the seeds."""
+    groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[Run]]] = {}
+    for run in study.runs():
+        values = run.values()
+        key = tuple(values[factor] for factor in study.factors)
+        groups.setdefault(key, (values, []))[1].append(run)
+    return list(groups.values())
+
+
+def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
+    notes = []
+    there = [row for row in rows if row]
+    if len(there) < len(rows):
+        notes.append(f"Preliminary: {len(rows) - len(there)} of {len(rows)} runs are missing.")
+    if study.kind == "cnn" and there:
+        if {"gmacs", "gflops"} & set(study.table.values):
+            notes.append(
+                "MACs are multiply-accumulates counted by thop, FLOPs floating-point operations "
+                "counted by torch (two for each multiply-accumulate), both for one image forward."
+            )
+            notes += _counter_notes(there)
+        if any(r["pin_memory"] == "true" and r["pin_memory_effective"] == "false" for r in there):
+            notes.append("pin_memory had no effect where no accelerator was at hand.")
+    if "train_time_ms" in study.table.values and there:
+        devices = sorted({f"{r['device_name']} ({r['threads']} threads)" if r["device"] == "cpu"
+                          else r["device_name"] for r in there})  # fmt: skip
+        notes.append(f"Times were taken on {', '.join(devices)}.")
+    if any(row["status"] == "diverged" for row in there):
+        notes.append("A run whose loss was no longer finite has diverged, and enters no mean.")
+    return notes
+
+
+def _counter_notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    notes = {}
+    for row in rows:
+        if "macs" not in row:
+            continue
+        macs, flops = int(row["macs"]), int(row["flops"])
+        if abs(flops - 2 * macs) > COUNTERS_DISAGREE * 2 * macs:
+            share = 100 * (flops / (2 * macs) - 1)
+            notes[row["model"]] = (
+                f"The counters disagree for {row['model']}: torch counts {share:+.0f} % against "
+                "twice thop's MACs; one of them does not know a layer of it."
+            )
+    return list(notes.values())
+
+
+# --- published values ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a measured value says of a published one: `text` is one of the four verdicts."""
+
+    text: str
+    difference: str
+
+
+def compare(
+    published: str, content: Cell, kind: str, test_samples: int | None
+) -> Verdict:
+    """Hold a cell against a published value, given as it was printed.
+
+    What depends on no chance (counts, support vector machines) is `reproduced` if it rounds to
+    what was printed. An accuracy of a network is `within noise` if it differs by no more than the
+    95 % interval of a difference: the binomial variance of each value, and that of the seeds where
+    there are several. A time belongs to a machine, and is `not comparable`.
+    """
+    if content.mean is None:
+        return Verdict("differs" if content.diverged else "not comparable", "")
+    expected = float(published)
+    decimals = len(published.partition(".")[2])
+    metric = content.metric
+    if metric.comparison == "time":
+        return Verdict("not comparable", f"×{content.mean / expected:.2f}")
+    difference = content.mean - expected
+    text = f"{difference:+.{max(decimals, metric.decimals)}f}"
+    if metric.comparison == "exact" or kind == "svm":
+        # Half a unit of the last printed digit, and what float arithmetic may add.
+        same = abs(difference) <= 0.5 * 10**-decimals + 1e-9
+        return Verdict("reproduced" if same else "differs", text)
+    if not test_samples:
+        return Verdict("not comparable", text)
+    variance = sum(p * (100 - p) / test_samples for p in (expected, content.mean))
+    if content.sd is not None:
+        variance += content.sd**2 * (1 + 1 / len(content.values))
+    within = abs(difference) <= Z * math.sqrt(variance)
+    return Verdict("within noise" if within else "differs", text)
+
+
+def published_table(
+    name: str, study: Study, records: Mapping[Run, Mapping[str, str]], published: Path
+) -> Table:
+    """Every published value beside the measured one, with their difference and a verdict.
+
+    Raises AblationsError if the file has a row that names no run of the study, or no number.
+    """
+    assert study.published is not None
+    try:
+        given = pd.read_csv(published, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise AblationsError(f"{published}: it cannot be read as TSV ({error})") from None
+    pivot = study.table.columns
+    groups = _group(study)
+    shown: list[dict[str, str]] = []
+    keys = [f for f in study.factors if f in given or f in study.published.where or f == pivot]
+    for line, row in enumerate(given.to_dict("records"), 2):
+        for column, text in row.items():
+            if column in study.factors or text == "":
+                continue
+            where = {k: v for k, v in row.items() if k in study.factors}
+            where |= {key: spell(value) for key, value in study.published.where.items()}
+            metric_name = column
+            if column not in METRICS:
+                assert pivot is not None
+                where[pivot], metric_name = column, study.table.values[0]
+            place = f"{published}, line {line}, {column}"
+            where = {key: _canonical(study, key, value, place) for key, value in where.items()}
+            points = [runs for values, runs in groups
+                      if all(spell(values[k]) == v for k, v in where.items())]  # fmt: skip
+            if len(points) > 1:
+                raise AblationsError(
+                    f"{place}: {', '.join(f'{k}={v}' for k, v in where.items())} names {len(points)} "
+                    "different runs of the study; say which with `published.where`"
+                )
+            if not points:
+                outside = {"measured": "not in the grid", "difference": "", "verdict": "not comparable"}
+                shown.append(_compared(keys, where, metric_name, text) | outside)
+                continue
+            rows = [records.get(run) for run in points[0]]
+            content = cell(METRICS[metric_name], metric_name, rows)
+            try:
+                float(text)
+            except ValueError:
+                raise AblationsError(f"{place}: '{text}' is no number") from None
+            samples = next((int(r["test_samples"]) for r in rows if r), None)
+            verdict = compare(text, content, study.kind, samples)
+            measured = {
+                "measured": content.text(),
+                "difference": verdict.difference,
+                "verdict": verdict.text,
+            }
+            shown.append(_compared(keys, where, metric_name, text) | measured)
+    data = pd.DataFrame(shown)
+    display = data.assign(metric=[METRICS[m].label for m in data["metric"]])
+    display.columns = [LABELS.get(column, column.capitalize()) for column in data]
+    notes = [VERDICTS]
+    if {"gmacs", "gflops"} & set(data["metric"]):
+        notes.append("The published FLOPs are multiply-accumulates, and stand here as MACs.")
+    title = f"{study.title}: against the published values"
+    return Table(title, f"{name}_vs_published", data, display, notes)
+
+
+VERDICTS = (
+    "reproduced: depends on no chance, and rounds to what was printed. within noise: differs by no "
+    "more than the 95 % interval of the difference of two accuracies on the test images, and of the "
+    "seeds where there are several. differs: by more. not comparable: a time belongs to its machine, "
+    "and is given as a ratio; or there is no such run."
+)
+
+
+def _compared(
+    keys: Sequence[str], where: Mapping[str, str], metric: str, published: str
+) -> dict[str, str]:
+    return {**{key: where.get(key, "") for key in keys}, "metric": metric, "published": published}
+
+
+def _canonical(study: Study, name: str, text: str, place: str) -> str:
+    """A level as a run spells it: `0.0010` is `0.001`."""
+    if name not in KINDS[study.kind].model_fields:
+        return text
+    try:
+        return spell(KINDS[study.kind].parse_value(name, text))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise AblationsError(f"{place}: {name} is '{text}' ({problem})") from None

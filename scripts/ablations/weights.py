@@ -1,0 +1,107 @@
+"""Pretrained weights of torchvision: fetched, verified, and stored once as plain tensors."""
+
+import logging
+import re
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from ablations.errors import AblationsError
+from ablations.files import atomic_path, digest
+from ablations.staging import SourceError, download
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published weights file; its name ends in the first digits of its SHA-256."""
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        """The file's name, such as `resnet18-f37072fd.pth`."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def sha256_prefix(self) -> str:
+        """The digits that torchvision publishes of its SHA-256."""
+        match = re.search(r"-([0-9a-f]{8,64})\.pth$", self.name)
+        if match is None:
+            raise AblationsError(f"{self.url} names no digest, and cannot be verified")
+        return match[1]
+
+
+def published_weights(model: str) -> Published:
+    """torchvision's first ImageNet weights of `model` (IMAGENET1K_V1 where it has them).
+
+    Raises AblationsError if torchvision has none.
+    """
+    from torchvision import models
+
+    try:
+        weights = models.get_model_weights(model)
+    except ValueError as error:
+        raise AblationsError(f"torchvision has no ImageNet weights for '{model}' ({error})") from None
+    return Published(next(iter(weights)).url)
+
+
+def stage_weights(
+    published: Published, output: Path, source_dir: Path | None = None, timeout_s: float = 120
+) -> None:
+    """Write the weights to `output` (.safetensors), verified and atomically.
+
+    Taken from `source_dir`/weights/ where the file lies there, else from torchvision's server.
+
+    Raises AblationsError, and leaves no `output`, when no verified file can be had.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(output.parent / f".{output.name}.lock"), tempfile.TemporaryDirectory() as folder:
+        problems = []
+        if source_dir is not None:
+            local = source_dir / "weights" / published.name
+            if not local.is_file():
+                problems.append(f"  directory {source_dir}: there is no weights/{published.name}")
+            elif problem := _mismatch(local, published):
+                problems.append(f"  directory {source_dir}: {problem}")
+            else:
+                _store(local, output)
+                return
+        try:
+            deadline = time.monotonic() + timeout_s
+            file = download(published.url, Path(folder) / published.name, deadline)
+            if problem := _mismatch(file, published):
+                raise SourceError(problem)
+        except SourceError as error:
+            problems.append(f"  torchvision's server: {error}")
+            where = source_dir or Path("FOLDER")
+            raise AblationsError(
+                f"no source has {published.name}:\n" + "\n".join(problems) + f"\nput it into "
+                f"{where}/weights/ and set source_dir: {where} in the config"
+            ) from None
+        _store(file, output)
+
+
+def _mismatch(file: Path, published: Published) -> str | None:
+    found = digest(file, "sha256")
+    if found.startswith(published.sha256_prefix):
+        return None
+    return (
+        f"{file} is not the published file: its SHA-256 is {found}, expected one that begins with "
+        f"{published.sha256_prefix}; the file is not used"
+    )
+
+
+def _store(file: Path, output: Path) -> None:
+    from safetensors.torch import save_file
+
+    from ablations.models import read_weights
+
+    tensors = {name: tensor.contiguous().clone() for name, tensor in read_weights(file).items()}
+    with atomic_path(output) as temporary:
+        save_file(tensors, temporary)
+    log.info("staged %s as %s", file.name, output)

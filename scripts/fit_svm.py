@@ -1,0 +1,72 @@
+"""Rule fit_svm: fit one support vector classifier and write its record."""
+
+import argparse
+import logging
+import os
+import time
+from pathlib import Path
+
+from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
+from ablations.errors import run_script
+from ablations.hyperparameters import SvmHyperparameters
+from ablations.runs import SVM_MODEL, Run
+
+log = logging.getLogger("fit_svm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of matrix products")
+    parser.add_argument("--memory-mb", type=float, default=float("inf"), help="memory of the job")
+    parser.add_argument("--record", type=Path, required=True, help="the record to write")
+    add_hyperparameters(parser, SvmHyperparameters)
+    options = parser.parse_args()
+    hp = take_hyperparameters(options, SvmHyperparameters)
+    log_to_stderr()
+
+    # Read when numpy is first imported.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
+    from ablations import provenance, svm
+    from ablations.datasets import open_staged
+    from ablations.records import SvmRecord, write_record
+
+    dataset = open_staged(options.dataset, "np", hp.train_samples)
+    run = Run(dataset.name, SVM_MODEL, hp)
+    log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+    train = dataset.train.images.reshape(len(dataset.train), -1)
+    test = dataset.test.images.reshape(len(dataset.test), -1)
+    # What the process holds already cannot be given to kernel matrices.
+    memory_mb = options.memory_mb - provenance.peak_memory_mb()
+    startup_ms = provenance.seconds_since_start() * 1000
+    start = time.perf_counter()
+    classifier = svm.fit(train, dataset.train.labels, hp, memory_mb)
+    fitted = time.perf_counter()
+    log.info("fitted in %.2f s by %s: %d support vectors", fitted - start, classifier.backend, classifier.support_vectors)
+    labels = classifier.predict(test)
+    predicted = time.perf_counter()
+    accuracy = 100 * float((labels == dataset.test.labels).sum()) / len(labels)
+    log.info("predicted %d images in %.2f s: accuracy %.2f %%", len(labels), predicted - fitted, accuracy)
+    record = SvmRecord(
+        status="ok",
+        test_accuracy=accuracy,
+        train_time_ms=(fitted - start) * 1000,
+        test_time_ms=(predicted - fitted) * 1000,
+        startup_time_ms=startup_ms,
+        peak_memory_mb=provenance.peak_memory_mb(),
+        test_samples=len(labels),
+        device="cpu",
+        device_name=provenance.processor_name(),
+        attempts=1,
+        attempt_seconds=f"{predicted - start:.3f}",
+        support_vectors=classifier.support_vectors,
+        backend=classifier.backend,
+        **provenance.describe(["numpy", "scikit-learn"], options.threads),
+    )
+    write_record(options.record, run, record)
+    log.info("ok: wrote %s", options.record)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,38 @@
+"""Rule stage_dataset: fetch, verify and store one dataset."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ablations.command_line import log_to_stderr
+from ablations.config import Dataset
+from ablations.errors import AblationsError, run_script
+from ablations.staging import Request, stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="its name")
+    parser.add_argument("--definition", required=True, help="its entry of config/datasets.yaml, as JSON")
+    parser.add_argument("--sources", default="[]", help="the `sources` of that entry, as JSON")
+    parser.add_argument("--source-dir", type=Path, help="a directory to look into first")
+    parser.add_argument("--root", type=Path, default=Path(), help="what the definition's path is relative to")
+    parser.add_argument("--timeout-s", type=float, default=120, help="bound on each source")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
+    options = parser.parse_args()
+    log_to_stderr()
+    try:
+        entry = json.loads(options.definition) | {"sources": json.loads(options.sources)}
+        definition = Dataset.model_validate(entry)
+    except (ValueError, TypeError, ValidationError) as error:
+        raise AblationsError(f"--definition and --sources describe no dataset ({error})") from None
+    request = Request(
+        options.dataset, definition, options.source_dir, options.root, options.timeout_s
+    )
+    stage(request, options.output)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,110 @@
+"""Rule train_cnn: train one network and write its record and history."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
+from ablations.errors import run_script
+from ablations.hyperparameters import CnnHyperparameters
+from ablations.runs import Run
+
+log = logging.getLogger("train_cnn")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
+    parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
+    parser.add_argument("--weights", type=Path, help="weights file, for --pretrained")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--record", type=Path, required=True, help="the record to write")
+    parser.add_argument("--history", type=Path, required=True, help="the history to write")
+    add_hyperparameters(parser, CnnHyperparameters)
+    options = parser.parse_args()
+    hp = take_hyperparameters(options, CnnHyperparameters)
+    if (hp.pretrained != "none") != (options.weights is not None):
+        parser.error("--pretrained and --weights go together")
+    log_to_stderr()
+
+    # Read when torch first uses the GPU and its thread pool; too late afterwards.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    import torch
+
+    from ablations import models, provenance, training
+    from ablations.datasets import open_staged
+    from ablations.devices import choose_device
+    from ablations.records import CnnRecord, write_history, write_record
+
+    device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
+    dataset = open_staged(options.dataset, "pt", hp.train_samples)
+    run = Run(dataset.name, options.model, hp)
+    log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+    training.configure(hp, options.threads)
+    model = models.build_model(options.model, dataset.image_shape, dataset.classes)
+    not_loaded = None
+    if options.weights is not None:
+        not_loaded = " ".join(models.load_pretrained(model, options.weights)) or "nothing"
+        log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
+    models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
+    if hp.pin_memory and device.type == "cpu":
+        log.info("pin_memory has no effect: there is no accelerator to transfer to")
+    startup_ms = provenance.seconds_since_start() * 1000
+    start = time.perf_counter()
+    with progress() as on_step:
+        result = training.train(model, dataset, hp, device, on_step)
+    last = result.history[-1] if result.status == "ok" else None
+    if device.type == "cuda":
+        device_name, memory = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated() / 1e6
+    else:
+        device_name, memory = provenance.processor_name(), provenance.peak_memory_mb()
+    record = CnnRecord(
+        status=result.status,
+        test_accuracy=last.test_accuracy if last else None,
+        train_accuracy=last.train_accuracy if last else None,
+        train_loss=last.train_loss if last else None,
+        train_time_ms=result.train_seconds * 1000,
+        test_time_ms=result.test_seconds * 1000,
+        startup_time_ms=startup_ms,
+        peak_memory_mb=memory,
+        test_samples=len(dataset.test),
+        device=device.type,
+        device_name=device_name,
+        attempts=1,
+        attempt_seconds=f"{time.perf_counter() - start:.3f}",
+        pin_memory_effective=hp.pin_memory and device.type == "cuda",
+        precision_effective="fp32" if hp.precision == "tf32" and device.type == "cpu" else hp.precision,
+        weights_not_loaded=not_loaded,
+        **provenance.describe(["numpy", "torch", "torchvision"], options.threads),
+    )
+    write_history(options.history, result.history, training.Epoch)
+    write_record(options.record, run, record)
+    log.info("%s: wrote %s", result.status, options.record)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """An `on_step`: a bar on a terminal, lines with an ETA in a log."""
+    if not sys.stderr.isatty():
+        from ablations.training import progress_lines
+
+        yield progress_lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=Console(stderr=True)) as bar:
+        task = bar.add_task("steps", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    run_script(main)
