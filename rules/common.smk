@@ -34,9 +34,13 @@ def read_config():
     default one, and replaces `studies` by the selection `--config 'studies=[a]'`.
     """
     settings = workflow.config_settings
-    files = [Path(file) for file in settings.configfiles] or [ROOT / "config/config.yaml"]
+    files = [Path(file) for file in settings.configfiles] or [
+        ROOT / "config/config.yaml"
+    ]
     try:
-        return load_config([ROOT / "config/datasets.yaml", *files], settings.config, ROOT)
+        return load_config(
+            [ROOT / "config/datasets.yaml", *files], settings.config, ROOT
+        )
     except AblationsError as error:
         raise WorkflowError(f"The config is not valid.\n{error}")
 
@@ -50,6 +54,19 @@ wildcard_constraints:
     model=r"[A-Za-z0-9_]+",
     hyperparameters=r"[^/]+",
     study="|".join(map(re.escape, CONFIG.studies)),
+
+
+def untracked(**values):
+    """For `params`: what changes no result, and so is not to run anything again when it changes.
+
+    Snakemake compares params between calls, but a namespace it cannot compare.
+    """
+    return SimpleNamespace(**values)
+
+
+def script(name):
+    """For `params`: the path of a rule's script, as it is called in a shell."""
+    return untracked(path=f"{SCRIPTS}/{name}.py")
 
 
 def hyperparameters_of(kind, wildcards):
@@ -73,23 +90,21 @@ def weights_of(wildcards):
     if name == "imagenet":
         return [f"{DATA}/weights/imagenet/{wildcards.model}.safetensors"]
     if name not in CONFIG.weights:
-        raise WorkflowError(f"the config's `weights` has no '{name}', which a run starts from")
+        raise WorkflowError(
+            f"the config's `weights` has no '{name}', which a run starts from"
+        )
     return [ROOT / CONFIG.weights[name]]
 
 
 def fetch_flags(sources=None):
-    """For `params`: where files are fetched from, and how long that may take.
-
-    Snakemake does not compare a namespace between calls: these change no result, and a change of
-    them runs nothing again.
-    """
+    """For `params`: where files are fetched from, and how long that may take."""
     flags = ["--timeout-s", str(CONFIG.download_timeout_s)]
     if CONFIG.source_dir:
         flags += ["--source-dir", str(ROOT / CONFIG.source_dir)]
     if sources is not None:
         listed = [source.model_dump(exclude_none=True) for source in sources]
         flags += ["--root", str(ROOT), "--sources", json.dumps(listed)]
-    return SimpleNamespace(flags=shlex.join(flags))
+    return untracked(flags=shlex.join(flags))
 
 
 def profile_of(dataset, model):
@@ -113,7 +128,11 @@ def tables_of(study):
     names = [study]
     if CONFIG.studies[study].published:
         names.append(f"{study}_vs_published")
-    return [f"results/tables/{name}.{suffix}" for name in names for suffix in ("tsv", "md", "tex")]
+    return [
+        f"results/tables/{name}.{suffix}"
+        for name in names
+        for suffix in ("tsv", "md", "tex")
+    ]
 
 
 def all_tables(wildcards):
@@ -127,7 +146,9 @@ def print_plan():
     width = max(map(len, CONFIG.studies))
     lines = [f"{'study':<{width}}  kind  runs  title"]
     for name, study in CONFIG.studies.items():
-        lines.append(f"{name:<{width}}  {study.kind:<4}  {len(study.runs()):>4}  {study.title}")
+        lines.append(
+            f"{name:<{width}}  {study.kind:<4}  {len(study.runs()):>4}  {study.title}"
+        )
     shared = sum(len(studies) > 1 for studies in runs.values())
     noun = "run stands" if shared == 1 else "runs stand"
     total = f"{len(runs)} runs in all"

@@ -6,17 +6,18 @@ rule stage_dataset:
         f"{DATA}/{{dataset}}.safetensors",
     log:
         "logs/stage_dataset/{dataset}.log",
-    params:
-        definition=lambda wildcards: CONFIG.datasets[wildcards.dataset].model_dump_json(
-            exclude={"sources"}, exclude_none=True
-        ),
-        fetch=lambda wildcards: fetch_flags(CONFIG.datasets[wildcards.dataset].sources),
     conda:
         ENVIRONMENT
+    params:
+        script=script("stage_dataset"),
+        definition=lambda wildcards: CONFIG.datasets[
+            wildcards.dataset
+        ].model_dump_json(exclude={"sources"}, exclude_none=True),
+        fetch=lambda wildcards: fetch_flags(CONFIG.datasets[wildcards.dataset].sources),
     message:
         "Staging {wildcards.dataset}"
     shell:
-        "python {SCRIPTS}/stage_dataset.py --dataset {wildcards.dataset} "
+        "python {params.script.path} --dataset {wildcards.dataset} "
         "--definition {params.definition:q} {params.fetch.flags} --output {output:q} 2> {log:q}"
 
 
@@ -25,12 +26,13 @@ rule stage_weights:
         f"{DATA}/weights/imagenet/{{model}}.safetensors",
     log:
         "logs/stage_weights/{model}.log",
-    params:
-        fetch=lambda wildcards: fetch_flags(),
     conda:
         ENVIRONMENT
+    params:
+        script=script("stage_weights"),
+        fetch=lambda wildcards: fetch_flags(),
     message:
         "Staging the ImageNet weights of {wildcards.model}"
     shell:
-        "python {SCRIPTS}/stage_weights.py --model {wildcards.model} {params.fetch.flags} "
+        "python {params.script.path} --model {wildcards.model} {params.fetch.flags} "
         "--output {output:q} 2> {log:q}"

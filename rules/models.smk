@@ -11,6 +11,8 @@ rule profile_model:
         height=r"\d+",
         width=r"\d+",
         classes=r"\d+",
+    params:
+        script=script("profile_model"),
     conda:
         ENVIRONMENT
     threads: 1
@@ -20,6 +22,6 @@ rule profile_model:
     message:
         "Counting the cost of {wildcards.model} on {wildcards.channels}×{wildcards.height}×{wildcards.width}"
     shell:
-        "python {SCRIPTS}/profile_model.py --model {wildcards.model} "
+        "python {params.script.path} --model {wildcards.model} "
         "--image-shape {wildcards.channels} {wildcards.height} {wildcards.width} "
         "--classes {wildcards.classes} --output {output:q} 2> {log:q}"

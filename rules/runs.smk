@@ -11,13 +11,6 @@ rule train_cnn:
         history="results/runs/cnn/{dataset}/{model}/{hyperparameters}/history.tsv",
     log:
         "results/runs/cnn/{dataset}/{model}/{hyperparameters}/run.log",
-    params:
-        flags=flags_of("cnn"),
-        weights=lambda wildcards, input: (
-            f"--weights {shlex.quote(str(input.weights[0]))} " if input.weights else ""
-        ),
-        # A namespace is not compared: the device changes no run's identity.
-        device=SimpleNamespace(name=CONFIG.device),
     conda:
         ENVIRONMENT
     # One thread per run, and as many runs as cores: two threads gain almost nothing on small
@@ -26,10 +19,17 @@ rule train_cnn:
     resources:
         mem_mb=4000,
         runtime="4h",
+    params:
+        script=script("train_cnn"),
+        flags=flags_of("cnn"),
+        weights=lambda wildcards, input: (
+            f"--weights {shlex.quote(str(input.weights[0]))} " if input.weights else ""
+        ),
+        device=untracked(name=CONFIG.device),
     message:
         "Training {wildcards.model} on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {SCRIPTS}/train_cnn.py --dataset {input.dataset:q} --model {wildcards.model} "
+        "python {params.script.path} --dataset {input.dataset:q} --model {wildcards.model} "
         "{params.flags} {params.weights}--device {params.device.name} --threads {threads} "
         "--record {output.record:q} --history {output.history:q} 2>> {log:q}"
 
@@ -41,16 +41,17 @@ rule fit_svm:
         record="results/runs/svm/{dataset}/svc/{hyperparameters}/record.tsv",
     log:
         "results/runs/svm/{dataset}/svc/{hyperparameters}/run.log",
-    params:
-        flags=flags_of("svm"),
     conda:
         ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
         runtime="1h",
+    params:
+        script=script("fit_svm"),
+        flags=flags_of("svm"),
     message:
         "Fitting a support vector classifier on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {SCRIPTS}/fit_svm.py --dataset {input.dataset:q} {params.flags} "
+        "python {params.script.path} --dataset {input.dataset:q} {params.flags} "
         "--threads {threads} --memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"

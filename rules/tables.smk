@@ -9,10 +9,10 @@ rule merge_records:
         "results/records.tsv",
     log:
         "logs/merge_records/merge_records.log",
-    params:
-        profiles=profiles,
     conda:
         ENVIRONMENT
+    params:
+        profiles=profiles,
     message:
         "Merging {output}"
     script:
@@ -26,10 +26,10 @@ rule make_table:
         multiext("results/tables/{study}", ".tsv", ".md", ".tex"),
     log:
         "logs/make_table/{study}.log",
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
     conda:
         ENVIRONMENT
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
     message:
         "Making the table of {wildcards.study}"
     script:
@@ -39,15 +39,16 @@ rule make_table:
 rule compare_published:
     input:
         records="results/records.tsv",
-        published=lambda wildcards: ROOT / CONFIG.studies[wildcards.study].published.file,
+        published=lambda wildcards: ROOT
+        / CONFIG.studies[wildcards.study].published.file,
     output:
         multiext("results/tables/{study}_vs_published", ".tsv", ".md", ".tex"),
     log:
         "logs/compare_published/{study}.log",
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
     conda:
         ENVIRONMENT
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
     message:
         "Comparing {wildcards.study} with its published values"
     script:
@@ -59,6 +60,8 @@ rule compare_published:
 rule preview:
     log:
         "logs/preview/preview.log",
+    conda:
+        ENVIRONMENT
     params:
         records=lambda wildcards: [run.record for run in CONFIG.runs()],
         profiles=profiles,
@@ -68,8 +71,6 @@ rule preview:
             for name, study in CONFIG.studies.items()
             if study.published
         },
-    conda:
-        ENVIRONMENT
     message:
         "Making tables of the runs that are there, in results/preview/"
     script:

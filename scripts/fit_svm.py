@@ -43,7 +43,12 @@ def main() -> None:
     start = time.perf_counter()
     classifier = svm.fit(train, dataset.train.labels, hp, memory_mb)
     fitted = time.perf_counter()
-    log.info("fitted in %.2f s by %s: %d support vectors", fitted - start, classifier.backend, classifier.support_vectors)
+    log.info(
+        "fitted in %.2f s by %s: %d support vectors",
+        fitted - start,
+        classifier.backend,
+        classifier.support_vectors,
+    )
     labels = classifier.predict(test)
     predicted = time.perf_counter()
     accuracy = 100 * float((labels == dataset.test.labels).sum()) / len(labels)

@@ -7,9 +7,7 @@ from ablations.errors import run_script
 from ablations.records import merge, read_profile, write_table
 
 
-def merge_files(
-    records: Iterable[str], profiles: Mapping[tuple[str, str], str], output: Path
-) -> None:
+def merge_files(records: Iterable[str], profiles: Mapping[tuple[str, str], str], output: Path) -> None:
     """Merge `records`, joined with the profile of each (dataset, model), into `output`."""
     counts = {key: read_profile(Path(path)) for key, path in profiles.items()}
     names, rows = merge(map(Path, records), Path.cwd(), counts)

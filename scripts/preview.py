@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablations.errors import run_script
 from compare_published import compare_published
 from make_table import make_table
 from merge_records import merge_files
-
-from ablations.errors import run_script
 
 FOLDER = Path("results/preview")
 

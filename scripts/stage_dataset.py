@@ -4,12 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ablations.command_line import log_to_stderr
 from ablations.config import Dataset
 from ablations.errors import AblationsError, run_script
 from ablations.staging import Request, stage
+from pydantic import ValidationError
 
 
 def main() -> None:
@@ -28,9 +27,7 @@ def main() -> None:
         definition = Dataset.model_validate(entry)
     except (ValueError, TypeError, ValidationError) as error:
         raise AblationsError(f"--definition and --sources describe no dataset ({error})") from None
-    request = Request(
-        options.dataset, definition, options.source_dir, options.root, options.timeout_s
-    )
+    request = Request(options.dataset, definition, options.source_dir, options.root, options.timeout_s)
     stage(request, options.output)
 
 

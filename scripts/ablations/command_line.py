@@ -26,9 +26,7 @@ def add_hyperparameters(parser: argparse.ArgumentParser, cls: type[Hyperparamete
         )
 
 
-def take_hyperparameters(
-    options: argparse.Namespace, cls: type[H]
-) -> H:
+def take_hyperparameters(options: argparse.Namespace, cls: type[H]) -> H:
     """The hyperparameters among parsed options.
 
     Raises AblationsError for a value that is out of its bounds, or contradicts another.
@@ -49,6 +47,9 @@ def take_hyperparameters(
 def log_to_stderr() -> None:
     """Send log lines, with the time, to stderr, where a rule's log collects them."""
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
     )
     logging.captureWarnings(True)

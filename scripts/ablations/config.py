@@ -14,6 +14,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -25,7 +26,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from ablations.architectures import TORCHVISION_CLASSIFIERS
 from ablations.errors import AblationsError, nearest
-from ablations.hyperparameters import KINDS, Hyperparameters, Name
+from ablations.hyperparameters import KINDS, Name
 from ablations.metrics import METRICS
 from ablations.runs import SVM_MODEL, Run
 
@@ -151,9 +152,9 @@ class Dataset(Section):
     std: Annotated[list[Annotated[float, Field(gt=0)]], Field(description="of each channel")]
     files: dict[Name, DatasetFile] = {}
     sources: list[Source] = []
-    path: Annotated[
-        PathText | None, Field(description="of an image_folder: it holds train/ and test/")
-    ] = None
+    path: Annotated[PathText | None, Field(description="of an image_folder: it holds train/ and test/")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Dataset":
@@ -193,13 +194,10 @@ def _grid_models(kind: str) -> tuple[type[Block], type[Block]]:
         name: Annotated[field.annotation, *field.metadata, Field(description=field.description)]
         for name, field in fields.items()
     }
-    scalars: dict[str, Any] = {
-        name: (tp | None, None) for name, tp in types.items() if name != "seed"
-    }
+    scalars: dict[str, Any] = {name: (tp | None, None) for name, tp in types.items() if name != "seed"}
     places = {"dataset": Name, **({"model": Name} if kind == "cnn" else {})}
     lists: dict[str, Any] = {
-        name: (Annotated[list[tp], OneOrMore()] | None, None)
-        for name, tp in {**places, **types}.items()
+        name: (Annotated[list[tp], OneOrMore()] | None, None) for name, tp in {**places, **types}.items()
     }
     entry = create_model(f"{kind.title()}Recipe", __base__=Section, **scalars)
     exclude = create_model(f"{kind.title()}Exclude", __base__=Block, **lists)
@@ -222,9 +220,7 @@ class Table(Section):
 
     rows: Annotated[list[str], Field(min_length=1, description="what tells its rows apart")]
     columns: Annotated[str | None, Field(description="one column for each of its levels")] = None
-    values: Annotated[list[str], OneOrMore(), Field(description="metrics in its cells")] = [
-        "test_accuracy"
-    ]
+    values: Annotated[list[str], OneOrMore(), Field(description="metrics in its cells")] = ["test_accuracy"]
 
 
 class Published(Section):
@@ -236,6 +232,10 @@ class Published(Section):
     ] = {}
 
 
+def _file_alone(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class Study(Section):
     """A named grid, with the table it fills."""
 
@@ -245,15 +245,12 @@ class Study(Section):
     exclude: list[Any] = []
     seeds: list[int] = [0]
     table: Table
-    published: Annotated[Published | None, Field(description="published values")] = None
+    published: Annotated[
+        Published | None,
+        Field(description="published values: a file, or a mapping with it"),
+        BeforeValidator(_file_alone, json_schema_input_type=PathText | Published | None),
+    ] = None
     _runs: list[Run] | None = PrivateAttr(default=None)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _published_file_alone(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and isinstance(data.get("published"), str):
-            return {**data, "published": {"file": data["published"]}}
-        return data
 
     @property
     def factors(self) -> list[str]:
@@ -320,9 +317,7 @@ class Study(Section):
             values = {name: value for setting in point for name, value in setting.items()}
             needed = ["dataset", *(["model"] if self.kind == "cnn" else []), *core]
             if missing := [name for name in needed if name not in values]:
-                raise ConfigError(
-                    f"{missing[0]} is missing; every {self.kind} run needs {', '.join(needed)}"
-                )
+                raise ConfigError(f"{missing[0]} is missing; every {self.kind} run needs {', '.join(needed)}")
             dataset = values.pop("dataset")
             model = values.pop("model", SVM_MODEL)
             # The values were checked axis by axis: checking every point again would make parsing
@@ -369,13 +364,9 @@ def parse_study(written: Mapping[str, Any]) -> Study:
 class Config(Section):
     """Everything a workflow is told; see README.md for each key."""
 
-    studies: dict[
-        StudyName, Annotated[CnnStudy | SvmStudy, Field(discriminator="kind")]
-    ]
+    studies: dict[StudyName, Annotated[CnnStudy | SvmStudy, Field(discriminator="kind")]]
     datasets: dict[Name, Dataset] = {}
-    weights: Annotated[
-        dict[Name, PathText], Field(description="weights files of your own, by name")
-    ] = {}
+    weights: Annotated[dict[Name, PathText], Field(description="weights files of your own, by name")] = {}
     data_dir: Annotated[PathText, Field(description="where staged datasets are kept")] = "data"
     source_dir: Annotated[
         PathText | None, Field(description="a directory with dataset files you already have")
@@ -383,9 +374,7 @@ class Config(Section):
     download_timeout_s: Annotated[
         float, Field(gt=0, le=86400, description="bound on each source of a dataset, in seconds")
     ] = 120
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], Field(description="where networks train")
-    ] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where networks train")] = "auto"
 
     def runs(self) -> dict[Run, list[str]]:
         """Every run once, in the order of the config, with the names of the studies it is in."""
@@ -582,7 +571,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            data = yaml.load(file, Loader=_UniqueKeyLoader)
+            data = yaml.load(file, Loader=_UniqueKeyLoader)  # noqa: S506, a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: it cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

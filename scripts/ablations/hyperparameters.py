@@ -35,7 +35,8 @@ def _none_of_yaml(value: Any) -> Any:
 
 
 Name = Annotated[str, AfterValidator(safe_name)]
-Float = Annotated[float, BeforeValidator(_float_of_yaml), Field(allow_inf_nan=False)]
+# Outside the bounds, so that they stand in the JSON schema under its own names.
+FLOAT_OF_YAML = BeforeValidator(_float_of_yaml)
 Count = Annotated[int, Field(ge=1)]
 AllOrCount = Count | Literal["all"]
 
@@ -88,17 +89,21 @@ class CnnHyperparameters(Hyperparameters):
 
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images per step")]
     optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="optimizer")]
-    lr: Annotated[Float, Field(gt=0, le=100, description="learning rate")]
+    lr: Annotated[float, Field(gt=0, le=100, description="learning rate", allow_inf_nan=False), FLOAT_OF_YAML]
     epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training images")]
     pin_memory: Annotated[bool, Field(description="page-locked host memory for batches")]
-    momentum: Annotated[Float, Field(ge=0, lt=1, description="momentum of SGD")] = 0.0
-    weight_decay: Annotated[Float, Field(ge=0, le=100, description="weight decay")] = 0.0
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="momentum of SGD", allow_inf_nan=False), FLOAT_OF_YAML
+    ] = 0.0
+    weight_decay: Annotated[
+        float, Field(ge=0, le=100, description="weight decay", allow_inf_nan=False), FLOAT_OF_YAML
+    ] = 0.0
     precision: Annotated[
         Literal["fp32", "tf32", "bf16"], Field(description="precision of convolutions and products")
     ] = "fp32"
-    train_samples: Annotated[
-        AllOrCount, Field(description="the first so many training images, or all")
-    ] = "all"
+    train_samples: Annotated[AllOrCount, Field(description="the first so many training images, or all")] = (
+        "all"
+    )
     pretrained: Annotated[
         Name,
         BeforeValidator(_none_of_yaml),
@@ -117,15 +122,15 @@ class SvmHyperparameters(Hyperparameters):
 
     kind: ClassVar[str] = "svm"
 
-    kernel: Annotated[
-        Literal["linear", "poly", "rbf", "sigmoid"], Field(description="kernel function")
-    ]
-    train_samples: Annotated[
-        AllOrCount, Field(description="the first so many training images, or all")
-    ]
-    C: Annotated[Float, Field(gt=0, description="inverse strength of regularisation")] = 1.0
+    kernel: Annotated[Literal["linear", "poly", "rbf", "sigmoid"], Field(description="kernel function")]
+    train_samples: Annotated[AllOrCount, Field(description="the first so many training images, or all")]
+    C: Annotated[
+        float,
+        Field(gt=0, description="inverse strength of regularisation", allow_inf_nan=False),
+        FLOAT_OF_YAML,
+    ] = 1.0
     gamma: Annotated[
-        Annotated[Float, Field(gt=0)] | Literal["scale", "auto"],
+        Annotated[float, Field(gt=0, allow_inf_nan=False), FLOAT_OF_YAML] | Literal["scale", "auto"],
         Field(description="kernel coefficient"),
     ] = "scale"
     degree: Annotated[int, Field(ge=1, le=20, description="degree of the poly kernel")] = 3
@@ -139,9 +144,7 @@ class SvmHyperparameters(Hyperparameters):
         return None
 
 
-KINDS: dict[str, type[Hyperparameters]] = {
-    cls.kind: cls for cls in (CnnHyperparameters, SvmHyperparameters)
-}
+KINDS: dict[str, type[Hyperparameters]] = {cls.kind: cls for cls in (CnnHyperparameters, SvmHyperparameters)}
 
 
 def spell(value: Any) -> str:

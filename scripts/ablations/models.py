@@ -63,9 +63,7 @@ def _replace_first_convolution(model: nn.Module, channels: int) -> None:
     setattr(parent, path.rpartition(".")[2], fresh)
 
 
-def check_batches(
-    model: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int
-) -> None:
+def check_batches(model: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int) -> None:
     """Raise AblationsError if training would fail on its way: on the images, or on the last batch.
 
     Batch normalisation of one image with a 1×1 map has nothing to take a variance of; that a last
@@ -121,8 +119,11 @@ def load_pretrained(model: nn.Module, weights: Path) -> list[str]:
             left_out.append(name)
         elif found.shape == tensor.shape:
             own[name] = found
-        elif name == first and found.shape[1] == 3 and tensor.shape[1] == 1 and (
-            found.shape[0] == tensor.shape[0] and found.shape[2:] == tensor.shape[2:]
+        elif (
+            name == first
+            and found.shape[1] == 3
+            and tensor.shape[1] == 1
+            and (found.shape[0] == tensor.shape[0] and found.shape[2:] == tensor.shape[2:])
         ):
             own[name] = found.sum(dim=1, keepdim=True)
         elif name == first or name.startswith(head):

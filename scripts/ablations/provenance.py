@@ -5,6 +5,7 @@ import resource
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import psutil
 
@@ -45,7 +46,7 @@ def peak_memory_mb() -> float:
 def processor_name() -> str:
     """The CPU's name as the operating system gives it."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             for line in file:
                 if line.startswith("model name"):
                     return line.partition(":")[2].strip()

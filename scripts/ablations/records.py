@@ -79,7 +79,9 @@ def write_record(path: Path, run: Run, record: Record) -> None:
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as TSV, atomically; a value that is None or absent leaves its field empty."""
     out = io.StringIO()
-    writer = csv.writer(out, dialect="excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar=None)
+    writer = csv.writer(
+        out, dialect="excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar=None
+    )
     writer.writerow(names)
     for row in rows:
         writer.writerow([_field(row.get(name)) for name in names])
@@ -126,8 +128,10 @@ def read_record(path: Path) -> tuple[Run, Record]:
         raise AblationsError(_advice(path, f"its kind is '{kind}', and no record's"))
     if names != columns(kind):
         strange = sorted(set(names) ^ set(columns(kind)))
-        what = f"the columns {', '.join(strange)} are too many or missing" if strange else (
-            "its columns are in another order"
+        what = (
+            f"the columns {', '.join(strange)} are too many or missing"
+            if strange
+            else ("its columns are in another order")
         )
         raise AblationsError(_advice(path, f"it is no record of this version: {what}"))
     try:
@@ -140,9 +144,7 @@ def read_record(path: Path) -> tuple[Run, Record]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        raise AblationsError(
-            _advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")
-        ) from None
+        raise AblationsError(_advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")) from None
     if "dataset" not in row or "model" not in row:
         raise AblationsError(_advice(path, "it names no dataset or no model"))
     return Run(row["dataset"], row["model"], hyperparameters), record
@@ -172,9 +174,7 @@ def merge(
             raise AblationsError(f"{path}: it is the same run as {seen[run]}; delete one of them")
         seen[run] = path
         if (root / run.record).resolve() != path.resolve():
-            raise AblationsError(
-                _advice(path, f"it is foreign: what it records belongs at {run.record}")
-            )
+            raise AblationsError(_advice(path, f"it is foreign: what it records belongs at {run.record}"))
         kinds.add(run.kind)
         row = {**run.values(), **dict(record), **profiles.get((run.dataset, run.model), {})}
         rows.append(row)

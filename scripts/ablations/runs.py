@@ -66,7 +66,6 @@ def parse_hyperparameters(kind: str, text: str) -> Hyperparameters:
         raise AblationsError(f"'{text}' does not name a {kind} run ({problems})") from None
     if hyperparameters.canonical() != text:
         raise AblationsError(
-            f"'{text}' is not the canonical spelling of that run; "
-            f"ask for '{hyperparameters.canonical()}'"
+            f"'{text}' is not the canonical spelling of that run; ask for '{hyperparameters.canonical()}'"
         )
     return hyperparameters

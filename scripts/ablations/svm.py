@@ -77,7 +77,11 @@ def _fit_sklearn(
     pixels: np.ndarray, labels: np.ndarray, hp: SvmHyperparameters, memory_mb: float
 ) -> Classifier:
     svc = SVC(
-        kernel=hp.kernel, C=hp.C, gamma=hp.gamma, degree=hp.degree, cache_size=max(200, memory_mb / 2)
+        kernel=hp.kernel,
+        C=hp.C,
+        gamma=hp.gamma,
+        degree=hp.degree,
+        cache_size=max(200, memory_mb / 2),
     )
     svc.fit(pixels / 255, labels)
     return Classifier("sklearn", len(svc.support_), lambda pixels: svc.predict(pixels / 255))

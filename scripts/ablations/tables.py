@@ -53,6 +53,11 @@ class Cell:
         """The sample standard deviation; one value has none."""
         return stdev(self.values) if len(self.values) > 1 else None
 
+    @property
+    def counted(self) -> bool:
+        """Whether the metric is the same for every seed: a model's cost has no noise to show."""
+        return self.metric.column != ""
+
     def text(self) -> str:
         """As a reader sees it: `98.61 ± 0.08 (n = 3)`, `diverged`, `missing`."""
         if self.mean is None:
@@ -60,7 +65,7 @@ class Cell:
         decimals = self.metric.decimals
         text = f"{self.mean:.{decimals}f}"
         notes = []
-        if self.sd is not None:
+        if self.sd is not None and not self.counted:
             text += f" ± {self.sd:.{decimals}f}"
             notes.append(f"n = {len(self.values)}")
         notes += [f"{self.diverged} diverged"] if self.diverged else []
@@ -71,7 +76,7 @@ class Cell:
         """As TSV fields: `name`, and with several seeds `name_sd` and `name_n`."""
         decimals = self.metric.decimals
         shown = self.text() if self.mean is None else f"{self.mean:.{decimals}f}"
-        if not seeds:
+        if not seeds or self.counted:
             return {name: shown}
         sd = "" if self.sd is None else f"{self.sd:.{decimals}f}"
         return {name: shown, f"{name}_sd": sd, f"{name}_n": str(len(self.values))}
@@ -118,7 +123,10 @@ class Table:
 
     def write(self, base: Path) -> None:
         """Write `base`.tsv, .md and .tex, each atomically."""
-        write_text(base.with_name(base.name + ".tsv"), self.data.to_csv(sep="\t", index=False, lineterminator="\n"))
+        write_text(
+            base.with_name(base.name + ".tsv"),
+            self.data.to_csv(sep="\t", index=False, lineterminator="\n"),
+        )
         write_text(base.with_name(base.name + ".md"), self.markdown())
         write_text(base.with_name(base.name + ".tex"), self.latex())
 
@@ -225,12 +233,16 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
         if any(r["pin_memory"] == "true" and r["pin_memory_effective"] == "false" for r in there):
             notes.append("pin_memory had no effect where no accelerator was at hand.")
     if "train_time_ms" in study.table.values and there:
-        devices = sorted({f"{r['device_name']} ({r['threads']} threads)" if r["device"] == "cpu"
-                          else r["device_name"] for r in there})  # fmt: skip
-        notes.append(f"Times were taken on {', '.join(devices)}.")
+        notes.append(f"Times were taken on {', '.join(sorted(set(map(_device, there))))}.")
     if any(row["status"] == "diverged" for row in there):
         notes.append("A run whose loss was no longer finite has diverged, and enters no mean.")
     return notes
+
+
+def _device(row: Mapping[str, str]) -> str:
+    if row["device"] != "cpu":
+        return row["device_name"]
+    return f"{row['device_name']} ({row['threads']} thread{'' if row['threads'] == '1' else 's'})"
 
 
 def _counter_notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
@@ -259,9 +271,7 @@ class Verdict:
     difference: str
 
 
-def compare(
-    published: str, content: Cell, kind: str, test_samples: int | None
-) -> Verdict:
+def compare(published: str, content: Cell, kind: str, test_samples: int | None) -> Verdict:
     """Hold a cell against a published value, given as it was printed.
 
     What depends on no chance (counts, support vector machines) is `reproduced` if it rounds to
@@ -327,7 +337,11 @@ def published_table(
                     "different runs of the study; say which with `published.where`"
                 )
             if not points:
-                outside = {"measured": "not in the grid", "difference": "", "verdict": "not comparable"}
+                outside = {
+                    "measured": "not in the grid",
+                    "difference": "",
+                    "verdict": "not comparable",
+                }
                 shown.append(_compared(keys, where, metric_name, text) | outside)
                 continue
             rows = [records.get(run) for run in points[0]]
@@ -362,9 +376,7 @@ VERDICTS = (
 )
 
 
-def _compared(
-    keys: Sequence[str], where: Mapping[str, str], metric: str, published: str
-) -> dict[str, str]:
+def _compared(keys: Sequence[str], where: Mapping[str, str], metric: str, published: str) -> dict[str, str]:
     return {**{key: where.get(key, "") for key in keys}, "metric": metric, "published": published}
 
 

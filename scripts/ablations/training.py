@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from ablations.datasets import Split, StagedDataset
 from ablations.hyperparameters import CnnHyperparameters
@@ -179,9 +179,7 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, dataset: StagedDataset, hp: CnnHyperparameters, device: torch.device
-) -> float:
+def evaluate(model: nn.Module, dataset: StagedDataset, hp: CnnHyperparameters, device: torch.device) -> float:
     """Accuracy on the test images, in percent."""
     model.eval()
     scale, shift = _normalisation(dataset, device)
@@ -193,9 +191,7 @@ def evaluate(
     return 100 * correct.item() / len(dataset.test)
 
 
-def _normalisation(
-    dataset: StagedDataset, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors for which pixels · scale + shift = (pixels / 255 − mean) / std, per channel."""
     mean = torch.tensor(dataset.mean, dtype=torch.float64)[:, None, None]
     std = torch.tensor(dataset.std, dtype=torch.float64)[:, None, None]
@@ -234,7 +230,13 @@ def progress_lines(every_s: float = 10.0) -> Callable[[int, int], None]:
         if now - last >= every_s:
             last = now
             eta = (now - start) / done * (total - done)
-            log.info("step %d of %d, %.1f steps/s, ETA %s", done, total, done / (now - start), _clock(eta))
+            log.info(
+                "step %d of %d, %.1f steps/s, ETA %s",
+                done,
+                total,
+                done / (now - start),
+                _clock(eta),
+            )
 
     return on_step
 

@@ -1,0 +1,50 @@
+# The daily commands. Each makes .venv first, from the pins in envs/, if it is not there.
+
+PYTHON ?= python3
+SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
+
+.PHONY: help run part-b preview test check format schema lock
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
+
+run: .venv/installed ## the quickstart: every study in small, to its final tables
+	$(SNAKEMAKE) --configfile config/quickstart.yaml
+	@cat results/tables/part_a.md results/tables/part_b.md results/tables/question_2.md
+
+part-b: .venv/installed ## the published part B on the real images
+	$(SNAKEMAKE) --config 'studies=[part_b]'
+	@cat results/tables/part_b.md results/tables/part_b_vs_published.md
+
+preview: .venv/installed ## tables of the runs that are there, of config/config.yaml
+	$(SNAKEMAKE) preview
+
+test: check ## all checks and all tests
+	.venv/bin/pytest -n 2 --dist loadfile tests
+
+check: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check --compact-diff Snakefile rules
+	.venv/bin/snakemake --lint
+
+format: .venv/installed ## bring the code into its format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/snakefmt Snakefile rules
+
+schema: .venv/installed ## write config/schema.json anew, from the config's model
+	.venv/bin/python scripts/write_schema.py
+
+lock: .venv/installed ## pin what envs/requirements.in names, with hashes
+	.venv/bin/pip install -q pip-tools
+	.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-options \
+	    --output-file envs/requirements.txt envs/requirements.in
+	.venv/bin/python envs/mirror.py
+
+.venv/installed: envs/requirements.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and this is {v[0]}.{v[1]}; call make with PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
+	touch $@

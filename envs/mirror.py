@@ -1,0 +1,29 @@
+"""Write environment.yaml: the packages of requirements.in, at the versions of requirements.txt."""
+
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HEADER = """\
+# For `snakemake --software-deployment-method conda`, or `conda env create -f envs/environment.yaml`.
+# Written by `make lock` with the versions of requirements.txt; edit requirements.in instead.
+name: ablation-tables
+channels:
+  - conda-forge
+  - nodefaults
+dependencies:
+  - python=3.11
+  - pip
+  - pip:
+"""
+
+
+def environment() -> str:
+    """The text that environment.yaml has to have."""
+    locked = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (HERE / "requirements.txt").read_text(), re.M))
+    wanted = re.findall(r"^([a-z0-9._-]+)", (HERE / "requirements.in").read_text(), re.M)
+    return HEADER + "".join(f"      - {name}=={locked[name]}\n" for name in wanted)
+
+
+if __name__ == "__main__":
+    (HERE / "environment.yaml").write_text(environment())

@@ -1,0 +1,304 @@
+"""The config's grammar: what it expands to, and what it refuses."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ablations.architectures import TORCHVISION_CLASSIFIERS
+from ablations.config import ConfigError, load_config, parse_study
+
+PROJECT = Path(__file__).parents[2]
+DATASETS = PROJECT / "config/datasets.yaml"
+STUDY = {
+    "title": "A study",
+    "kind": "cnn",
+    "grid": [
+        {
+            "dataset": "digits",
+            "batch_size": [16, 32],
+            "recipe": [
+                {"optimizer": "sgd", "lr": 0.1, "epochs": 1, "pin_memory": False},
+                {"optimizer": "adam", "lr": 0.001, "epochs": 2, "pin_memory": True},
+            ],
+            "model": ["resnet18", "resnet50"],
+        }
+    ],
+    "table": {"rows": ["batch_size", "optimizer"], "columns": "model"},
+}
+SVM = {
+    "title": "Machines",
+    "kind": "svm",
+    "grid": [{"dataset": "digits", "kernel": ["rbf", "poly"], "train_samples": 500}],
+    "table": {"rows": ["kernel"]},
+}
+
+
+def load(**studies: Any):
+    return load_config([DATASETS], {"studies": studies}, PROJECT)
+
+
+def edited(study: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of `study` with the value at a dotted path set, or removed where it is `...`."""
+    study = copy.deepcopy(study)
+    at: Any = study
+    *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    for step in steps:
+        at = at[step]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return study
+
+
+def test_the_published_studies_are_whole():
+    config = load_config([DATASETS, PROJECT / "config/config.yaml"], root=PROJECT)
+    assert {name: len(study.runs()) for name, study in config.studies.items()} == {
+        "part_a": 32,
+        "part_b": 4,
+        "question_2": 10,
+    }
+    assert len(config.runs()) == 45, "one run of question_2 stands in part_a too"
+
+
+def test_the_rows_of_part_a_are_those_of_the_published_table():
+    config = load_config([DATASETS, PROJECT / "config/config.yaml"], root=PROJECT)
+    published = (PROJECT / "config/published/part_a.tsv").read_text().splitlines()[1:]
+    rows = [
+        [str(run.values()[key]).lower() for key in ("batch_size", "optimizer", "lr", "epochs", "pin_memory")]
+        for run in config.studies["part_a"].runs()
+        if run.dataset == "mnist" and run.model == "resnet18"
+    ]
+    assert rows == [line.split("\t")[:5] for line in published]
+
+
+def test_a_block_is_a_product_in_the_order_of_its_keys():
+    runs = load(s=STUDY).studies["s"].runs()
+    assert [(r.hyperparameters.batch_size, r.hyperparameters.optimizer, r.model) for r in runs] == [
+        (16, "sgd", "resnet18"),
+        (16, "sgd", "resnet50"),
+        (16, "adam", "resnet18"),
+        (16, "adam", "resnet50"),
+        (32, "sgd", "resnet18"),
+        (32, "sgd", "resnet50"),
+        (32, "adam", "resnet18"),
+        (32, "adam", "resnet50"),
+    ]
+
+
+def test_blocks_are_united_and_a_point_named_twice_is_one_run():
+    twice = edited(STUDY, "grid", STUDY["grid"] * 2)
+    assert load(s=twice).studies["s"].runs() == load(s=STUDY).studies["s"].runs()
+
+
+def test_two_studies_that_name_the_same_point_share_the_run():
+    other = edited(STUDY, "grid.0.batch_size", [32, 64])
+    runs = load(a=STUDY, b=other).runs()
+    assert len(runs) == 12
+    assert sum(studies == ["a", "b"] for studies in runs.values()) == 4
+
+
+def test_an_exclude_removes_every_run_that_matches_all_of_its_values():
+    study = {**STUDY, "exclude": [{"model": "resnet50", "batch_size": 32}, {"optimizer": "adam"}]}
+    runs = load(s=study).studies["s"].runs()
+    assert [(r.model, r.hyperparameters.batch_size) for r in runs] == [
+        ("resnet18", 16),
+        ("resnet50", 16),
+        ("resnet18", 32),
+    ]
+
+
+def test_each_seed_is_a_run():
+    runs = load(s={**STUDY, "seeds": [0, 1, 2]}).studies["s"].runs()
+    assert len(runs) == 24
+    assert [run.hyperparameters.seed for run in runs[:3]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("written", ["1e-3", 0.001, 1e-3])
+def test_one_number_has_one_spelling(written):
+    study = edited(STUDY, "grid.0.recipe.0.lr", written)
+    assert ",lr=0.001," in load(s=study).studies["s"].runs()[0].record
+
+
+def test_a_hyperparameter_at_its_default_renames_no_run():
+    plain = load(s=STUDY).studies["s"].runs()
+    spelled = load(s=edited(STUDY, "grid.0.precision", "fp32")).studies["s"].runs()
+    assert plain == spelled
+    other = load(s=edited(STUDY, "grid.0.precision", "bf16")).studies["s"].runs()
+    assert "pin_memory=false,precision=bf16,seed=0" in other[0].record
+
+
+def test_a_selection_names_studies():
+    config = load_config([DATASETS, PROJECT / "config/config.yaml"], {"studies": ["part_b"]}, PROJECT)
+    assert list(config.studies) == ["part_b"]
+
+
+def test_a_study_as_written_gives_the_same_runs():
+    study = load(s=STUDY).studies["s"]
+    assert parse_study(study.written).runs() == study.runs()
+
+
+def test_the_list_of_models_is_torchvisions():
+    from torchvision import models
+
+    assert sorted(TORCHVISION_CLASSIFIERS) == sorted(models.list_models(module=models))
+
+
+G = "grid.0."
+BAD_CNN = [
+    # (path in the study, its value, what the message has to contain)
+    ("titel", "x", ["s.titel: unknown key", "did you mean 'title'"]),
+    ("title", ..., ["s.title: it is missing"]),
+    ("title", 3, ["s.title: it holds 3", "text"]),
+    ("title", " ", ["s.title", "empty"]),
+    ("kind", "cn", ["s.kind: it holds 'cn'", "'cnn'", "'svm'"]),
+    ("kind", ..., ["s.kind: it is missing"]),
+    ("grid", [], ["s.grid: it holds []", "at least 1"]),
+    ("grid", {"dataset": "digits"}, ["s.grid: it holds a mapping", "a list"]),
+    ("grid", ["digits"], ["s.grid[0]: it holds 'digits'", "a mapping"]),
+    (G + "batch_size", "16", ["s.grid[0].batch_size: it holds '16'", "a whole number"]),
+    (G + "batch_size", [16, 3.5], ["s.grid[0].batch_size[1]: it holds 3.5", "a whole number"]),
+    (G + "batch_size", True, ["batch_size: it holds true", "a whole number"]),
+    (G + "batch_size", 0, ["batch_size: it holds 0", "at least 1"]),
+    (G + "batch_size", 10**6, ["batch_size", "at most 65536"]),
+    (G + "batch_size", [], ["batch_size", "empty list"]),
+    (G + "batch_size", [16, 16], ["batch_size", "16 twice"]),
+    (G + "batch_size", ..., ["s.grid[0]: batch_size is missing"]),
+    (G + "batchsize", 16, ["s.grid[0].batchsize: unknown key", "did you mean 'batch_size'"]),
+    (G + "seed", [0, 1], ["s.grid[0].seed: unknown key"]),
+    (G + "model", "resnet19", ["s.grid[0].model", "'resnet19'", "did you mean 'resnet18'"]),
+    (G + "model", "fasterrcnn_resnet50_fpn", ["no torchvision classification model"]),
+    (G + "model", "res net", ["s.grid[0].model: it holds 'res net'", "letters, digits"]),
+    (G + "model", "$(reboot)", ["s.grid[0].model", "letters, digits"]),
+    (G + "dataset", "digit", ["s.grid[0].dataset", "did you mean 'digits'", "kmnist"]),
+    (G + "dataset", "../digits", ["s.grid[0].dataset", "letters, digits"]),
+    (G + "recipe", [], ["s.grid[0].recipe", "at least 1"]),
+    (G + "recipe.0", {}, ["s.grid[0].recipe[0]: it is empty"]),
+    (G + "recipe.0.optimizer", "adm", ["recipe[0].optimizer: it holds 'adm'", "did you mean 'adam'"]),
+    (G + "recipe.0.optimizer", ["sgd"], ["recipe[0].optimizer: it holds ['sgd']"]),
+    (G + "recipe.0.batch_size", 8, ["s.grid[0].recipe[0].batch_size", "already holds"]),
+    (G + "recipe.0.lr", "fast", ["recipe[0].lr: it holds 'fast'", "a number"]),
+    (G + "recipe.0.lr", 0, ["recipe[0].lr: it holds 0", "above 0"]),
+    (G + "recipe.0.lr", float("nan"), ["recipe[0].lr", "finite"]),
+    (G + "recipe.0.pin_memory", "yes", ["recipe[0].pin_memory: it holds 'yes'", "true or false"]),
+    (G + "recipe.0.pin_memory", 1, ["recipe[0].pin_memory: it holds 1", "true or false"]),
+    (G + "recipe.1.epochs", -1, ["recipe[1].epochs: it holds -1", "at least 1"]),
+    (G + "momentum", 0.9, ["momentum is a hyperparameter of sgd", "optimizer=adam"]),
+    (G + "momentum", 1, ["momentum: it holds 1", "below 1"]),
+    (G + "precision", "fp16", ["precision: it holds 'fp16'", "'bf16'"]),
+    (G + "train_samples", "al", ["train_samples: it holds 'al'", "a whole number or 'all'"]),
+    (G + "pretrained", "imagnet", ["pretrained", "did you mean 'imagenet'"]),
+    (G + "pretrained", "a/b.pt", ["pretrained", "letters, digits"]),
+    ("seeds", [], ["s.seeds", "empty list"]),
+    ("seeds", [0, 0], ["s.seeds", "0 twice"]),
+    ("seeds", -1, ["s.seeds", "at least 0"]),
+    ("exclude", [{"batch_size": 64}], ["s.exclude[0]: it removes nothing", "batch_size=64"]),
+    ("exclude", [{"batch_size": [16, 32]}], ["s.exclude[0]: it removes every run"]),
+    ("exclude", [{}], ["s.exclude[0]: it is empty"]),
+    ("exclude", [{"optimiser": "sgd"}], ["s.exclude[0].optimiser", "did you mean 'optimizer'"]),
+    ("table", ..., ["s.table: it is missing"]),
+    ("table.rows", ["batch_size"], ["s.table: optimizer varies", "share a cell"]),
+    ("table.rows", ["batch_sise", "optimizer"], ["s.table.rows", "did you mean 'batch_size'"]),
+    ("table.rows", ["batch_size", "optimizer", "model"], ["'model' is named twice"]),
+    ("table.columns", "models", ["s.table.columns", "did you mean 'model'"]),
+    ("table.values", "test_acc", ["s.table.values: 'test_acc' is no metric", "test_accuracy"]),
+    ("table.values", ["test_accuracy", "gmacs"], ["with `columns`, a table holds one metric"]),
+    ("table.values", "support_vectors", ["is no metric of a cnn run"]),
+    ("published", "none.tsv", ["s.published: 'none.tsv' cannot be read"]),
+    ("published", {"file": "config/published/part_b.tsv"}, ["column 'kernel'", "neither"]),
+    ("published", {"file": "config/published/part_a.tsv", "where": {"dataset": "mnist"}}, ["no run"]),
+]
+BAD_SVM = [
+    ("seeds", [0, 1], ["s.seeds", "nothing is random in an SVM"]),
+    (G + "kernel", "rbx", ["s.grid[0].kernel", "did you mean 'rbf'"]),
+    (G + "model", "resnet18", ["s.grid[0].model: unknown key"]),
+    (G + "C", 0, ["s.grid[0].C: it holds 0", "above 0"]),
+    (G + "gamma", "scaled", ["gamma: it holds 'scaled'", "a number", "did you mean 'scale'"]),
+    (G + "degree", 2, ["degree belongs to the poly kernel"]),
+    (G + "train_samples", ..., ["train_samples is missing"]),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), BAD_CNN, ids=[f"{p}={v}"[:50] for p, v, _ in BAD_CNN])
+def test_a_wrong_study_is_refused_with_a_sentence(path, value, expected):
+    with pytest.raises(ConfigError) as error:
+        load(s=edited(STUDY, path, value))
+    for fragment in expected:
+        assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), BAD_SVM, ids=[f"{p}={v}" for p, v, _ in BAD_SVM])
+def test_a_wrong_svm_study_is_refused_with_a_sentence(path, value, expected):
+    with pytest.raises(ConfigError) as error:
+        load(s=edited(SVM, path, value))
+    for fragment in expected:
+        assert fragment in str(error.value)
+
+
+BAD_TOP = [
+    ({"studies": {}}, ["studies: it is empty"]),
+    ({"studies": {"a b": STUDY}}, ["studies.a b", "of the form"]),
+    ({"studies": {1: STUDY}}, ["studies.1: it holds 1", "text"]),
+    ({"studies": {"s": 3}}, ["studies.s: it holds 3", "a mapping"]),
+    ({"studies": ["t"]}, ["studies: there is no study 't'"]),
+    ({"studies": []}, ["studies: it holds []"]),
+    ({"device": "gpu"}, ["device: it holds 'gpu'", "'cuda'"]),
+    ({"data_dir": "data; rm -rf ~"}, ["data_dir", "no wildcards, braces, quotes or shell characters"]),
+    ({"data_dir": "data/{x}"}, ["data_dir", "braces"]),
+    ({"download_timeout_s": 0}, ["download_timeout_s: it holds 0", "above 0"]),
+    ({"weights": {"mine": "none.pt"}}, ["weights.mine: there is no file 'none.pt'"]),
+    ({"weights": {"imagenet": "config/config.yaml"}}, ["weights.imagenet: this name is taken"]),
+    ({"studdies": {}}, ["studdies: unknown key", "did you mean 'studies'"]),
+    ({"datasets": {"mine": {"format": "image_folder"}}}, ["datasets.mine.image_shape: it is missing"]),
+    ({"datasets": {"digits": {"mean": [0.5, 0.5]}}}, ["datasets.digits", "mean and std need one number"]),
+    ({"datasets": {"digits": {"image_shape": [2, 8, 8]}}}, ["datasets.digits", "2 channels"]),
+    (
+        {"datasets": {"mnist": {"files": {"train_images": {"sha256": "00"}}}}},
+        ["datasets.mnist.files.train_images.sha256: it holds '00'"],
+    ),
+    (
+        {"datasets": {"mnist": {"sources": [{"npm": "x; reboot"}]}}},
+        ["datasets.mnist.sources[0].npm: it holds 'x; reboot'"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "expected"), BAD_TOP, ids=[str(o)[:50] for o, _ in BAD_TOP])
+def test_a_wrong_config_is_refused_with_a_sentence(overrides, expected, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump({"studies": {"s": STUDY}}))
+    with pytest.raises(ConfigError) as error:
+        if overrides == {"studies": {}}:
+            load_config([DATASETS], overrides, PROJECT)
+        else:
+            load_config([DATASETS, file], overrides, PROJECT)
+    for fragment in expected:
+        assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("studies:\n  a: 1\n  a: 2\n", ["line 3", "'a' stands here a second time"]),
+        ("studies: [\n", ["c.yaml: line 2", "no YAML"]),
+        ("just text\n", ["c.yaml: it holds 'just text'", "a mapping"]),
+        ("", ["c.yaml: it holds nothing", "a mapping"]),
+        ("a: !!python/object/apply:os.system [reboot]\n", ["c.yaml", "no YAML"]),
+        ("a: \xff\n", ["c.yaml"]),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused_with_its_name(text, expected, tmp_path):
+    (tmp_path / "c.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as error:
+        load_config([tmp_path / "c.yaml"])
+    for fragment in expected:
+        assert fragment in str(error.value)
+
+
+def test_all_problems_are_reported_at_once():
+    study = edited(edited(STUDY, "grid.0.batch_size", "x"), "seeds", "y")
+    with pytest.raises(ConfigError) as error:
+        load(s=study)
+    assert len(str(error.value).splitlines()) == 2

@@ -1,0 +1,164 @@
+"""Records: written whole, read with suspicion, merged by the thousand."""
+
+from pathlib import Path
+
+import pytest
+from ablations import records
+from ablations.errors import AblationsError
+from ablations.hyperparameters import SvmHyperparameters
+from ablations.records import SvmRecord, merge, read_record, write_record
+from ablations.runs import Run, parse_hyperparameters
+
+
+def make_run(**changes) -> Run:
+    plain = {"kernel": "rbf", "train_samples": 100}
+    return Run("digits", "svc", SvmHyperparameters(**plain | changes))
+
+
+def make_record(**changes) -> SvmRecord:
+    plain = {
+        "status": "ok",
+        "test_accuracy": 97.25,
+        "train_time_ms": 12.5,
+        "test_time_ms": 3.25,
+        "startup_time_ms": 800.0,
+        "peak_memory_mb": 120.0,
+        "test_samples": 360,
+        "device": "cpu",
+        "device_name": "A processor",
+        "threads": 2,
+        "host": "node",
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "attempts": 1,
+        "attempt_seconds": "0.5",
+        "workflow_version": "0.1.0",
+        "python_version": "3.11.7",
+        "numpy_version": "2",
+        "support_vectors": 40,
+        "backend": "pairwise_gram",
+        "scikit_learn_version": "1",
+    }
+    return SvmRecord(**plain | changes)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    run = make_run()
+    write_record(tmp_path / run.record, run, make_record())
+    return tmp_path / run.record
+
+
+def test_what_is_written_is_read(written):
+    assert read_record(written) == (make_run(), make_record())
+
+
+def test_a_record_may_lack_what_a_diverged_run_has_not(tmp_path):
+    write_record(tmp_path / "r.tsv", make_run(), make_record(status="diverged", test_accuracy=None))
+    assert read_record(tmp_path / "r.tsv")[1].test_accuracy is None
+
+
+def test_a_name_with_tabs_and_line_breaks_stays_in_its_column(tmp_path):
+    write_record(tmp_path / "r.tsv", make_run(), make_record(host='a\tb\n"c"'))
+    assert read_record(tmp_path / "r.tsv")[1].host == "a b 'c'"
+
+
+def test_a_path_and_its_run_are_one(written):
+    text = written.parent.name
+    assert parse_hyperparameters("svm", text) == make_run().hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kernel=rbf,train_samples=0100", "ask for 'kernel=rbf,train_samples=100'"),
+        ("kernel=rbf,train_samples=100,C=1", "ask for 'kernel=rbf,train_samples=100'"),
+        ("train_samples=100,kernel=rbf", "ask for 'kernel=rbf,train_samples=100'"),
+        ("kernel=rbf", "train_samples: Field required"),
+        ("kernel=rbf,train_samples=100,train_samples=100", "does not name a svm run"),
+        ("rbf", "does not name a svm run; expected kernel=…,train_samples=…"),
+        ("kernel=rbx,train_samples=100", "kernel: Input should be"),
+    ],
+)
+def test_a_run_has_one_spelling(text, expected):
+    with pytest.raises(AblationsError) as error:
+        parse_hyperparameters("svm", text)
+    assert expected in str(error.value)
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda p: p.write_text(p.read_text()[:-20]), "truncated"),
+        (lambda p: p.write_text(p.read_text().split("\n")[0] + "\n"), "has 1 lines"),
+        (lambda p: p.write_text(""), "truncated"),
+        (lambda p: p.write_bytes(b"\xff\xfe\n"), "no UTF-8"),
+        (lambda p: p.write_text(p.read_text() * 2), "has 4 lines"),
+        (lambda p: rewrite(p, "97.25", "ninety"), "its test_accuracy is 'ninety'"),
+        (lambda p: rewrite(p, "97.25", "101"), "its test_accuracy is '101'"),
+        (lambda p: rewrite(p, "\tok\t", "\tfine\t"), "its status is 'fine'"),
+        (lambda p: rewrite(p, "\tok\t", "\t\t"), "its status is ''"),
+        (
+            lambda p: rewrite(p, "test_accuracy", "accuracy"),
+            "accuracy, test_accuracy are too many or missing",
+        ),
+        (lambda p: rewrite(p, "svm\t", "gan\t"), "its kind is 'gan'"),
+        (lambda p: rewrite(p, "97.25\t", ""), "columns and"),
+        (lambda p: p.unlink(), "cannot be read"),
+    ],
+)
+def test_a_damaged_record_is_an_error_that_names_the_file(damage, expected, written, tmp_path):
+    damage(written)
+    with pytest.raises(AblationsError) as error:
+        merge([written], tmp_path, {})
+    assert expected in str(error.value)
+    assert str(written) in str(error.value)
+
+
+def test_a_foreign_record_is_an_error(written, tmp_path):
+    other = tmp_path / make_run(C=2.0).record
+    other.parent.mkdir(parents=True)
+    other.write_text(written.read_text())
+    with pytest.raises(
+        AblationsError, match="it is foreign: what it records belongs at .*train_samples=100/"
+    ):
+        merge([other], tmp_path, {})
+
+
+def test_a_duplicated_record_is_an_error(written, tmp_path):
+    with pytest.raises(AblationsError, match="it is the same run as"):
+        merge([written, written], tmp_path, {})
+
+
+def test_rows_keep_the_order_given(tmp_path):
+    runs = [make_run(C=c) for c in (3.0, 1.0, 2.0)]
+    for run in runs:
+        write_record(tmp_path / run.record, run, make_record())
+    names, rows = merge([tmp_path / run.record for run in runs], tmp_path, {})
+    assert [row["C"] for row in rows] == [3.0, 1.0, 2.0]
+    assert names[:3] == ["kind", "dataset", "model"]
+
+
+def test_ten_thousand_records_are_merged(tmp_path):
+    runs = [make_run(C=float(c)) for c in range(1, 10_001)]
+    for run in runs:
+        path = tmp_path / run.record
+        path.parent.mkdir(parents=True)
+        # Without the flush to disk of a single record, which ten thousand files cannot wait for.
+        row = {**run.values(), **dict(make_record())}
+        names = records.columns("svm")
+        path.write_text("\t".join(names) + "\n" + "\t".join(records._field(row[n]) for n in names) + "\n")
+    _, rows = merge((tmp_path / run.record for run in runs), tmp_path, {})
+    assert [row["C"] for row in rows] == [float(c) for c in range(1, 10_001)]
+
+
+def test_a_writer_that_dies_leaves_no_record_and_no_temporary_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_record(tmp_path / "record.tsv", make_run(), make_record())
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,108 @@
+"""The repository holds together: generated files, pins, and the devices' rules."""
+
+import json
+import os
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from ablations.devices import choose_device
+from ablations.errors import AblationsError
+from ablations.files import atomic_path, write_text
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_the_schema_is_that_of_the_model():
+    script = runpy.run_path(str(PROJECT / "scripts/write_schema.py"))
+    assert (PROJECT / "config/schema.json").read_text() == script["schema"](), "call `make schema`"
+
+
+@pytest.mark.parametrize("name", ["config", "quickstart", "datasets"])
+def test_the_shipped_configs_satisfy_the_schema(name):
+    import jsonschema
+    import yaml
+
+    schema = json.loads((PROJECT / "config/schema.json").read_text())
+    written = yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text())
+    # datasets.yaml is laid under a config, and has no studies of its own.
+    jsonschema.validate({"studies": {}} | written, schema)
+
+
+def test_the_schema_refuses_what_the_model_refuses():
+    import jsonschema
+
+    schema = json.loads((PROJECT / "config/schema.json").read_text())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"studies": {}, "devise": "cpu"}, schema)
+
+
+def test_the_conda_environment_has_the_pins_of_the_lock():
+    mirror = runpy.run_path(str(PROJECT / "envs/mirror.py"))
+    assert (PROJECT / "envs/environment.yaml").read_text() == mirror["environment"](), "call `make lock`"
+
+
+def test_every_pin_of_the_lock_has_hashes():
+    lock = (PROJECT / "envs/requirements.txt").read_text()
+    pins = re.split(r"\n(?=[a-z])", lock)
+    assert len(pins) > 50
+    assert all("--hash=sha256:" in pin for pin in pins)
+
+
+def test_what_is_installed_is_what_is_pinned():
+    from importlib.metadata import version
+
+    lock = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (PROJECT / "envs/requirements.txt").read_text(), re.M))
+    for name in ("torch", "torchvision", "scikit-learn", "snakemake", "pandas", "pydantic"):
+        assert version(name) == lock[name]
+
+
+@pytest.mark.parametrize("rule", re.findall(r"^rule (\w+):", "\n".join(
+    path.read_text() for path in sorted((PROJECT / "rules").glob("*.smk"))), re.M))  # fmt: skip
+def test_a_rule_has_a_script_of_its_name(rule):
+    assert (PROJECT / f"scripts/{rule}.py").is_file()
+
+
+def test_the_library_never_imports_snakemake():
+    for path in (PROJECT / "scripts/ablations").glob("*.py"):
+        assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M), path
+
+
+@pytest.mark.parametrize(
+    ("requested", "environment", "available", "chosen"),
+    [
+        ("auto", {}, False, "cpu"),
+        ("auto", {}, True, "cuda"),
+        ("cpu", {"CUDA_VISIBLE_DEVICES": "0"}, True, "cpu"),
+        ("cuda", {}, True, "cuda"),
+        ("auto", {"CUDA_VISIBLE_DEVICES": ""}, False, "cpu"),
+        ("auto", {"CUDA_VISIBLE_DEVICES": "-1"}, False, "cpu"),
+        ("auto", {"SLURM_GPUS_ON_NODE": "0"}, False, "cpu"),
+    ],
+)
+def test_the_device_chosen(requested, environment, available, chosen):
+    assert choose_device(requested, environment, available) == chosen
+
+
+@pytest.mark.parametrize(
+    ("requested", "environment"),
+    [
+        ("cuda", {}),
+        ("auto", {"CUDA_VISIBLE_DEVICES": "0"}),
+        ("auto", {"SLURM_JOB_GPUS": "0"}),
+        ("auto", {"SLURM_GPUS_ON_NODE": "2"}),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_an_error(requested, environment):
+    with pytest.raises(AblationsError, match="torch finds no usable CUDA device here"):
+        choose_device(requested, environment, cuda_available=False)
+
+
+def test_a_write_that_fails_keeps_what_was_there(tmp_path):
+    write_text(tmp_path / "file", "old")
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]

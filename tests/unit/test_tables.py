@@ -1,0 +1,182 @@
+"""Tables: cells over seeds, the published layout, and verdicts that can say no."""
+
+from pathlib import Path
+
+import pytest
+from ablations.config import load_config, parse_study
+from ablations.errors import AblationsError
+from ablations.hyperparameters import spell
+from ablations.metrics import METRICS
+from ablations.tables import Cell, compare, published_table, study_table
+
+PROJECT = Path(__file__).parents[2]
+ACCURACY, MACS, TIME = METRICS["test_accuracy"], METRICS["gmacs"], METRICS["train_time_ms"]
+
+
+def study(name: str, **changes):
+    files = [PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"]
+    written = load_config(files, root=PROJECT).studies[name].written
+    return parse_study({**written, **changes})
+
+
+def record(run, **changes) -> dict[str, str]:
+    plain = {
+        "status": "ok",
+        "test_accuracy": "99.18",
+        "train_time_ms": "1000.4",
+        "test_samples": "10000",
+        "device": "cpu",
+        "device_name": "A processor",
+        "threads": "1",
+        "pin_memory_effective": "false",
+        "macs": "33184000",
+        "flops": "66021888",
+        "params": "11175370",
+    }
+    identity = {name: spell(value) for name, value in run.values().items()}
+    return {name: value for name, value in {**identity, **plain, **changes}.items() if value is not None}
+
+
+def all_records(of, **changes):
+    return {run: record(run, **changes) for run in of.runs()}
+
+
+def test_part_a_has_the_published_layout():
+    part_a = study("part_a")
+    table = study_table("part_a", part_a, all_records(part_a))
+    published = (PROJECT / "config/published/part_a.tsv").read_text().splitlines()[0].split("\t")
+    assert list(table.data) == ["dataset", *published]
+    assert len(table.data) == 16
+    assert table.data.iloc[0].tolist() == ["mnist", "16", "sgd", "0.001", "5", "false", "99.18", "99.18"]
+    assert table.data["dataset"].tolist() == ["mnist"] * 8 + ["fashion_mnist"] * 8
+
+
+def test_several_seeds_are_mean_and_standard_deviation_with_n():
+    part_a = study("part_a", seeds=[0, 1, 2])
+    records = {
+        run: record(run, test_accuracy=str(99 + run.hyperparameters.seed / 10)) for run in part_a.runs()
+    }
+    table = study_table("part_a", part_a, records)
+    row = table.data.iloc[0]
+    assert (row["resnet18"], row["resnet18_sd"], row["resnet18_n"]) == ("99.10", "0.10", "3")
+    assert table.display.iloc[0]["resnet18"] == "99.10 ± 0.10 (n = 3)"
+
+
+def test_what_a_model_costs_has_no_standard_deviation():
+    question_2 = study("question_2", seeds=[0, 1])
+    table = study_table("q", question_2, all_records(question_2))
+    assert table.display.iloc[0]["MACs (G)"] == "0.0332"
+    assert "gmacs_sd" not in table.data
+    assert any("MACs are multiply-accumulates" in note for note in table.notes)
+
+
+def test_missing_and_diverged_runs_are_marked():
+    part_a = study("part_a", seeds=[0, 1])
+    runs = part_a.runs()
+    records = all_records(part_a)
+    del records[runs[0]], records[runs[1]], records[runs[2]]
+    records[runs[4]] |= {"status": "diverged"}
+    del records[runs[4]]["test_accuracy"]
+    table = study_table("part_a", part_a, records)
+    assert table.display["resnet18"][0] == "missing"
+    assert table.display["resnet50"][0] == "99.18 (1 missing)"
+    assert table.display["resnet18"][1] == "99.18 (1 diverged)"
+    assert "Preliminary: 3 of 64 runs are missing." in table.notes
+
+
+def test_a_point_that_the_grid_leaves_out_is_an_empty_cell():
+    part_a = study("part_a", exclude=[{"model": "resnet50", "batch_size": 32}])
+    table = study_table("part_a", part_a, all_records(part_a))
+    assert table.data["resnet50"].tolist()[:8] == ["99.18"] * 4 + [""] * 4
+
+
+def test_counters_that_disagree_are_said():
+    question_2 = study("question_2")
+    agree = study_table("q", question_2, all_records(question_2))
+    assert not any("disagree" in note for note in agree.notes)
+    apart = study_table("q", question_2, all_records(question_2, flops="80000000"))
+    assert any("The counters disagree for resnet18: torch counts +21 %" in note for note in apart.notes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "published", "values", "verdict"),
+    [
+        (MACS, "cnn", "0.0332", (0.033184,), "reproduced"),
+        (MACS, "cnn", "0.0332", (0.0333,), "differs"),
+        (ACCURACY, "svm", "95.94", (95.94,), "reproduced"),
+        (ACCURACY, "svm", "95.94", (95.95,), "differs"),
+        (ACCURACY, "cnn", "99.32", (99.20,), "within noise"),
+        (ACCURACY, "cnn", "99.32", (98.61,), "differs"),
+        (ACCURACY, "cnn", "92.07", (90.46,), "differs"),
+        (ACCURACY, "cnn", "99.32", (98.4, 99.6), "within noise"),
+        (ACCURACY, "cnn", "99.32", (98.60, 98.61), "differs"),
+        (TIME, "cnn", "407906", (1000.0,), "not comparable"),
+        (ACCURACY, "cnn", "99.32", (), "not comparable"),
+    ],
+)
+def test_a_verdict(metric, kind, published, values, verdict):
+    assert compare(published, Cell(metric, values), kind, 10_000).text == verdict
+
+
+def test_a_time_is_a_ratio():
+    assert compare("2000", Cell(TIME, (500.0,)), "cnn", 10_000).difference == "×0.25"
+
+
+def test_the_smaller_the_test_set_the_wider_the_noise():
+    cell = Cell(ACCURACY, (98.61,))
+    assert [compare("99.32", cell, "cnn", n).text for n in (10_000, 500)] == ["differs", "within noise"]
+
+
+@pytest.mark.parametrize(("name", "values"), [("part_a", 16), ("question_2", 40)])
+def test_every_published_value_is_held_against_its_run(name, values):
+    of = study(name)
+    path = PROJECT / of.published.file
+    table = published_table(name, of, all_records(of), path)
+    assert len(table.data) == values
+    assert set(table.data["verdict"]) <= {"reproduced", "within noise", "differs", "not comparable"}
+    assert "not in the grid" not in set(table.data["measured"])
+    if name == "part_a":
+        assert set(table.data["dataset"]) == {"mnist"}
+        assert table.data.iloc[0]["verdict"] == "within noise"
+        assert table.data.iloc[3][["model", "published"]].tolist() == ["resnet50", "98.85"]
+
+
+def test_a_published_row_outside_the_grid_is_not_comparable(tmp_path):
+    part_b = study("part_b")
+    (tmp_path / "p.tsv").write_text("dataset\tkernel\ttest_accuracy\nmnist\tlinear\t90\nmnist\trbf\t99.18\n")
+    table = published_table("part_b", part_b, all_records(part_b), tmp_path / "p.tsv")
+    assert table.data["measured"].tolist() == ["not in the grid", "99.18"]
+    assert table.data["verdict"].tolist() == ["not comparable", "reproduced"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dataset\ttest_accuracy\nmnist\t90\n", "names 2 different runs"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tninety\n", "'ninety' is no number"),
+        ("dataset\tkernel\ttrain_samples\ttest_accuracy\nmnist\trbf\tmany\t9\n", "train_samples is 'many'"),
+    ],
+)
+def test_a_wrong_published_file_is_an_error_with_its_line(text, expected, tmp_path):
+    part_b = study("part_b")
+    (tmp_path / "p.tsv").write_text(text)
+    with pytest.raises(AblationsError) as error:
+        published_table("part_b", part_b, all_records(part_b), tmp_path / "p.tsv")
+    assert expected in str(error.value)
+    assert "line 2" in str(error.value)
+
+
+def test_the_three_files_hold_the_same_content(tmp_path):
+    part_b = study("part_b", title="Machines & 100 % of {them}_")
+    table = study_table("part_b", part_b, all_records(part_b))
+    table.write(tmp_path / "part_b")
+    tsv, markdown, latex = ((tmp_path / f"part_b.{s}").read_text() for s in ("tsv", "md", "tex"))
+    assert len(tsv.splitlines()) == 5
+    rows = [
+        [c.strip() for c in line.strip("|").split("|")] for line in markdown.splitlines() if "| rbf" in line
+    ]
+    assert rows[0] == tsv.splitlines()[1].split("\t")
+    assert r"Machines \& 100 \% of \{them\}\_" in latex
+    assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert latex.count(r" \\") == 5
+    assert r"fashion\_mnist & rbf & 10000" in latex

@@ -1,0 +1,299 @@
+"""The training engine: the plain loop's mathematics, repeatable, and honest about what it did."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ablations import training
+from ablations.datasets import Split, StagedDataset
+from ablations.hyperparameters import CnnHyperparameters
+from ablations.models import build_model
+from torch.nn import functional as F
+
+PROJECT = Path(__file__).parents[2]
+SHAPE = (1, 8, 8)
+
+
+def digits(train: int = 96, test: int = 50) -> StagedDataset:
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    images = torch.from_numpy(np.rint(loaded.images * 255 / 16).astype(np.uint8))[:, None]
+    labels = torch.from_numpy(loaded.target.astype(np.int64))
+    return StagedDataset(
+        "digits",
+        SHAPE,
+        10,
+        (0.5,),
+        (0.5,),
+        Split(images[:train], labels[:train]),
+        Split(images[-test:], labels[-test:]),
+    )
+
+
+def hyperparameters(**changes) -> CnnHyperparameters:
+    plain = {"batch_size": 32, "optimizer": "sgd", "lr": 0.05, "epochs": 2, "pin_memory": False, "seed": 0}
+    return CnnHyperparameters(**plain | changes)
+
+
+def trained(**changes):
+    """A model trained on digits, and the training."""
+    hp = hyperparameters(**changes)
+    training.configure(hp, threads=1)
+    model = build_model("resnet18", SHAPE, 10)
+    return model, training.train(model, digits(), hp, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_the_engine_trains_what_the_plain_loop_trains(optimizer):
+    # Batch normalisation of 1×1 maps amplifies float32's last bits; small steps keep them comparable.
+    hp = hyperparameters(optimizer=optimizer, lr=1e-4, weight_decay=0.01)
+    dataset = digits()
+    training.configure(hp, threads=1)
+    model = build_model("resnet18", SHAPE, 10)
+    result = training.train(model, dataset, hp, torch.device("cpu"))
+
+    torch.manual_seed(hp.seed)
+    plain = build_model("resnet18", SHAPE, 10)
+    cls = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    stepper = cls(plain.parameters(), lr=hp.lr, weight_decay=hp.weight_decay)
+    shuffle = torch.Generator().manual_seed(hp.seed)
+    images = (dataset.train.images / 255 - 0.5) / 0.5
+    losses = []
+    plain.train()
+    for _ in range(hp.epochs):
+        order = list(torch.utils.data.RandomSampler(images, generator=shuffle))
+        total = 0.0
+        for start in range(0, len(order), hp.batch_size):
+            batch = order[start : start + hp.batch_size]
+            stepper.zero_grad()
+            loss = F.cross_entropy(plain(images[batch]), dataset.train.labels[batch])
+            loss.backward()
+            stepper.step()
+            total += loss.item() * len(batch)
+        losses.append(total / len(order))
+    assert [epoch.train_loss for epoch in result.history] == pytest.approx(losses, rel=1e-3)
+
+
+def test_the_same_seed_gives_the_same_weights():
+    (one, first), (two, second) = trained(), trained()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert [e.train_loss for e in first.history] == [e.train_loss for e in second.history]
+
+
+def test_another_seed_gives_another_run():
+    (_, first), (_, second) = trained(), trained(seed=1)
+    assert first.history[-1].train_loss != second.history[-1].train_loss
+
+
+def test_a_history_has_a_row_for_each_epoch():
+    _, result = trained(epochs=3)
+    assert [epoch.epoch for epoch in result.history] == [1, 2, 3]
+    assert result.train_seconds == pytest.approx(sum(epoch.seconds for epoch in result.history))
+    assert result.test_seconds == pytest.approx(sum(epoch.test_seconds for epoch in result.history))
+    for epoch in result.history:
+        assert epoch.images_per_s == pytest.approx(96 / epoch.seconds)
+
+
+def test_a_training_learns():
+    _, result = trained(epochs=15, lr=0.02, momentum=0.9)
+    assert result.history[-1].train_accuracy > 95
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged():
+    _, result = trained(lr=100, optimizer="sgd", momentum=0.99, epochs=50)
+    assert result.status == "diverged"
+    assert len(result.history) < 50
+
+
+def test_bf16_is_a_different_computation_and_trains():
+    (_, plain), (_, half) = trained(epochs=1), trained(epochs=1, precision="bf16")
+    assert half.status == "ok"
+    assert half.history[0].train_loss != plain.history[0].train_loss
+    assert half.history[0].train_loss == pytest.approx(plain.history[0].train_loss, rel=0.1)
+
+
+def test_batches_are_fetched_whole():
+    fetched = []
+
+    class Spy(training.BatchedImages):
+        def __getitems__(self, indices):
+            fetched.append(len(indices))
+            return super().__getitems__(indices)
+
+        def __getitem__(self, index):
+            raise AssertionError("an image was fetched by itself")
+
+    loader = training.make_loader(digits(train=70).train, 32, pin_memory=False)
+    loader.dataset.__class__ = Spy
+    batches = list(loader)
+    assert fetched == [32, 32, 6]
+    assert batches[0][0].dtype == torch.uint8
+
+
+def test_every_image_is_seen_once_an_epoch():
+    split = digits().train
+    numbered = Split(torch.arange(96)[:, None, None, None], split.labels)
+    loader = training.make_loader(numbered, 32, False, torch.Generator().manual_seed(0))
+    first, second = ([int(i) for images, _ in loader for i in images.flatten()] for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(96))
+    assert first != second
+
+
+def test_progress_is_told_step_by_step():
+    seen = []
+    hp = hyperparameters()
+    training.configure(hp, threads=1)
+    model = build_model("resnet18", SHAPE, 10)
+    training.train(model, digits(), hp, torch.device("cpu"), lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+def test_progress_lines_have_an_eta(caplog):
+    caplog.set_level("INFO")
+    tell = training.progress_lines(every_s=0)
+    tell(5, 10)
+    assert "step 5 of 10" in caplog.text
+    assert "ETA 0:00:0" in caplog.text
+
+
+# --- the script ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory) -> Path:
+    from ablations.config import load_config
+    from ablations.staging import Request, stage
+
+    files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
+    path = tmp_path_factory.mktemp("data") / "digits.safetensors"
+    stage(Request("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
+    return path
+
+
+def call(staged: Path, folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    plain = {
+        "--dataset": str(staged),
+        "--model": "resnet18",
+        "--batch-size": "32",
+        "--optimizer": "adam",
+        "--lr": "1e-3",
+        "--epochs": "1",
+        "--pin-memory": "true",
+        "--train-samples": "64",
+        "--seed": "0",
+        "--record": str(folder / "record.tsv"),
+        "--history": str(folder / "history.tsv"),
+    } | dict(zip(flags[::2], flags[1::2], strict=True))
+    return subprocess.run(
+        [
+            sys.executable,
+            "scripts/train_cnn.py",
+            *(word for pair in plain.items() for word in pair),
+        ],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+TIMES = ("_ms", "seconds", "_at", "_mb", "per_s")
+
+
+def without_times(path: Path) -> dict[str, list[str]]:
+    header, *rows = (line.split("\t") for line in path.read_text().splitlines())
+    return {name: [row[i] for row in rows] for i, name in enumerate(header) if not name.endswith(TIMES)}
+
+
+def test_two_calls_write_the_same_record_times_aside(staged, tmp_path):
+    for name in ("a", "b"):
+        done = call(staged, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    for file in ("record.tsv", "history.tsv"):
+        assert without_times(tmp_path / "a" / file) == without_times(tmp_path / "b" / file)
+
+
+def test_a_record_says_that_pin_memory_had_no_effect(staged, tmp_path):
+    done = call(staged, tmp_path, "--device", "cpu")
+    record = without_times(tmp_path / "record.tsv")
+    assert (record["pin_memory"], record["pin_memory_effective"]) == (["true"], ["false"])
+    assert "pin_memory has no effect" in done.stderr
+
+
+def test_a_record_says_that_tf32_had_no_effect_on_a_cpu(staged, tmp_path):
+    call(staged, tmp_path, "--precision", "tf32", "--device", "cpu")
+    assert without_times(tmp_path / "record.tsv")["precision_effective"] == ["fp32"]
+
+
+def test_a_diverged_run_is_a_result(staged, tmp_path):
+    done = call(staged, tmp_path, "--optimizer", "sgd", "--lr", "100", "--epochs", "30")
+    assert done.returncode == 0, done.stderr
+    record = without_times(tmp_path / "record.tsv")
+    assert (record["status"], record["test_accuracy"]) == (["diverged"], [""])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: it cannot be missing")
+@pytest.mark.parametrize(
+    ("flags", "environment", "reason"),
+    [
+        (("--device", "cuda"), {}, "device is cuda"),
+        ((), {"CUDA_VISIBLE_DEVICES": "0"}, "this job was given a GPU (CUDA_VISIBLE_DEVICES=0)"),
+        ((), {"SLURM_JOB_GPUS": "3"}, "this job was given a GPU (SLURM_JOB_GPUS=3)"),
+    ],
+)
+def test_a_job_never_trains_on_the_cpu_quietly(flags, environment, reason, staged, tmp_path):
+    done = call(staged, tmp_path, *flags, **environment)
+    assert done.returncode == 1
+    assert f"error: {reason}, and torch finds no usable CUDA device here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--lr", "fast"), "--lr is 'fast'"),
+        (("--epochs", "0"), "--epochs is '0'"),
+        (("--momentum", "0.9"), "momentum is a hyperparameter of sgd"),
+        (("--model", "resnet81"), "did you mean 'resnet18'"),
+        (("--train-samples", "65"), "leave a batch of one"),
+        (("--train-samples", "5000"), "digits has 1437 training images"),
+        (("--dataset", "nothing.safetensors"), "is no staged dataset"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_writes_nothing(flags, reason, staged, tmp_path):
+    done = call(staged, tmp_path, *flags)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_starts_from_weights_of_the_users_own(staged, tmp_path):
+    torch.manual_seed(3)
+    torch.save(build_model("resnet18", (3, 8, 8), 1000).state_dict(), tmp_path / "mine.pth")
+    done = call(staged, tmp_path, "--pretrained", "mine", "--weights", str(tmp_path / "mine.pth"))
+    assert done.returncode == 0, done.stderr
+    assert without_times(tmp_path / "record.tsv")["weights_not_loaded"] == ["fc.weight fc.bias"]
+    assert "not loaded: fc.weight fc.bias" in done.stderr
+
+
+def test_a_terminal_gets_a_progress_bar(staged, tmp_path):
+    """`script` gives the run a terminal, as a user's shell does."""
+    command = (
+        f"{sys.executable} scripts/train_cnn.py --dataset {staged} --model resnet18 --batch-size 32 "
+        f"--optimizer adam --lr 0.001 --epochs 1 --pin-memory false --train-samples 64 --seed 0 "
+        f"--record {tmp_path}/record.tsv --history {tmp_path}/history.tsv"
+    )
+    done = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "━" in done.stdout
+    assert "2/2" in done.stdout
