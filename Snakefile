@@ -11,6 +11,7 @@ include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/runs.smk"
 include: "rules/tables.smk"
+include: "rules/figures.smk"
 
 
 localrules:
@@ -20,6 +21,7 @@ localrules:
     merge_records,
     make_table,
     compare_published,
+    plot_study,
     preview,
 
 
@@ -27,3 +29,7 @@ rule all:
     default_target: True
     input:
         all_tables,
+        all_figures,
+        all_records,
+    message:
+        "All of it is there: the tables in results/tables/, the figures in results/figures/"

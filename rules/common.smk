@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from ablations.config import load_config
 from ablations.errors import AblationsError
+from ablations.hyperparameters import KINDS
 from ablations.runs import parse_hyperparameters
 
 # The scripts run in the environment that Snakemake was started from, activated or not; with
@@ -64,7 +65,7 @@ def untracked(**values):
     return SimpleNamespace(**values)
 
 
-def script(name):
+def script_path(name):
     """For `params`: the path of a rule's script, as it is called in a shell."""
     return untracked(path=f"{SCRIPTS}/{name}.py")
 
@@ -140,6 +141,40 @@ def all_tables(wildcards):
     return [table for study in CONFIG.studies for table in tables_of(study)]
 
 
+def all_figures(wildcards):
+    """Every figure of the studies selected."""
+    return [
+        f"results/figures/{study}.{suffix}"
+        for study in CONFIG.studies
+        for suffix in ("svg", "png")
+    ]
+
+
+def published_of(wildcards):
+    """The file of a study's published values, as a list of one or none."""
+    published = CONFIG.studies[wildcards.study].published
+    return [ROOT / published.file] if published else []
+
+
+def all_records(wildcards):
+    """Every record of the studies selected. They are targets: a deleted one is made again."""
+    return [run.record for run in CONFIG.runs()]
+
+
+def check_targets():
+    """Refuse a run's path that is misspelled, before Snakemake wraps the sentence in a traceback.
+
+    The workflow is not told its targets while it is parsed; the command line has them.
+    """
+    for target in sys.argv[1:]:
+        parts = target.split("/")
+        if parts[:2] == ["results", "runs"] and len(parts) == 7 and parts[2] in KINDS:
+            try:
+                parse_hyperparameters(parts[2], parts[5])
+            except AblationsError as error:
+                raise WorkflowError(f"{target} is no target.\n{error}")
+
+
 def print_plan():
     """Say what the studies come to, once, before Snakemake's own account of its jobs."""
     runs = CONFIG.runs()
@@ -157,4 +192,5 @@ def print_plan():
 
 
 if workflow.is_main_process:
+    check_targets()
     print_plan()

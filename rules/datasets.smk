@@ -9,7 +9,7 @@ rule stage_dataset:
     conda:
         ENVIRONMENT
     params:
-        script=script("stage_dataset"),
+        script=script_path("stage_dataset"),
         definition=lambda wildcards: CONFIG.datasets[
             wildcards.dataset
         ].model_dump_json(exclude={"sources"}, exclude_none=True),
@@ -29,7 +29,7 @@ rule stage_weights:
     conda:
         ENVIRONMENT
     params:
-        script=script("stage_weights"),
+        script=script_path("stage_weights"),
         fetch=lambda wildcards: fetch_flags(),
     message:
         "Staging the ImageNet weights of {wildcards.model}"

@@ -11,14 +11,14 @@ rule profile_model:
         height=r"\d+",
         width=r"\d+",
         classes=r"\d+",
-    params:
-        script=script("profile_model"),
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime="10m",
+    params:
+        script=script_path("profile_model"),
     message:
         "Counting the cost of {wildcards.model} on {wildcards.channels}×{wildcards.height}×{wildcards.width}"
     shell:

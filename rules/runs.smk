@@ -20,7 +20,7 @@ rule train_cnn:
         mem_mb=4000,
         runtime="4h",
     params:
-        script=script("train_cnn"),
+        script=script_path("train_cnn"),
         flags=flags_of("cnn"),
         weights=lambda wildcards, input: (
             f"--weights {shlex.quote(str(input.weights[0]))} " if input.weights else ""
@@ -48,7 +48,7 @@ rule fit_svm:
         mem_mb=4000,
         runtime="1h",
     params:
-        script=script("fit_svm"),
+        script=script_path("fit_svm"),
         flags=flags_of("svm"),
     message:
         "Fitting a support vector classifier on {wildcards.dataset}: {wildcards.hyperparameters}"

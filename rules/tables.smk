@@ -3,7 +3,7 @@
 
 rule merge_records:
     input:
-        records=lambda wildcards: [run.record for run in CONFIG.runs()],
+        records=all_records,
         profiles=lambda wildcards: sorted(set(profiles().values())),
     output:
         "results/records.tsv",
@@ -39,8 +39,7 @@ rule make_table:
 rule compare_published:
     input:
         records="results/records.tsv",
-        published=lambda wildcards: ROOT
-        / CONFIG.studies[wildcards.study].published.file,
+        published=published_of,
     output:
         multiext("results/tables/{study}_vs_published", ".tsv", ".md", ".tex"),
     log:
@@ -63,7 +62,7 @@ rule preview:
     conda:
         ENVIRONMENT
     params:
-        records=lambda wildcards: [run.record for run in CONFIG.runs()],
+        records=all_records,
         profiles=profiles,
         studies={name: study.written for name, study in CONFIG.studies.items()},
         published=lambda wildcards: {

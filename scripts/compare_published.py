@@ -6,7 +6,8 @@ from typing import Any
 
 from ablations.config import parse_study
 from ablations.errors import run_script
-from ablations.tables import load_records, published_table
+from ablations.published import published_table
+from ablations.tables import load_records
 
 
 def compare_published(
@@ -23,7 +24,7 @@ if __name__ == "__main__":
             snakemake.wildcards.study,  # noqa: F821
             snakemake.params.study,  # noqa: F821
             Path(snakemake.input.records),  # noqa: F821
-            Path(snakemake.input.published),  # noqa: F821
+            Path(snakemake.input.published[0]),  # noqa: F821
             Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
         ),
         log=snakemake.log[0],  # noqa: F821

@@ -1,6 +1,5 @@
 """What the tests share: a copy of the project to run in, and Snakemake to run there."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,20 +14,24 @@ PARTS = ("Snakefile", "Makefile", "config", "rules", "scripts", "envs", "profile
 class Checkout:
     """A fresh copy of the project, as a user has it after cloning."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, like: "Checkout | None" = None) -> None:
+        """A clean one, or one in the state of another, with all its results."""
         self.root = root
+        if like is not None:
+            shutil.copytree(like.root, root)
+            return
+        root.mkdir(parents=True)
         for part in PARTS:
             if (PROJECT / part).is_dir():
                 shutil.copytree(PROJECT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(PROJECT / part, root / part)
 
-    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess[str]:
         """Run Snakemake as a user does, and return what it printed."""
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--profile", "profiles/local", *arguments],
+            [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
             cwd=self.root,
-            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=600,

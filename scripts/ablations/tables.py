@@ -1,6 +1,5 @@
-"""Tables: the records of a study laid out as in a paper, and held against published values."""
+"""Tables: the records of a study laid out as in a paper."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,6 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from ablations.config import Study
 from ablations.errors import AblationsError
@@ -30,8 +28,6 @@ LABELS = {
 }
 # thop and torch count different operations; beyond this share, a reader should know.
 COUNTERS_DISAGREE = 0.05
-# Half-width of a 95 % interval, in standard errors.
-Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -179,7 +175,7 @@ def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) ->
 def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]]) -> Table:
     """The table of a study, with rows in the order of its grid, and cells over its seeds."""
     layout = study.table
-    groups = _group(study)
+    groups = group_runs(study)
     seeds = len(study.seeds) > 1
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for values, runs in groups:
@@ -208,7 +204,7 @@ def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]
     return Table(title, name, data, display, _notes(study, [records.get(run) for run in runs]))
 
 
-def _group(study: Study) -> list[tuple[dict[str, Any], list[Run]]]:
+def group_runs(study: Study) -> list[tuple[dict[str, Any], list[Run]]]:
     """The points of a study, each with its runs over the seeds."""
     groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[Run]]] = {}
     for run in study.runs():
@@ -258,134 +254,3 @@ def _counter_notes(rows: Iterable[Mapping[str, str]]) -> list[str]:
                 "twice thop's MACs; one of them does not know a layer of it."
             )
     return list(notes.values())
-
-
-# --- published values ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a measured value says of a published one: `text` is one of the four verdicts."""
-
-    text: str
-    difference: str
-
-
-def compare(published: str, content: Cell, kind: str, test_samples: int | None) -> Verdict:
-    """Hold a cell against a published value, given as it was printed.
-
-    What depends on no chance (counts, support vector machines) is `reproduced` if it rounds to
-    what was printed. An accuracy of a network is `within noise` if it differs by no more than the
-    95 % interval of a difference: the binomial variance of each value, and that of the seeds where
-    there are several. A time belongs to a machine, and is `not comparable`.
-    """
-    if content.mean is None:
-        return Verdict("differs" if content.diverged else "not comparable", "")
-    expected = float(published)
-    decimals = len(published.partition(".")[2])
-    metric = content.metric
-    if metric.comparison == "time":
-        return Verdict("not comparable", f"×{content.mean / expected:.2f}")
-    difference = content.mean - expected
-    text = f"{difference:+.{max(decimals, metric.decimals)}f}"
-    if metric.comparison == "exact" or kind == "svm":
-        # Half a unit of the last printed digit, and what float arithmetic may add.
-        same = abs(difference) <= 0.5 * 10**-decimals + 1e-9
-        return Verdict("reproduced" if same else "differs", text)
-    if not test_samples:
-        return Verdict("not comparable", text)
-    variance = sum(p * (100 - p) / test_samples for p in (expected, content.mean))
-    if content.sd is not None:
-        variance += content.sd**2 * (1 + 1 / len(content.values))
-    within = abs(difference) <= Z * math.sqrt(variance)
-    return Verdict("within noise" if within else "differs", text)
-
-
-def published_table(
-    name: str, study: Study, records: Mapping[Run, Mapping[str, str]], published: Path
-) -> Table:
-    """Every published value beside the measured one, with their difference and a verdict.
-
-    Raises AblationsError if the file has a row that names no run of the study, or no number.
-    """
-    assert study.published is not None
-    try:
-        given = pd.read_csv(published, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise AblationsError(f"{published}: it cannot be read as TSV ({error})") from None
-    pivot = study.table.columns
-    groups = _group(study)
-    shown: list[dict[str, str]] = []
-    keys = [f for f in study.factors if f in given or f in study.published.where or f == pivot]
-    for line, row in enumerate(given.to_dict("records"), 2):
-        for column, text in row.items():
-            if column in study.factors or text == "":
-                continue
-            where = {k: v for k, v in row.items() if k in study.factors}
-            where |= {key: spell(value) for key, value in study.published.where.items()}
-            metric_name = column
-            if column not in METRICS:
-                assert pivot is not None
-                where[pivot], metric_name = column, study.table.values[0]
-            place = f"{published}, line {line}, {column}"
-            where = {key: _canonical(study, key, value, place) for key, value in where.items()}
-            points = [runs for values, runs in groups
-                      if all(spell(values[k]) == v for k, v in where.items())]  # fmt: skip
-            if len(points) > 1:
-                raise AblationsError(
-                    f"{place}: {', '.join(f'{k}={v}' for k, v in where.items())} names {len(points)} "
-                    "different runs of the study; say which with `published.where`"
-                )
-            if not points:
-                outside = {
-                    "measured": "not in the grid",
-                    "difference": "",
-                    "verdict": "not comparable",
-                }
-                shown.append(_compared(keys, where, metric_name, text) | outside)
-                continue
-            rows = [records.get(run) for run in points[0]]
-            content = cell(METRICS[metric_name], metric_name, rows)
-            try:
-                float(text)
-            except ValueError:
-                raise AblationsError(f"{place}: '{text}' is no number") from None
-            samples = next((int(r["test_samples"]) for r in rows if r), None)
-            verdict = compare(text, content, study.kind, samples)
-            measured = {
-                "measured": content.text(),
-                "difference": verdict.difference,
-                "verdict": verdict.text,
-            }
-            shown.append(_compared(keys, where, metric_name, text) | measured)
-    data = pd.DataFrame(shown)
-    display = data.assign(metric=[METRICS[m].label for m in data["metric"]])
-    display.columns = [LABELS.get(column, column.capitalize()) for column in data]
-    notes = [VERDICTS]
-    if {"gmacs", "gflops"} & set(data["metric"]):
-        notes.append("The published FLOPs are multiply-accumulates, and stand here as MACs.")
-    title = f"{study.title}: against the published values"
-    return Table(title, f"{name}_vs_published", data, display, notes)
-
-
-VERDICTS = (
-    "reproduced: depends on no chance, and rounds to what was printed. within noise: differs by no "
-    "more than the 95 % interval of the difference of two accuracies on the test images, and of the "
-    "seeds where there are several. differs: by more. not comparable: a time belongs to its machine, "
-    "and is given as a ratio; or there is no such run."
-)
-
-
-def _compared(keys: Sequence[str], where: Mapping[str, str], metric: str, published: str) -> dict[str, str]:
-    return {**{key: where.get(key, "") for key in keys}, "metric": metric, "published": published}
-
-
-def _canonical(study: Study, name: str, text: str, place: str) -> str:
-    """A level as a run spells it: `0.0010` is `0.001`."""
-    if name not in KINDS[study.kind].model_fields:
-        return text
-    try:
-        return spell(KINDS[study.kind].parse_value(name, text))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise AblationsError(f"{place}: {name} is '{text}' ({problem})") from None

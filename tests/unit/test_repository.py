@@ -1,7 +1,6 @@
 """The repository holds together: generated files, pins, and the devices' rules."""
 
 import json
-import os
 import re
 import runpy
 from pathlib import Path
@@ -105,4 +104,4 @@ def test_a_write_that_fails_keeps_what_was_there(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert (tmp_path / "file").read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -404,7 +404,10 @@ def test_an_image_folder_is_resized_and_mixed(images, tmp_path):
     assert dataset.train.images.shape == (6, 3, 8, 8)
     assert sorted(dataset.train.labels.tolist()) == [0, 0, 0, 1, 1, 1]
     assert dataset.train.labels.tolist() != [0, 0, 0, 1, 1, 1], "the first few are not all of one class"
-    assert all((image[0] >= 100).all() == bool(label) for image, label in zip(*vars(dataset.train).values()))
+    assert all(
+        (image[0] >= 100).all() == bool(label)
+        for image, label in zip(dataset.train.images, dataset.train.labels, strict=True)
+    )
 
 
 def test_an_image_folder_may_be_grey(images, tmp_path):

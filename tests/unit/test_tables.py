@@ -7,7 +7,8 @@ from ablations.config import load_config, parse_study
 from ablations.errors import AblationsError
 from ablations.hyperparameters import spell
 from ablations.metrics import METRICS
-from ablations.tables import Cell, compare, published_table, study_table
+from ablations.published import compare, published_table
+from ablations.tables import Cell, study_table
 
 PROJECT = Path(__file__).parents[2]
 ACCURACY, MACS, TIME = METRICS["test_accuracy"], METRICS["gmacs"], METRICS["train_time_ms"]

@@ -1,0 +1,323 @@
+"""What a user does every day: plan, run, rerun one, select, preview; with real runs on digits."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Checkout, jobs
+
+STUDIES = """
+studies:
+  machines:
+    title: Machines on digits
+    kind: svm
+    grid: [{dataset: digits, kernel: [rbf, poly], train_samples: [200, 400]}]
+    table: {rows: [kernel, train_samples], values: [test_accuracy, support_vectors]}
+  more:
+    title: One point more, two shared
+    kind: svm
+    grid: [{dataset: digits, kernel: rbf, train_samples: [200, 400, 600]}]
+    table: {rows: [train_samples], values: test_accuracy}
+"""
+RBF_200 = "results/runs/svm/digits/svc/kernel=rbf,train_samples=200/record.tsv"
+
+
+@pytest.fixture(scope="module")
+def finished_once(module_checkout: Checkout) -> Checkout:
+    """A checkout where two studies that share runs were finished."""
+    module_checkout.config(STUDIES)
+    done = module_checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert jobs(done)["fit_svm"] == 5, "seven points are named, two of them by both studies"
+    return module_checkout
+
+
+@pytest.fixture
+def finished(finished_once: Checkout, tmp_path: Path) -> Checkout:
+    """A copy of it for each test to spoil."""
+    return Checkout(tmp_path / "project", like=finished_once)
+
+
+def test_a_dry_run_shows_the_runs_of_each_study(checkout):
+    done = checkout.snakemake("-n")
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout + done.stderr
+    assert re.search(r"^part_a +cnn +32 ", printed, re.M)
+    assert re.search(r"^part_b +svm +4 ", printed, re.M)
+    assert re.search(r"^question_2 +cnn +10 ", printed, re.M)
+    assert "45 runs in all; 1 run stands in several studies" in printed
+    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (41, 4)
+    assert not (checkout.root / "results").exists()
+
+
+def test_the_slurm_profile_plans_the_same(checkout):
+    done = checkout.snakemake("-n", profile="slurm")
+    assert done.returncode == 0, done.stderr
+    assert jobs(done)["train_cnn"] == 41
+
+
+def test_two_studies_that_name_the_same_point_train_it_once(finished):
+    assert len(finished.records()) == 5
+    machines = (finished.root / "results/tables/machines.tsv").read_text().splitlines()
+    more = (finished.root / "results/tables/more.tsv").read_text().splitlines()
+    assert len(machines) == 1 + 4
+    assert len(more) == 1 + 3
+    accuracy = machines[1].split("\t")[2]
+    assert more[1].split("\t") == ["200", accuracy]
+
+
+def test_a_second_call_does_nothing(finished):
+    done = finished.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0
+    assert jobs(done) == {}
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_deleted_record_reruns_that_run_its_merge_and_the_tables(finished):
+    before = finished.records()
+    (finished.root / RBF_200).unlink()
+    done = finished.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert jobs(done) == {"fit_svm": 1, "merge_records": 1, "make_table": 2, "plot_study": 2, "all": 1}
+    after = finished.records()
+    assert [record for record in after if after[record] != before.get(record)] == [RBF_200]
+
+
+def test_one_record_is_a_target(finished):
+    (finished.root / RBF_200).unlink()
+    done = finished.snakemake(RBF_200, "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert jobs(done) == {"fit_svm": 1}
+
+
+def test_a_run_outside_every_study_is_a_target_too(finished):
+    target = "results/runs/svm/digits/svc/kernel=linear,train_samples=300,C=0.5/record.tsv"
+    done = finished.snakemake(target, "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "\tlinear\t300\t0.5\t" in (finished.root / target).read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("kernel=rbf,train_samples=0200", "ask for 'kernel=rbf,train_samples=200'"),
+        ("kernel=rbx,train_samples=200", "kernel: Input should be"),
+    ],
+)
+def test_a_misspelled_target_is_a_sentence(target, expected, finished):
+    done = finished.snakemake(f"results/runs/svm/digits/svc/{target}/record.tsv", "--configfile", "my.yaml")
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_place_to_look_for_files_runs_nothing_again(finished):
+    done = finished.snakemake(
+        "-n",
+        "--configfile",
+        "my.yaml",
+        "--config",
+        "source_dir=elsewhere",
+        "device=cpu",
+        "download_timeout_s=5",
+    )
+    assert jobs(done) == {}, done.stdout
+
+
+def test_a_changed_title_makes_its_table_alone(finished):
+    finished.config(STUDIES.replace("Machines on digits", "Another title"))
+    done = finished.snakemake("-n", "--configfile", "my.yaml")
+    finished.config(STUDIES)
+    assert jobs(done) == {"make_table": 1, "plot_study": 1, "all": 1}
+
+
+def test_a_selection_runs_that_study(checkout):
+    checkout.config(STUDIES)
+    done = checkout.snakemake("-n", "--configfile", "my.yaml", "--config", "studies=[more]")
+    assert jobs(done)["fit_svm"] == 3
+    assert "machines" not in done.stdout + done.stderr
+
+
+def test_a_failing_run_leaves_the_others_and_is_rerun_alone(checkout):
+    """A batch of one cannot be normalised: that run fails, by itself, at its start."""
+    study = """
+studies:
+  s:
+    title: One run fails
+    kind: cnn
+    grid: [{dataset: digits, model: resnet18, batch_size: [30, 32], optimizer: sgd, lr: 0.01, epochs: 1,
+            pin_memory: false, train_samples: 65}]
+    table: {rows: [batch_size, train_samples], values: test_accuracy}
+"""
+    # 65 images in batches of 32 leave one; in batches of 30 they leave five.
+    checkout.config(study)
+    done = checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 1
+    assert len(checkout.records()) == 1, "keep-going: the other run finished"
+    assert "leave a batch of one" in done.stdout + done.stderr, "the log of what failed is shown"
+    assert not (checkout.root / "results/tables/s.md").exists()
+
+    preview = checkout.snakemake("preview", "--configfile", "my.yaml")
+    assert preview.returncode == 0, preview.stderr
+    shown = (checkout.root / "results/preview/tables/s.md").read_text()
+    assert re.search(r"\| 32 +\| 65 +\| missing", shown)
+    assert re.search(r"\| 30 +\| 65 +\| \d+\.\d\d ", shown)
+    assert "1 of 2 runs are missing" in shown
+    assert "1 of 2 runs are there" in preview.stdout
+
+    before = checkout.records()
+    again = checkout.snakemake("--configfile", "my.yaml")
+    assert again.returncode == 1
+    assert jobs(again) == {"train_cnn": 1, "merge_records": 1, "make_table": 1, "plot_study": 1, "all": 1}
+    assert checkout.records() == before
+
+
+def test_a_preview_of_nothing_has_every_cell_marked(checkout):
+    checkout.config(STUDIES)
+    done = checkout.snakemake("preview", "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    shown = (checkout.root / "results/preview/tables/machines.md").read_text()
+    assert shown.count("missing") == 8 + 1
+
+
+def test_a_truncated_record_stops_the_merge_and_is_named(finished):
+    record = finished.root / RBF_200
+    whole = record.read_text()
+    record.write_text(whole[:-30])
+    done = finished.snakemake("--configfile", "my.yaml", "--touch")
+    done = finished.snakemake("--configfile", "my.yaml", "--forcerun", "merge_records")
+    assert done.returncode == 1
+    assert f"{RBF_200}: it is truncated" in done.stdout + done.stderr
+    assert "delete it, and the same command runs that run again" in done.stdout + done.stderr
+    record.unlink()
+    done = finished.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert jobs(done)["fit_svm"] == 1
+
+
+def test_a_run_that_is_killed_leaves_no_record(checkout):
+    """SIGKILL while it trains; then the same command again."""
+    checkout.config("""
+studies:
+  s:
+    title: Long enough to be killed
+    kind: cnn
+    grid: [{dataset: digits, model: resnet18, batch_size: 16, optimizer: sgd, lr: 0.01, epochs: 3,
+            pin_memory: false, train_samples: 160}]
+    table: {rows: [batch_size], values: test_accuracy}
+""")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "my.yaml"],
+        cwd=checkout.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    import psutil
+
+    pattern = "results/runs/**/run.log"
+    deadline = time.monotonic() + 120
+    while not any("epoch 1/3" in log.read_text() for log in checkout.root.glob(pattern)):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    family = psutil.Process(process.pid).children(recursive=True)
+    for member in [*family, psutil.Process(process.pid)]:
+        member.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkout.records() == {}
+    unlocked = checkout.snakemake("--configfile", "my.yaml", "--unlock")
+    assert unlocked.returncode == 0
+    done = checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len(checkout.records()) == 1
+    assert not list(checkout.root.glob("results/runs/**/.*.tmp"))
+
+
+def test_a_printed_command_can_be_pasted(finished):
+    (finished.root / RBF_200).unlink()
+    done = finished.snakemake(RBF_200, "--configfile", "my.yaml", "-n", "-p")
+    printed = (done.stdout + done.stderr).splitlines()
+    command = next(line for line in printed if "scripts/fit_svm.py" in line).partition("Shell command: ")[2]
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    subprocess.run(["bash", "-c", command], cwd=finished.root, env=environment, check=True)
+    assert (finished.root / RBF_200).exists()
+
+
+def test_the_workflow_runs_in_another_directory(finished, tmp_path):
+    shutil.copytree(finished.root / "data", tmp_path / "data")
+    done = finished.snakemake(
+        "--configfile", "my.yaml", "--config", "studies=[more]", "--directory", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/tables/more.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (STUDIES.replace("kernel: [rbf, poly]", "kernel: [rbx]"), "did you mean 'rbf'"),
+        (STUDIES.replace("title", "titel"), "did you mean 'title'"),
+        (STUDIES.replace("  more:", "  machines:"), "'machines' stands here a second time"),
+        (
+            STUDIES.replace("grid: [{dataset: digits, kernel: rbf", "grid: [{dataset: digit, kernel: rbf"),
+            "digits",
+        ),
+        ("studies: {}", "studies: it is empty"),
+        ("- a list", "keys at top level"),
+    ],
+)
+def test_a_wrong_config_ends_before_any_job(config, expected, checkout):
+    checkout.config(config)
+    before = {
+        p for p in checkout.root.rglob("*") if ".snakemake" not in p.parts and "__pycache__" not in p.parts
+    }
+    done = checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    after = {
+        p for p in checkout.root.rglob("*") if ".snakemake" not in p.parts and "__pycache__" not in p.parts
+    }
+    assert before == after, "nothing is written"
+
+
+def test_an_image_folder_of_ones_own_becomes_a_study(checkout):
+    """The README's way to add a dataset and a model."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 5)):
+        for name, level in (("dark", 40), ("light", 200)):
+            folder = checkout.root / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(level - 30, level + 30, (20, 20, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    checkout.config("""
+datasets:
+  pictures: {format: image_folder, path: pictures, image_shape: [3, 16, 16], classes: 2,
+             mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}
+studies:
+  both:
+    title: Pictures of my own
+    kind: cnn
+    grid: [{dataset: pictures, model: shufflenet_v2_x0_5, batch_size: 10, optimizer: adam, lr: 0.001,
+            epochs: 2, pin_memory: false}]
+    table: {rows: [model], values: [test_accuracy, gmacs, params_m]}
+  machine:
+    title: A machine on pictures
+    kind: svm
+    grid: [{dataset: pictures, kernel: linear, train_samples: all}]
+    table: {rows: [dataset], values: test_accuracy}
+""")
+    done = checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout.root / "results/tables/machine.tsv").read_text().splitlines()[1] == "pictures\t100.00"
+    assert "shufflenet_v2_x0_5" in (checkout.root / "results/tables/both.md").read_text()

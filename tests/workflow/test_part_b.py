@@ -1,0 +1,55 @@
+"""The published part B on the real images: fetched, verified, fitted, and equal to the last digit."""
+
+import numpy as np
+import pytest
+from ablations import svm
+from ablations.config import load_config
+from ablations.datasets import open_staged, read_metadata
+from ablations.hyperparameters import SvmHyperparameters
+from conftest import PROJECT, Checkout
+from sklearn.svm import SVC
+
+
+@pytest.fixture(scope="module")
+def part_b(module_checkout: Checkout) -> Checkout:
+    done = module_checkout.snakemake("--config", "studies=[part_b]")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return module_checkout
+
+
+def test_all_four_accuracies_are_the_published_ones(part_b):
+    lines = (part_b.root / "results/tables/part_b.tsv").read_text().splitlines()
+    assert [line.split("\t")[:4] for line in lines[1:]] == [
+        ["mnist", "rbf", "10000", "95.94"],
+        ["mnist", "poly", "10000", "95.15"],
+        ["fashion_mnist", "rbf", "10000", "85.31"],
+        ["fashion_mnist", "poly", "10000", "81.66"],
+    ]
+    compared = (part_b.root / "results/tables/part_b_vs_published.tsv").read_text()
+    assert compared.count("\treproduced") == 4
+    assert compared.count("\tnot comparable") == 4
+
+
+def test_the_images_are_verified_and_whole(part_b):
+    files = [PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"]
+    definitions = load_config(files, root=PROJECT).datasets
+    for name in ("mnist", "fashion_mnist"):
+        path = part_b.root / f"data/{name}.safetensors"
+        dataset = open_staged(path, "np")
+        assert dataset.train.images.shape == (60000, 1, 28, 28)
+        assert np.bincount(dataset.test.labels).sum() == 10000
+        staged = read_metadata(path)["definition"]["files"]["train_images"]["sha256"]
+        assert staged == definitions[name].files["train_images"].sha256
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("kernel", ["rbf", "poly"])
+def test_labels_equal_scikit_learns_on_every_test_image(part_b, dataset, kernel):
+    staged = open_staged(part_b.root / f"data/{dataset}.safetensors", "np", 10_000)
+    train = staged.train.images.reshape(10_000, -1)
+    test = staged.test.images.reshape(10_000, -1)
+    hp = SvmHyperparameters(kernel=kernel, train_samples=10_000)
+    ours = svm.fit(train, staged.train.labels, hp)
+    theirs = SVC(kernel=kernel).fit(train / 255, staged.train.labels)
+    assert ours.support_vectors == len(theirs.support_)
+    assert (ours.predict(test) == theirs.predict(test / 255)).all()

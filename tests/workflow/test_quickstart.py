@@ -1,0 +1,57 @@
+"""`make run` from a clean checkout: every study in small, to its final tables."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import PROJECT, Checkout
+
+
+def test_make_run_builds_and_prints_every_table(checkout: Checkout):
+    # The environment this test runs in stands for the one `make` installs; CI installs it from nothing.
+    (checkout.root / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    done = subprocess.run(
+        ["make", "--assume-old=.venv/installed", "run"],
+        cwd=checkout.root,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = checkout.root / "results/tables"
+    assert sorted(path.name for path in tables.iterdir()) == sorted(
+        f"{study}.{suffix}" for study in ("part_a", "part_b", "question_2") for suffix in ("tsv", "md", "tex")
+    )
+    for study in ("part_a", "part_b", "question_2"):
+        text = (tables / f"{study}.md").read_text()
+        assert text in done.stdout
+        assert "missing" not in text
+    assert len(checkout.records()) == 25, "26 points, one of them in two studies"
+    merged = (checkout.root / "results/records.tsv").read_text().splitlines()
+    assert len(merged) == 26
+
+    # What a run learnt is better than a guess, and the published counts of the models do not depend on it.
+    question_2 = [line.split("\t") for line in (tables / "question_2.tsv").read_text().splitlines()]
+    accuracy, params = question_2[0].index("test_accuracy"), question_2[0].index("params_m")
+    assert float(question_2[2][accuracy]) > 60
+    assert [row[params] for row in question_2[1:]] == ["11.18", "11.18", "21.28"]
+
+    latex = (tables / "question_2.tex").read_text()
+    assert r"$\pm$" in latex
+    if shutil.which("pdflatex"):
+        document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + latex + r"\end{document}"
+        (tables / "document.tex").write_text(document)
+        subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document.tex"],
+            cwd=tables,
+            check=True,
+            capture_output=True,
+        )
+
+
+def test_a_checkout_has_what_the_commands_name():
+    for name in ("LICENSE", "README.md", ".ci/run", "benchmarks/svm.py"):
+        assert (PROJECT / name).is_file(), name
