@@ -42,9 +42,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     options = parser.parse_args()
     ratios: dict[str, float] = {}
-    print(
-        f"{'cell':<20} {'labels':>7} {'fit':>7} {'SVC':>7} {'ratio':>6} {'predict':>8} {'SVC':>7} {'ratio':>6}"
-    )
+    heads = ["labels", "fit", "SVC", "ratio", "predict", "SVC", "ratio"]
+    print(f"{'cell':<20} " + " ".join(f"{head:>7}" for head in heads))
     for dataset, kernel in CELLS:
         staged = open_staged(options.data / f"{dataset}.safetensors", "np", SAMPLES)
         train = staged.train.images.reshape(SAMPLES, -1)
@@ -65,9 +64,9 @@ def main() -> None:
         predict_ratio = statistics.median(pair[3] / pair[2] for pair in pairs)
         name = f"{dataset}_{kernel}"
         ratios |= {f"{name}_fit_ratio": fit_ratio, f"{name}_predict_ratio": predict_ratio}
-        shown = "equal" if equal else "DIFFER"
-        print(f"{name:<20} {shown:>7} {fit_s:>6.2f}s {svc_fit_s:>6.2f}s {fit_ratio:>6.1f}", end=" ")
-        print(f"{predict_s:>7.2f}s {svc_predict_s:>6.2f}s {predict_ratio:>6.1f}")
+        numbers = (fit_s, svc_fit_s, fit_ratio, predict_s, svc_predict_s, predict_ratio)
+        shown = f"{'equal' if equal else 'DIFFER':>7} " + " ".join(f"{number:>7.2f}" for number in numbers)
+        print(f"{name:<20} {shown}")
     for what in ("fit", "predict"):
         median = statistics.median(v for name, v in ratios.items() if name.endswith(f"_{what}_ratio"))
         ratios[f"median_{what}_ratio"] = median
