@@ -17,7 +17,7 @@ part-b: .venv/installed ## the published part B on the real images
 	@cat results/tables/part_b.md results/tables/part_b_vs_published.md
 
 preview: .venv/installed ## tables of the runs that are there, of config/config.yaml
-	$(SNAKEMAKE) preview
+	$(SNAKEMAKE) --nolock preview
 
 test: check ## all checks and all tests
 	.venv/bin/pytest -n 2 --dist loadfile tests

@@ -16,6 +16,7 @@ include: "rules/figures.smk"
 
 localrules:
     all,
+    stage,
     stage_dataset,
     stage_weights,
     merge_records,
@@ -33,3 +34,10 @@ rule all:
         all_records,
     message:
         "All of it is there: the tables in results/tables/, the figures in results/figures/"
+
+
+rule stage:
+    input:
+        all_staged,
+    message:
+        "Everything that runs need is staged"

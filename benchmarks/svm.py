@@ -45,7 +45,10 @@ def main() -> None:
     heads = ["labels", "fit", "SVC", "ratio", "predict", "SVC", "ratio"]
     print(f"{'cell':<20} " + " ".join(f"{head:>7}" for head in heads))
     for dataset, kernel in CELLS:
-        staged = open_staged(options.data / f"{dataset}.safetensors", "np", SAMPLES)
+        files = sorted(options.data.glob(f"{dataset}-*.safetensors"))
+        if not files:
+            sys.exit(f"{options.data} holds no staged {dataset}; call `make part-b` first, or give --data")
+        staged = open_staged(files[-1], "np", SAMPLES)
         train = staged.train.images.reshape(SAMPLES, -1)
         test = staged.test.images.reshape(len(staged.test), -1)
         hp = SvmHyperparameters(kernel=kernel, train_samples=SAMPLES)

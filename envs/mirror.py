@@ -1,4 +1,4 @@
-"""Write environment.yaml: the packages of requirements.in, at the versions of requirements.txt."""
+"""Write environment.yaml: every pin of requirements.txt, for conda."""
 
 import re
 from pathlib import Path
@@ -20,9 +20,8 @@ dependencies:
 
 def environment() -> str:
     """The text that environment.yaml has to have."""
-    locked = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (HERE / "requirements.txt").read_text(), re.M))
-    wanted = re.findall(r"^([a-z0-9._-]+)", (HERE / "requirements.in").read_text(), re.M)
-    return HEADER + "".join(f"      - {name}=={locked[name]}\n" for name in wanted)
+    locked = re.findall(r"^([a-z0-9._-]+==\S+)", (HERE / "requirements.txt").read_text(), re.M)
+    return HEADER + "".join(f"      - {pin}\n" for pin in locked)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 ROOT = Path(workflow.basedir)
 # Relative where that is possible: what Snakemake prints can then be pasted and read.
@@ -21,11 +22,12 @@ from ablations.errors import AblationsError
 from ablations.hyperparameters import KINDS
 from ablations.runs import parse_hyperparameters
 
-# The scripts run in the environment that Snakemake was started from, activated or not; with
-# `--software-deployment-method conda` that of the rule stands before it.
-shell.prefix(
-    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-)
+# The scripts run in the environment that Snakemake was started from, activated or not, unless
+# `--software-deployment-method conda` gives each rule one of its own.
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    shell.prefix(
+        f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    )
 
 
 def read_config():
@@ -95,6 +97,27 @@ def weights_of(wildcards):
             f"the config's `weights` has no '{name}', which a run starts from"
         )
     return [ROOT / CONFIG.weights[name]]
+
+
+def staged_dataset(wildcards):
+    """Where a dataset is staged. A changed definition has another digest, and is another file."""
+    return f"{DATA}/{wildcards.dataset}-{CONFIG.datasets[wildcards.dataset].digest()}.safetensors"
+
+
+def all_staged(wildcards):
+    """Everything that the studies selected need to be fetched before their runs."""
+    runs = [run for run in CONFIG.runs()]
+    datasets = {run.dataset for run in runs}
+    staged = [
+        f"{DATA}/{name}-{CONFIG.datasets[name].digest()}.safetensors"
+        for name in datasets
+    ]
+    pretrained = {
+        run.model for run in runs if run.values().get("pretrained") == "imagenet"
+    }
+    return sorted(staged) + [
+        f"{DATA}/weights/imagenet/{model}.safetensors" for model in sorted(pretrained)
+    ]
 
 
 def fetch_flags(sources=None):

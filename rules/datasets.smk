@@ -3,16 +3,18 @@
 
 rule stage_dataset:
     output:
-        f"{DATA}/{{dataset}}.safetensors",
+        f"{DATA}/{{dataset}}-{{digest}}.safetensors",
     log:
-        "logs/stage_dataset/{dataset}.log",
+        "logs/stage_dataset/{dataset}-{digest}.log",
+    wildcard_constraints:
+        digest="|".join(dataset.digest() for dataset in CONFIG.datasets.values()),
     conda:
         ENVIRONMENT
     params:
         script=script_path("stage_dataset"),
-        definition=lambda wildcards: CONFIG.datasets[
-            wildcards.dataset
-        ].model_dump_json(exclude={"sources"}, exclude_none=True),
+        definition=lambda wildcards: json.dumps(
+            CONFIG.datasets[wildcards.dataset].identity()
+        ),
         fetch=lambda wildcards: fetch_flags(CONFIG.datasets[wildcards.dataset].sources),
     message:
         "Staging {wildcards.dataset}"

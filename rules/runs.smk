@@ -4,7 +4,8 @@
 
 rule train_cnn:
     input:
-        dataset=f"{DATA}/{{dataset}}.safetensors",
+        # Its name says what it holds; when it was written says nothing.
+        dataset=ancient(staged_dataset),
         weights=weights_of,
     output:
         record="results/runs/cnn/{dataset}/{model}/{hyperparameters}/record.tsv",
@@ -21,22 +22,27 @@ rule train_cnn:
         runtime="4h",
     params:
         script=script_path("train_cnn"),
+        definition=lambda wildcards: CONFIG.datasets[wildcards.dataset].digest(),
         flags=flags_of("cnn"),
         weights=lambda wildcards, input: (
             f"--weights {shlex.quote(str(input.weights[0]))} " if input.weights else ""
         ),
         device=untracked(name=CONFIG.device),
+        # No output: Snakemake deletes the outputs of a job that fails.
+        checkpoint="results/runs/cnn/{dataset}/{model}/{hyperparameters}/checkpoint.pt",
     message:
         "Training {wildcards.model} on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.script.path} --dataset {input.dataset:q} --model {wildcards.model} "
+        "python {params.script.path} --dataset {input.dataset:q} --definition-digest {params.definition} --model {wildcards.model} "
         "{params.flags} {params.weights}--device {params.device.name} --threads {threads} "
-        "--record {output.record:q} --history {output.history:q} 2>> {log:q}"
+        "--record {output.record:q} --history {output.history:q} "
+        "--checkpoint {params.checkpoint:q} --time-limit-min {resources.runtime} 2>> {log:q}"
 
 
 rule fit_svm:
     input:
-        dataset=f"{DATA}/{{dataset}}.safetensors",
+        # Its name says what it holds; when it was written says nothing.
+        dataset=ancient(staged_dataset),
     output:
         record="results/runs/svm/{dataset}/svc/{hyperparameters}/record.tsv",
     log:
@@ -49,9 +55,10 @@ rule fit_svm:
         runtime="1h",
     params:
         script=script_path("fit_svm"),
+        definition=lambda wildcards: CONFIG.datasets[wildcards.dataset].digest(),
         flags=flags_of("svm"),
     message:
         "Fitting a support vector classifier on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.script.path} --dataset {input.dataset:q} {params.flags} "
+        "python {params.script.path} --dataset {input.dataset:q} --definition-digest {params.definition} {params.flags} "
         "--threads {threads} --memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"

@@ -12,6 +12,8 @@ rule merge_records:
     conda:
         ENVIRONMENT
     params:
+        # Compared between calls: a study that lost a run is merged again.
+        records=all_records,
         profiles=profiles,
     message:
         "Merging {output}"

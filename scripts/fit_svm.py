@@ -17,6 +17,7 @@ log = logging.getLogger("fit_svm")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
+    parser.add_argument("--definition-digest", help="refuse a dataset staged from another definition")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of matrix products")
     parser.add_argument("--memory-mb", type=float, default=float("inf"), help="memory of the job")
     parser.add_argument("--record", type=Path, required=True, help="the record to write")
@@ -32,7 +33,7 @@ def main() -> None:
     from ablations.datasets import open_staged
     from ablations.records import SvmRecord, write_record
 
-    dataset = open_staged(options.dataset, "np", hp.train_samples)
+    dataset = open_staged(options.dataset, "np", hp.train_samples, options.definition_digest)
     run = Run(dataset.name, SVM_MODEL, hp)
     log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
     train = dataset.train.images.reshape(len(dataset.train), -1)
@@ -64,7 +65,7 @@ def main() -> None:
         device="cpu",
         device_name=provenance.processor_name(),
         attempts=1,
-        attempt_seconds=f"{predicted - start:.3f}",
+        attempt_seconds=f"{provenance.seconds_since_start():.3f}",
         support_vectors=classifier.support_vectors,
         backend=classifier.backend,
         **provenance.describe(["numpy", "scikit-learn"], options.threads),

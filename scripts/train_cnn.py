@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,16 @@ log = logging.getLogger("train_cnn")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
+    parser.add_argument("--definition-digest", help="refuse a dataset staged from another definition")
     parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
     parser.add_argument("--weights", type=Path, help="weights file, for --pretrained")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--record", type=Path, required=True, help="the record to write")
     parser.add_argument("--history", type=Path, required=True, help="the history to write")
+    parser.add_argument("--checkpoint", type=Path, help="where to go on from, and to stop to")
+    parser.add_argument("--checkpoint-interval-s", type=float, default=60, help="least time between two")
+    parser.add_argument("--time-limit-min", type=float, help="the time limit of the job, in minutes")
     add_hyperparameters(parser, CnnHyperparameters)
     options = parser.parse_args()
     hp = take_hyperparameters(options, CnnHyperparameters)
@@ -37,33 +40,51 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
-    from ablations import models, provenance, training
+    from ablations import checkpoints, models, provenance, training
     from ablations.datasets import open_staged
     from ablations.devices import choose_device
+    from ablations.files import digest
     from ablations.records import CnnRecord, write_history, write_record
 
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
-    dataset = open_staged(options.dataset, "pt", hp.train_samples)
+    dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     run = Run(dataset.name, options.model, hp)
     log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
     training.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
-    not_loaded = None
+    not_loaded, weights_digest = None, "none"
     if options.weights is not None:
+        weights_digest = digest(options.weights, "sha256")
         not_loaded = " ".join(models.load_pretrained(model, options.weights)) or "nothing"
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     if hp.pin_memory and device.type == "cpu":
         log.info("pin_memory has no effect: there is no accelerator to transfer to")
-    startup_ms = provenance.seconds_since_start() * 1000
-    start = time.perf_counter()
+    on_gpu = device.type == "cuda"
+    device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
+    checkpoint = None
+    if options.checkpoint is not None:
+        # Another device or torch would go on, but not to the same bits, nor to times that add up.
+        identity = {
+            "run": run.directory,
+            "data": dataset.sha256,
+            "weights": weights_digest,
+            "device": device_name,
+            "torch": str(torch.__version__),
+        }
+        limit_s = options.time_limit_min and 60 * options.time_limit_min
+        deadline = checkpoints.job_deadline(os.environ, limit_s)
+        checkpoint = checkpoints.Checkpoint(
+            options.checkpoint, identity, deadline, options.checkpoint_interval_s
+        )
+        checkpoint.catch_signals()
     with progress() as on_step:
-        result = training.train(model, dataset, hp, device, on_step)
+        trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint)
+        startup_ms = provenance.seconds_since_start() * 1000
+        result = trainer.train()
+    attempts = [*(checkpoint.attempts[:-1] if checkpoint else []), provenance.seconds_since_start()]
     last = result.history[-1] if result.status == "ok" else None
-    if device.type == "cuda":
-        device_name, memory = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated() / 1e6
-    else:
-        device_name, memory = provenance.processor_name(), provenance.peak_memory_mb()
+    memory = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb()
     record = CnnRecord(
         status=result.status,
         test_accuracy=last.test_accuracy if last else None,
@@ -76,15 +97,17 @@ def main() -> None:
         test_samples=len(dataset.test),
         device=device.type,
         device_name=device_name,
-        attempts=1,
-        attempt_seconds=f"{time.perf_counter() - start:.3f}",
-        pin_memory_effective=hp.pin_memory and device.type == "cuda",
-        precision_effective="fp32" if hp.precision == "tf32" and device.type == "cpu" else hp.precision,
+        attempts=len(attempts),
+        attempt_seconds=";".join(f"{seconds:.3f}" for seconds in attempts),
+        pin_memory_effective=training.pin_memory_works(hp, device),
+        precision_effective=training.precision_in_effect(hp, device),
         weights_not_loaded=not_loaded,
         **provenance.describe(["numpy", "torch", "torchvision"], options.threads),
     )
     write_history(options.history, result.history, training.Epoch)
     write_record(options.record, run, record)
+    if checkpoint is not None:
+        checkpoint.remove()
     log.info("%s: wrote %s", result.status, options.record)
 
 

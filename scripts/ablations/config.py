@@ -4,7 +4,9 @@
 generated from it (`python scripts/write_schema.py`).
 """
 
+import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -96,8 +98,8 @@ def _text_of_one_line(value: str) -> str:
 
 def _path(value: str) -> str:
     _text_of_one_line(value)
-    if re.search(r"[{}*?<>|;&$`\"'\\]", value):
-        raise ValueError("a path here holds no wildcards, braces, quotes or shell characters")
+    if re.search(r"[{}*?<>|;&$`~\"'\\]", value):
+        raise ValueError("a path here holds no wildcards, braces, quotes, ~ or shell characters")
     return value
 
 
@@ -139,6 +141,9 @@ class DatasetFile(Section):
         return self
 
 
+IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
 class Dataset(Section):
     """A dataset: how its files look, where they come from, and how its pixels are normalised."""
 
@@ -163,9 +168,22 @@ class Dataset(Section):
             raise ValueError(f"image_shape has {channels} channels; images have 1 or 3")
         if not len(self.mean) == len(self.std) == channels:
             raise ValueError(f"mean and std need one number for each of the {channels} channels")
+        roles = {"idx": IDX_ROLES, "cifar10": ("archive",)}.get(self.format, ())
+        if set(self.files) != set(roles):
+            needed = ", ".join(roles) or "no files"
+            raise ValueError(f"the format {self.format} needs {needed} under `files`")
         if (self.format == "image_folder") != (self.path is not None):
             raise ValueError("`path` belongs to the format image_folder, which needs it")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """What of the definition determines the staged content: not where its files come from."""
+        return self.model_dump(mode="json", exclude={"sources"}, exclude_none=True)
+
+    def digest(self) -> str:
+        """A short digest of the identity, by which a run knows the dataset it was planned with."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 # --- grids ---------------------------------------------------------------------------------------
@@ -436,6 +454,8 @@ def _check_studies(config: Config, root: Path) -> Iterator[str]:
         yield "studies: it is empty, and there is nothing to run"
     for name, study in config.studies.items():
         where = f"studies.{name}"
+        if name.endswith("_vs_published"):
+            yield f"{where}: a name that ends in _vs_published is that of a comparison; choose another"
         unknown = list(_check_names(config, study, where))
         if unknown:
             yield from unknown
@@ -542,6 +562,9 @@ def _check_published(study: Study, where: str, root: Path) -> Iterator[str]:
     levels = {str(run.values()[pivot]) for run in study.runs()} if pivot else set()
     known = {*study.factors, *levels, *METRICS}
     for column in header:
+        if header.count(column) > 1:
+            yield f"{where}: '{study.published.file}' has the column '{column}' twice"
+            return
         if column not in known:
             yield (
                 f"{where}: '{study.published.file}' has a column '{column}', which is neither a "

@@ -28,10 +28,13 @@ class Split:
 
 @dataclass(frozen=True)
 class StagedDataset:
-    """A verified dataset with what a run has to know of it; `mean` and `std` are per channel, of
-    pixels scaled to 0 to 1."""
+    """A verified dataset with what a run has to know of it.
+
+    `mean` and `std` are per channel, of pixels scaled to 0 to 1; `sha256` is of all its arrays.
+    """
 
     name: str
+    sha256: str
     image_shape: tuple[int, int, int]
     classes: int
     mean: tuple[float, ...]
@@ -53,16 +56,26 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def open_staged(
-    path: Path, framework: Literal["np", "pt"], train_samples: int | Literal["all"] = "all"
+    path: Path,
+    framework: Literal["np", "pt"],
+    train_samples: int | Literal["all"] = "all",
+    digest: str | None = None,
 ) -> StagedDataset:
     """Open a staged dataset with the first `train_samples` training images.
 
     With `pt` the tensors lie on the mapped file: nothing is read before it is used, and runs on
     one machine share the pages. With `np` the parts are copied.
 
-    Raises AblationsError if the file is no staged dataset, or holds fewer training images.
+    Raises AblationsError if the file is no staged dataset, holds fewer training images, or was
+    staged from another definition than that of `digest`.
     """
     metadata = read_metadata(path)
+    if digest is not None and metadata.get("definition_digest") != digest:
+        raise AblationsError(
+            f"{path} was staged from another definition of {metadata['name']} than the config's (its "
+            "shape, normalisation, classes or files differ); remove it to have it staged again, or set "
+            "data_dir to a directory of its own"
+        )
     definition = metadata["definition"]
     try:
         with safe_open(path, framework=framework) as file:
@@ -82,6 +95,7 @@ def open_staged(
         raise AblationsError(_not_staged(path, error)) from None
     return StagedDataset(
         name=metadata["name"],
+        sha256=metadata["sha256"],
         image_shape=tuple(definition["image_shape"]),
         classes=definition["classes"],
         mean=tuple(definition["mean"]),

@@ -1,6 +1,7 @@
 """Torchvision's classifiers, adapted to a dataset's channels and classes, and what they cost."""
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
         options["input_size"] = (height, width)
     try:
         model = models.get_model(name, **options)
-    except ValueError as error:
+    except (ValueError, AssertionError, RuntimeError) as error:
         if name in models.list_models(module=models):
             raise AblationsError(_unfit(name, image_shape, error)) from None
         known = models.list_models(module=models)
@@ -157,7 +158,9 @@ def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise AblationsError(f"{path} holds no mapping of names to tensors")
-    return state
+    # torchvision's DenseNets were published under names that are no longer theirs: norm.1 is norm1.
+    old = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
+    return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}
 
 
 # --- profile -------------------------------------------------------------------------------------

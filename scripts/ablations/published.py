@@ -46,7 +46,7 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
     """
     assert study.published is not None
     try:
-        given = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        given = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, index_col=False)
     except (OSError, ValueError) as error:
         raise AblationsError(f"{path}: it cannot be read as TSV ({error})") from None
     pivot = study.table.columns
@@ -63,10 +63,8 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
                 assert pivot is not None
                 where[pivot], metric = column, study.table.values[0]
             where = {key: _canonical(study, key, level, place) for key, level in where.items()}
-            try:
-                float(text)
-            except ValueError:
-                raise AblationsError(f"{place}: '{text}' is no number") from None
+            if not _is_number(text, positive=METRICS[metric].comparison == "time"):
+                raise AblationsError(f"{place}: '{text}' is no number that {metric} can have")
             points = [runs for values, runs in groups if all(spell(values[k]) == v for k, v in where.items())]
             if len(points) > 1:
                 named = ", ".join(f"{key}={level}" for key, level in where.items())
@@ -75,6 +73,14 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
                     "with `published.where`"
                 )
             yield PublishedValue(metric, text, where, points[0] if points else [])
+
+
+def _is_number(text: str, positive: bool) -> bool:
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(number) and (number > 0 or not positive)
 
 
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
@@ -134,7 +140,9 @@ def published_table(name: str, study: Study, records: Mapping[Run, Mapping[str, 
         if value.runs:
             found = [records.get(run) for run in value.runs]
             content = cell(METRICS[value.metric], value.metric, found)
+            # What is not measured on the test images has not their noise.
             samples = next((int(record["test_samples"]) for record in found if record), None)
+            samples = samples if value.metric == "test_accuracy" else None
             verdict = compare(value.text, content, study.kind, samples)
             measured = (content.text(), verdict.difference, verdict.text)
         else:

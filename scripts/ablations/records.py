@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ablations.errors import AblationsError
 from ablations.files import write_text
@@ -41,6 +41,12 @@ class Record(BaseModel):
     python_version: str
     numpy_version: str
 
+    @model_validator(mode="after")
+    def _accuracy_of_ok(self) -> "Record":
+        if self.status == "ok" and self.test_accuracy is None:
+            raise ValueError("a run that is ok has a test_accuracy")
+        return self
+
 
 class CnnRecord(Record):
     """The record of a network: `pin_memory_effective` is false where no accelerator was."""
@@ -73,7 +79,7 @@ def columns(kind: str) -> list[str]:
 
 def write_record(path: Path, run: Run, record: Record) -> None:
     """Write the record of `run` to `path`, atomically."""
-    write_table(path, columns(run.kind), [{**run.values(), **dict(record)}])
+    write_table(path, columns(run.kind), [{**run.values(), **_rounded(dict(record))}])
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -91,15 +97,18 @@ def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, An
 def _field(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return spell(round(value, 6))
     # A host or device may have any name; a record has one line and its columns.
     return " ".join(spell(value).split()).replace('"', "'")
 
 
 def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
     """Write a run's history, one row per epoch (a dataclass), atomically; it may have no rows."""
-    write_table(path, [f.name for f in fields(epoch_type)], map(asdict, epochs))
+    write_table(path, [f.name for f in fields(epoch_type)], (_rounded(asdict(e)) for e in epochs))
+
+
+def _rounded(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Measured numbers without the digits that mean nothing; a hyperparameter keeps all of its own."""
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in measured.items()}
 
 
 def read_record(path: Path) -> tuple[Run, Record]:
@@ -143,7 +152,7 @@ def read_record(path: Path) -> tuple[Run, Record]:
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
+        name = str(first["loc"][0]) if first["loc"] else "test_accuracy"
         raise AblationsError(_advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")) from None
     if "dataset" not in row or "model" not in row:
         raise AblationsError(_advice(path, "it names no dataset or no model"))

@@ -6,6 +6,7 @@ It runs where there is a network, on the login node; runs only open what it leav
 import dataclasses
 import gzip
 import hashlib
+import http.client
 import io
 import json
 import logging
@@ -62,11 +63,10 @@ def stage(request: Request, output: Path) -> None:
     has every source with its reason, and says which files to put where.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    definition = request.definition.model_dump(mode="json")
     with FileLock(output.parent / f".{output.name}.lock"):
         if output.exists():
             try:
-                if read_metadata(output)["definition"] == _identity(definition):
+                if read_metadata(output)["definition"] == request.definition.identity():
                     log.info("%s is staged already", output)
                     return
             except AblationsError as error:
@@ -78,7 +78,8 @@ def stage(request: Request, output: Path) -> None:
             content.update(arrays[part].tobytes())
         metadata = {
             "name": request.name,
-            "definition": _identity(definition),
+            "definition": request.definition.identity(),
+            "definition_digest": request.definition.digest(),
             "source": source,
             "sha256": content.hexdigest(),
         }
@@ -89,11 +90,6 @@ def stage(request: Request, output: Path) -> None:
                 metadata={"dataset": json.dumps(metadata)},
             )
         log.info("staged %s from %s as %s", request.name, source, output)
-
-
-def _identity(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a definition determines the staged content: not where it came from."""
-    return {key: value for key, value in definition.items() if key != "sources"}
 
 
 def _obtain(request: Request) -> tuple[dict[str, np.ndarray], str]:
@@ -210,11 +206,11 @@ def download(url: str, path: Path, deadline: float) -> Path:
         with urllib.request.urlopen(url, timeout=min(10, remaining())) as response:  # noqa: S310, see above
             expected = response.headers.get("Content-Length")
             with path.open("wb") as out:
-                while chunk := response.read(1 << 18):
+                while chunk := response.read1(1 << 18):
                     remaining()
                     out.write(chunk)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{url}: {error}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise SourceError(f"{url}: {error or repr(error)}") from None
     if expected is not None and path.stat().st_size != int(expected):
         raise SourceError(f"{url}: {path.stat().st_size} bytes came of {expected}")
     return path

@@ -3,14 +3,16 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from ablations.checkpoints import Checkpoint, Stopped
 from ablations.datasets import Split, StagedDataset
 from ablations.hyperparameters import CnnHyperparameters
 
@@ -18,8 +20,9 @@ log = logging.getLogger(__name__)
 
 # How often, in steps, the loss is looked at for NaN: each look waits for the device.
 LOSS_CHECK_STEPS = 50
-# Images in a batch of the evaluation, which keeps no activations for a backward pass.
-EVALUATION_BATCH = 500
+# Pixels in a batch of the evaluation, which keeps no activations for a backward pass: 500 images of
+# 28×28, and no more memory for larger ones than training takes.
+EVALUATION_PIXELS = 500 * 28 * 28
 
 
 @dataclass(frozen=True)
@@ -63,26 +66,39 @@ class BatchedImages(Dataset):
 
 
 def make_loader(
-    split: Split, batch_size: int, pin_memory: bool, shuffle: torch.Generator | None = None
+    split: Split, batch_size: int, pin_memory: bool, order: Sequence[int] | None = None
 ) -> DataLoader:
-    """A DataLoader over whole batches, in the order of `shuffle` or of the split.
+    """A DataLoader over whole batches, in the `order` of indices given, or that of the split.
 
     `pin_memory` copies each batch to page-locked memory, so that its transfer to a GPU overlaps
-    with work; without an accelerator torch has nothing to lock it for.
+    with work; it is for a run that trains on one.
     """
-    images = BatchedImages(split)
-    order = RandomSampler(images, generator=shuffle) if shuffle else SequentialSampler(images)
     return DataLoader(
-        images,
+        BatchedImages(split),
         batch_size=batch_size,
-        sampler=order,
+        sampler=range(len(split)) if order is None else order,
         collate_fn=_already_a_batch,
-        pin_memory=pin_memory and torch.accelerator.is_available(),
+        pin_memory=pin_memory,
+        # A loader draws a seed for its workers; from a generator of its own, so that the numbers
+        # the model draws (dropout) do not depend on how often a loader was started.
+        generator=torch.Generator(),
     )
 
 
 def _already_a_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return batch
+
+
+def pin_memory_works(hp: CnnHyperparameters, device: torch.device) -> bool:
+    """Whether `pin_memory` is asked for and has an effect: only a GPU's transfers profit."""
+    return hp.pin_memory and device.type == "cuda"
+
+
+def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
+    """The precision that the device computes in: tf32 exists on some GPUs only."""
+    if hp.precision == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
+        return "fp32"
+    return hp.precision
 
 
 def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
@@ -108,74 +124,161 @@ def configure(hp: CnnHyperparameters, threads: int) -> None:
     torch.backends.cudnn.conv.fp32_precision = precision
 
 
-def train(
-    model: nn.Module,
-    dataset: StagedDataset,
-    hp: CnnHyperparameters,
-    device: torch.device,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> Training:
-    """Train `model` in place and evaluate it after every epoch; nothing is selected by it.
+@dataclass
+class _State:
+    """Where a training stands: at `step` of `epoch`, with what was summed since the epoch began."""
 
-    The order of samples depends on the seed alone. Where the loss is no longer finite, training
-    ends at once with the status `diverged`. `on_step` is told the steps done and those in all.
+    epoch: int = 1
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0
+    test_seconds: float = 0.0
+    history: list[Epoch] = field(default_factory=list)
+
+
+class Trainer:
+    """One training of `model`, in place; it can be stopped at any step and goes on from a checkpoint.
+
+    The order of samples depends on the seed alone. `on_step` is told the steps done and those in all.
     """
-    model = model.to(device)
-    optimizer = make_optimizer(model, hp)
-    shuffle = torch.Generator().manual_seed(hp.seed)
-    loader = make_loader(dataset.train, hp.batch_size, hp.pin_memory, shuffle)
-    scale, shift = _normalisation(dataset, device)
-    training = Training("ok", 0.0, 0.0)
-    steps = 0
-    for epoch in range(1, hp.epochs + 1):
-        model.train()
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: StagedDataset,
+        hp: CnnHyperparameters,
+        device: torch.device,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.model = model.to(device)
+        self.dataset, self.hp, self.device = dataset, hp, device
+        self.on_step, self.checkpoint = on_step, checkpoint
+        self.optimizer = make_optimizer(self.model, hp)
+        self.shuffle = torch.Generator().manual_seed(hp.seed)
+        self.state = _State()
+        self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
+        self._scale, self._shift = _normalisation(dataset, device)
+        if checkpoint is not None and (saved := checkpoint.load()) is not None:
+            self._restore(saved)
+
+    def train(self) -> Training:
+        """Train and evaluate after every epoch; nothing is selected by it.
+
+        Where the loss is no longer finite, training ends at once with the status `diverged`.
+
+        Raises Stopped, with a checkpoint written, when the run is told to stop.
+        """
+        while self.state.epoch <= self.hp.epochs:
+            if not self._train_epoch():
+                log.warning("the loss is not finite in epoch %d: the run has diverged", self.state.epoch)
+                return self._outcome("diverged")
+            start = time.perf_counter()
+            accuracy = evaluate(self.model, self.dataset, self.hp, self.device)
+            self._end_epoch(accuracy, time.perf_counter() - start)
+        return self._outcome("ok")
+
+    def _train_epoch(self) -> bool:
+        """Train the rest of the current epoch; False if the loss is no longer finite."""
+        state, device, size = self.state, self.device, self.hp.batch_size
+        self.model.train()
+        self._order_state = self.shuffle.get_state()
+        order = list(RandomSampler(range(len(self.dataset.train)), generator=self.shuffle))
+        pin = pin_memory_works(self.hp, device)
+        loader = make_loader(self.dataset.train, size, pin, order[state.step * size :])
+        loss_sum = torch.full((), state.loss_sum, device=device, dtype=torch.float64)
+        correct = torch.full((), state.correct, device=device, dtype=torch.int64)
+        total = self.hp.epochs * self.steps_per_epoch
+        done = (state.epoch - 1) * self.steps_per_epoch
         _synchronize(device)
         start = time.perf_counter()
-        loss_sum = torch.zeros((), device=device, dtype=torch.float64)
-        correct = torch.zeros((), device=device, dtype=torch.int64)
         for images, labels in loader:
-            images, labels = _to_device(images, labels, device, scale, shift)
-            optimizer.zero_grad()
-            with _autocast(hp, device):
-                logits = model(images)
+            images, labels = _to_device(images, labels, device, self._scale, self._shift)
+            self.optimizer.zero_grad()
+            with _autocast(self.hp, device):
+                logits = self.model(images)
                 loss = F.cross_entropy(logits, labels)
             loss.backward()
-            optimizer.step()
+            self.optimizer.step()
             loss_sum += loss.detach() * len(labels)
             correct += (logits.detach().argmax(1) == labels).sum()
-            steps += 1
-            if steps % LOSS_CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
+            state.step += 1
+            if state.step % LOSS_CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
                 break
-            on_step(steps, hp.epochs * len(loader))
+            self.on_step(done + state.step, total)
+            if self.checkpoint and (self.checkpoint.due or self.checkpoint.reason_to_stop):
+                _synchronize(device)
+                state.epoch_seconds += time.perf_counter() - start
+                state.loss_sum, state.correct = loss_sum.item(), int(correct.item())
+                self._save()
+                start = time.perf_counter()
         _synchronize(device)
-        seconds = time.perf_counter() - start
-        training.train_seconds += seconds
-        mean_loss = loss_sum.item() / len(dataset.train)
-        if not math.isfinite(mean_loss):
-            log.warning("the loss is %s in epoch %d: the run has diverged", mean_loss, epoch)
-            training.status = "diverged"
-            return training
-        start = time.perf_counter()
-        accuracy = evaluate(model, dataset, hp, device)
-        test_seconds = time.perf_counter() - start
-        training.test_seconds += test_seconds
+        state.epoch_seconds += time.perf_counter() - start
+        state.train_seconds += state.epoch_seconds
+        state.loss_sum, state.correct = loss_sum.item(), int(correct.item())
+        return math.isfinite(state.loss_sum)
+
+    def _end_epoch(self, test_accuracy: float, test_seconds: float) -> None:
+        state, images = self.state, len(self.dataset.train)
         row = Epoch(
-            epoch=epoch,
-            train_loss=mean_loss,
-            train_accuracy=100 * correct.item() / len(dataset.train),
-            test_accuracy=accuracy,
-            seconds=seconds,
+            epoch=state.epoch,
+            train_loss=state.loss_sum / images,
+            train_accuracy=100 * state.correct / images,
+            test_accuracy=test_accuracy,
+            seconds=state.epoch_seconds,
             test_seconds=test_seconds,
-            images_per_s=len(dataset.train) / seconds,
+            images_per_s=images / state.epoch_seconds,
         )
-        training.history.append(row)
         log.info(
             "epoch %d/%d: loss %.4f, training accuracy %.2f %%, test accuracy %.2f %%, %.1f s, "
             "%.0f images/s",
-            epoch, hp.epochs, row.train_loss, row.train_accuracy, row.test_accuracy, seconds,
-            row.images_per_s,
+            row.epoch, self.hp.epochs, row.train_loss, row.train_accuracy, row.test_accuracy,
+            row.seconds, row.images_per_s,
         )  # fmt: skip
-    return training
+        self.state = _State(
+            epoch=state.epoch + 1,
+            train_seconds=state.train_seconds,
+            test_seconds=state.test_seconds + test_seconds,
+            history=[*state.history, row],
+        )
+
+    def _outcome(self, status: str) -> Training:
+        state = self.state
+        return Training(status, state.train_seconds, state.test_seconds, state.history)
+
+    # --- checkpoints ---
+
+    def _save(self) -> None:
+        assert self.checkpoint is not None
+        self.checkpoint.save(
+            {
+                "progress": asdict(self.state),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "order": self._order_state,
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            }
+        )
+        if reason := self.checkpoint.reason_to_stop:
+            raise Stopped(
+                f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written, "
+                "and the same command goes on from there"
+            )
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        progress = saved["progress"]
+        history = [Epoch(**row) for row in progress["history"]]
+        self.state = _State(**{**progress, "history": history})
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.shuffle.set_state(saved["order"])
+        torch.set_rng_state(saved["random"])
+        if self.device.type == "cuda" and saved["random_cuda"] is not None:
+            torch.cuda.set_rng_state(saved["random_cuda"])
+        log.info("going on from epoch %d, step %d", self.state.epoch, self.state.step)
 
 
 @torch.no_grad()
@@ -184,7 +287,9 @@ def evaluate(model: nn.Module, dataset: StagedDataset, hp: CnnHyperparameters, d
     model.eval()
     scale, shift = _normalisation(dataset, device)
     correct = torch.zeros((), device=device, dtype=torch.int64)
-    for images, labels in make_loader(dataset.test, EVALUATION_BATCH, hp.pin_memory):
+    _, height, width = dataset.image_shape
+    batch_size = max(hp.batch_size, EVALUATION_PIXELS // (height * width))
+    for images, labels in make_loader(dataset.test, batch_size, pin_memory_works(hp, device)):
         images, labels = _to_device(images, labels, device, scale, shift)
         with _autocast(hp, device):
             correct += (model(images).argmax(1) == labels).sum()
@@ -223,20 +328,18 @@ def _synchronize(device: torch.device) -> None:
 def progress_lines(every_s: float = 10.0) -> Callable[[int, int], None]:
     """An `on_step` that logs the steps done with an ETA, at most once in `every_s` seconds."""
     start = last = time.monotonic()
+    before: int | None = None  # steps of earlier attempts, which took none of this one's time
 
     def on_step(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, before
         now = time.monotonic()
+        if before is None:
+            before = done - 1
         if now - last >= every_s:
             last = now
-            eta = (now - start) / done * (total - done)
-            log.info(
-                "step %d of %d, %.1f steps/s, ETA %s",
-                done,
-                total,
-                done / (now - start),
-                _clock(eta),
-            )
+            speed = (done - before) / (now - start)
+            eta = _clock((total - done) / speed)
+            log.info("step %d of %d, %.1f steps/s, ETA %s", done, total, speed, eta)
 
     return on_step
 

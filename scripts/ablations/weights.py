@@ -47,7 +47,8 @@ def published_weights(model: str) -> Published:
         weights = models.get_model_weights(model)
     except ValueError as error:
         raise AblationsError(f"torchvision has no ImageNet weights for '{model}' ({error})") from None
-    return Published(next(iter(weights)).url)
+    names = [weight.name for weight in weights]
+    return Published(weights["IMAGENET1K_V1" if "IMAGENET1K_V1" in names else names[0]].url)
 
 
 def stage_weights(

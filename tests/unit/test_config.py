@@ -245,13 +245,23 @@ BAD_TOP = [
     ({"studies": ["t"]}, ["studies: there is no study 't'"]),
     ({"studies": []}, ["studies: it holds []"]),
     ({"device": "gpu"}, ["device: it holds 'gpu'", "'cuda'"]),
-    ({"data_dir": "data; rm -rf ~"}, ["data_dir", "no wildcards, braces, quotes or shell characters"]),
+    ({"data_dir": "data; rm -rf ~"}, ["data_dir", "no wildcards, braces, quotes, ~ or shell characters"]),
     ({"data_dir": "data/{x}"}, ["data_dir", "braces"]),
     ({"download_timeout_s": 0}, ["download_timeout_s: it holds 0", "above 0"]),
     ({"weights": {"mine": "none.pt"}}, ["weights.mine: there is no file 'none.pt'"]),
     ({"weights": {"imagenet": "config/config.yaml"}}, ["weights.imagenet: this name is taken"]),
     ({"studdies": {}}, ["studdies: unknown key", "did you mean 'studies'"]),
     ({"datasets": {"mine": {"format": "image_folder"}}}, ["datasets.mine.image_shape: it is missing"]),
+    ({"studies": {"s_vs_published": STUDY}}, ["studies.s_vs_published", "that of a comparison"]),
+    ({"data_dir": "~/data"}, ["data_dir", "no wildcards, braces, quotes, ~"]),
+    (
+        {
+            "datasets": {
+                "new": {"format": "idx", "image_shape": [1, 8, 8], "classes": 2, "mean": [0], "std": [1]}
+            }
+        },
+        ["datasets.new", "the format idx needs train_images, train_labels"],
+    ),
     ({"datasets": {"digits": {"mean": [0.5, 0.5]}}}, ["datasets.digits", "mean and std need one number"]),
     ({"datasets": {"digits": {"image_shape": [2, 8, 8]}}}, ["datasets.digits", "2 channels"]),
     (

@@ -1,5 +1,6 @@
 """Models: adapted as published, counted as published, and loaded with care."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_three_channels_keep_torchvisions_first_layer():
 
     theirs = resnet18(num_classes=10)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_a_transformer_that_cannot_cut_the_images_is_an_error():
+    with pytest.raises(AblationsError, match="vit_b_16 cannot take 1×28×28 images"):
+        build_model("vit_b_16", SHAPE, 10)
+
+
+def test_a_densenet_is_loaded_from_the_names_it_was_published_under(tmp_path):
+    model = build_model("densenet121", (3, 32, 32), 10)
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", n): t for n, t in model.state_dict().items()
+    }
+    assert set(old) != set(model.state_dict())
+    torch.save(old, tmp_path / "densenet.pth")
+    assert load_pretrained(build_model("densenet121", (3, 32, 32), 10), tmp_path / "densenet.pth") == []
 
 
 def test_an_unknown_model_is_named_with_the_nearest():

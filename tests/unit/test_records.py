@@ -1,5 +1,8 @@
 """Records: written whole, read with suspicion, merged by the thousand."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,16 @@ def written(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read(written):
     assert read_record(written) == (make_run(), make_record())
+
+
+@pytest.mark.parametrize("gamma", [1e-7, 1.5e-6, 0.00012345678, 1 / 3])
+def test_a_hyperparameter_keeps_all_of_its_digits(gamma, tmp_path):
+    run = make_run(gamma=gamma)
+    write_record(tmp_path / run.record, run, make_record(train_time_ms=1 / 3))
+    read, record = read_record(tmp_path / run.record)
+    assert read == run
+    assert record.train_time_ms == 0.333333
+    assert merge([tmp_path / run.record], tmp_path, {})[1][0]["gamma"] == gamma
 
 
 def test_a_record_may_lack_what_a_diverged_run_has_not(tmp_path):
@@ -155,6 +168,24 @@ def test_ten_thousand_records_are_merged(tmp_path):
         path.write_text("\t".join(names) + "\n" + "\t".join(records._field(row[n]) for n in names) + "\n")
     _, rows = merge((tmp_path / run.record for run in runs), tmp_path, {})
     assert [row["C"] for row in rows] == [float(c) for c in range(1, 10_001)]
+
+
+def test_a_writer_killed_before_the_rename_leaves_no_record(tmp_path):
+    """SIGKILL when the new content is whole on disk, and does not have its name yet."""
+    script = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = ["scripts", "tests/unit"]
+Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
+from test_records import make_record, make_run, write_record
+write_record(Path(sys.argv[1]) / "record.tsv", make_run(), make_record())
+"""
+    project = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=project, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "record.tsv").exists()
+    write_record(tmp_path / "record.tsv", make_run(), make_record())
+    assert read_record(tmp_path / "record.tsv")[0] == make_run()
 
 
 def test_a_writer_that_dies_leaves_no_record_and_no_temporary_file(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import http.server
 import io
 import multiprocessing
 import pickle
+import socket
 import struct
 import tarfile
 import threading
@@ -227,6 +228,9 @@ class _Server(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.path == "/never":
             self.release.wait(30)
+        elif self.path == "/drip":
+            while not self.release.wait(0.1):
+                self.wfile.write(b"x")
         else:
             self.wfile.write(b"x" * (1000 if self.path == "/whole" else 400))
 
@@ -259,6 +263,39 @@ def test_a_half_download_is_an_error(server, tmp_path):
 def test_a_server_that_hangs_is_given_up(server, tmp_path):
     with pytest.raises(SourceError, match="timed out"):
         staging.download(f"{server}/never", tmp_path / "file", time.monotonic() + 0.5)
+
+
+def test_a_server_that_drips_is_given_up_in_time(server, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(SourceError, match="not finished in the time given"):
+        staging.download(f"{server}/drip", tmp_path / "file", start + 1)
+    assert not _Server.release.is_set(), "the server was still dripping"
+
+
+def test_a_server_that_does_not_speak_http_is_an_error(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"garbage\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(SourceError, match="garbage"):
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+            staging.download(url, tmp_path / "file", time.monotonic() + 5)
+        thread.join()
+
+
+def test_a_dataset_staged_from_another_definition_is_refused(folder, tmp_path):
+    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    path = tmp_path / "mine.safetensors"
+    assert open_staged(path, "np", digest=definition().digest()).name == "mine"
+    assert definition(sources=[{"torchvision": "MNIST"}]).digest() == definition().digest()
+    with pytest.raises(AblationsError, match="was staged from another definition of mine"):
+        open_staged(path, "np", digest=definition(mean=[0.1]).digest())
 
 
 def test_a_refused_connection_is_an_error(tmp_path):

@@ -155,6 +155,8 @@ def test_a_published_row_outside_the_grid_is_not_comparable(tmp_path):
     [
         ("dataset\ttest_accuracy\nmnist\t90\n", "names 2 different runs"),
         ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tninety\n", "'ninety' is no number"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tnan\n", "'nan' is no number"),
+        ("dataset\tkernel\ttrain_time_ms\nmnist\trbf\t0\n", "'0' is no number that train_time_ms can have"),
         ("dataset\tkernel\ttrain_samples\ttest_accuracy\nmnist\trbf\tmany\t9\n", "train_samples is 'many'"),
     ],
 )

@@ -129,6 +129,136 @@ def test_another_place_to_look_for_files_runs_nothing_again(finished):
     assert jobs(done) == {}, done.stdout
 
 
+def plan_with_one_more(finished: Checkout, *arguments: str) -> dict[str, int]:
+    """The jobs of a call that names one run more than is finished."""
+    finished.config(STUDIES.replace("[200, 400, 600]", "[200, 400, 600, 700]"))
+    return jobs(finished.snakemake("-n", "--configfile", "my.yaml", *arguments))
+
+
+NEW_RUN = {"fit_svm": 1, "merge_records": 1, "make_table": 2, "plot_study": 2, "all": 1}
+
+
+def staged(checkout: Checkout) -> Path:
+    (path,) = checkout.root.glob("data/digits-*.safetensors")
+    return path
+
+
+def test_purged_data_that_is_staged_again_trains_no_finished_run(finished):
+    staged(finished).unlink()
+    assert jobs(finished.snakemake("-n", "--configfile", "my.yaml")) == {}
+    done = finished.snakemake("stage", "--configfile", "my.yaml")
+    assert jobs(done) == {"stage_dataset": 1, "stage": 1}
+    assert plan_with_one_more(finished) == NEW_RUN
+
+
+def test_data_that_were_moved_train_no_finished_run(finished):
+    (finished.root / "data").rename(finished.root / "scratch")
+    assert plan_with_one_more(finished, "--config", "data_dir=scratch") == NEW_RUN
+
+
+def test_a_newer_workflow_trains_no_finished_run(finished):
+    rules = finished.root / "rules/runs.smk"
+    rules.write_text(rules.read_text().replace("--threads {threads}", "--threads  {threads}"))
+    (finished.root / "scripts/stage_dataset.py").touch()
+    assert plan_with_one_more(finished) == NEW_RUN
+
+
+def test_another_normalisation_trains_again(finished):
+    datasets = finished.root / "config/datasets.yaml"
+    head, digits, tail = datasets.read_text().partition("  digits:")
+    datasets.write_text(head + digits + tail.replace("mean: [0.5]", "mean: [0.4]"))
+    old = staged(finished)
+    planned = plan_with_one_more(finished)
+    assert (planned["stage_dataset"], planned["fit_svm"]) == (1, 6)
+    assert old.exists(), "another project may still use it"
+
+
+def test_a_run_that_the_study_lost_leaves_the_merged_records(finished):
+    finished.config(STUDIES.replace("[200, 400, 600]", "[200, 400]"))
+    done = finished.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len((finished.root / "results/records.tsv").read_text().splitlines()) == 1 + 4
+
+
+def test_a_preview_leaves_the_lock_of_a_running_study(finished):
+    locks = finished.root / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.input.lock").write_text("data/digits.safetensors\n")
+    (locks / "0.output.lock").write_text(f"{RBF_200}\n")
+    done = finished.snakemake("--nolock", "preview", "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len(list(locks.iterdir())) == 2
+
+
+def test_ten_thousand_records_are_merged_by_the_rule(finished):
+    """All of them as inputs of one job: more than a command line could hold."""
+    finished.config(
+        """
+studies:
+  many:
+    title: Ten thousand
+    kind: svm
+    grid: [{dataset: digits, kernel: rbf, train_samples: 200, C: [LIST]}]
+    table: {rows: [C], values: test_accuracy}
+""".replace("LIST", ", ".join(str(c) for c in range(1, 10_001)))
+    )
+    one = (finished.root / RBF_200).read_text()
+    for c in range(2, 10_001):
+        folder = finished.root / f"results/runs/svm/digits/svc/kernel=rbf,train_samples=200,C={c}"
+        folder.mkdir()
+        (folder / "record.tsv").write_text(one.replace("rbf\t200\t1\t", f"rbf\t200\t{c}\t"))
+    done = finished.snakemake("results/records.tsv", "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert jobs(done) == {"merge_records": 1}
+    assert len((finished.root / "results/records.tsv").read_text().splitlines()) == 10_001
+
+
+def test_a_run_starts_from_weights_named_in_the_config(checkout):
+    import torch
+    from ablations.models import build_model
+
+    torch.save(build_model("shufflenet_v2_x0_5", (3, 8, 8), 1000).state_dict(), checkout.root / "own.pth")
+    checkout.config("""
+weights: {mine: own.pth}
+studies:
+  s:
+    title: From weights of my own
+    kind: cnn
+    grid: [{dataset: digits, model: shufflenet_v2_x0_5, batch_size: 32, optimizer: sgd, lr: 0.01, epochs: 1,
+            pin_memory: false, train_samples: 64, pretrained: mine}]
+    table: {rows: [pretrained], values: test_accuracy}
+""")
+    done = checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = checkout.records()
+    assert "pretrained=mine" in record
+    assert "\tfc.weight fc.bias\t" in (checkout.root / record).read_text()
+
+
+def test_imagenet_weights_that_are_not_the_published_ones_stop_the_run(checkout):
+    """The whole way of `pretrained: imagenet`, up to a file with the right name and other content."""
+    (checkout.root / "mine/weights").mkdir(parents=True)
+    (checkout.root / "mine/weights/resnet18-f37072fd.pth").write_bytes(b"something else")
+    checkout.config("""
+source_dir: mine
+download_timeout_s: 5
+studies:
+  s:
+    title: From ImageNet
+    kind: cnn
+    grid: [{dataset: digits, model: resnet18, batch_size: 32, optimizer: sgd, lr: 0.01, epochs: 1,
+            pin_memory: false, train_samples: 64, pretrained: imagenet}]
+    table: {rows: [pretrained], values: test_accuracy}
+""")
+    done = checkout.snakemake("--configfile", "my.yaml")
+    assert done.returncode == 1
+    printed = done.stdout + done.stderr
+    assert "expected one that begins with f37072fd; the file is not used" in printed
+    assert "Traceback" not in printed
+    assert checkout.records() == {}
+    assert not (checkout.root / "data/weights/imagenet/resnet18.safetensors").exists()
+
+
 def test_a_changed_title_makes_its_table_alone(finished):
     finished.config(STUDIES.replace("Machines on digits", "Another title"))
     done = finished.snakemake("-n", "--configfile", "my.yaml")

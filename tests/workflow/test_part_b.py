@@ -1,5 +1,7 @@
 """The published part B on the real images: fetched, verified, fitted, and equal to the last digit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ablations import svm
@@ -15,6 +17,11 @@ def part_b(module_checkout: Checkout) -> Checkout:
     done = module_checkout.snakemake("--config", "studies=[part_b]")
     assert done.returncode == 0, done.stdout + done.stderr
     return module_checkout
+
+
+def staged_file(checkout: Checkout, dataset: str) -> Path:
+    (path,) = checkout.root.glob(f"data/{dataset}-*.safetensors")
+    return path
 
 
 def test_all_four_accuracies_are_the_published_ones(part_b):
@@ -34,7 +41,7 @@ def test_the_images_are_verified_and_whole(part_b):
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"]
     definitions = load_config(files, root=PROJECT).datasets
     for name in ("mnist", "fashion_mnist"):
-        path = part_b.root / f"data/{name}.safetensors"
+        path = staged_file(part_b, name)
         dataset = open_staged(path, "np")
         assert dataset.train.images.shape == (60000, 1, 28, 28)
         assert np.bincount(dataset.test.labels).sum() == 10000
@@ -45,7 +52,7 @@ def test_the_images_are_verified_and_whole(part_b):
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 @pytest.mark.parametrize("kernel", ["rbf", "poly"])
 def test_labels_equal_scikit_learns_on_every_test_image(part_b, dataset, kernel):
-    staged = open_staged(part_b.root / f"data/{dataset}.safetensors", "np", 10_000)
+    staged = open_staged(staged_file(part_b, dataset), "np", 10_000)
     train = staged.train.images.reshape(10_000, -1)
     test = staged.test.images.reshape(10_000, -1)
     hp = SvmHyperparameters(kernel=kernel, train_samples=10_000)

@@ -1,0 +1,234 @@
+"""Checkpoints: a run that was stopped, however and wherever, ends as one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from ablations import training
+from ablations.checkpoints import Checkpoint, Stopped, job_deadline
+from ablations.models import build_model
+from test_training import PROJECT, SHAPE, digits, hyperparameters, staged, without_times  # noqa: F401
+
+IDENTITY = {"run": "a run", "data": "its data"}
+MODEL = "shufflenet_v2_x0_5"  # small: here a checkpoint is written after every step
+STEPS = 9  # 3 epochs of 96 images in batches of 32
+
+
+class Killed(Exception):
+    """Stands for SIGKILL within one process: nothing after it is done."""
+
+
+def run(folder: Path, kill_at: int | None = None, model_name: str = MODEL, **changes):
+    """Train, with a checkpoint after every step; die after step `kill_at`."""
+    hp = hyperparameters(**{"epochs": 3, "optimizer": "adam", "lr": 1e-3} | changes)
+    training.configure(hp, threads=1)
+    model = build_model(model_name, SHAPE, 10)
+    done = 0
+
+    def on_step(step: int, total: int) -> None:
+        nonlocal done
+        done += 1
+        if step == kill_at:
+            raise Killed
+
+    checkpoint = Checkpoint(folder / "checkpoint.pt", IDENTITY, interval_s=0)
+    result = training.Trainer(model, digits(), hp, torch.device("cpu"), on_step, checkpoint).train()
+    return model, result, done, checkpoint
+
+
+def equal(one: torch.nn.Module, two: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def losses(result: training.Training) -> list[tuple[float, float]]:
+    return [(epoch.train_loss, epoch.test_accuracy) for epoch in result.history]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_run_killed_at_any_step_ends_with_the_same_weights(optimizer, tmp_path):
+    changes = {"optimizer": optimizer, "momentum": 0.9 if optimizer == "sgd" else 0.0}
+    whole, expected, _, _ = run(tmp_path / "whole", **changes)
+    for kill_at in range(1, STEPS + 1):
+        folder = tmp_path / str(kill_at)
+        with pytest.raises(Killed):
+            run(folder, kill_at=kill_at, **changes)
+        resumed, result, done, _ = run(folder, **changes)
+        assert equal(whole, resumed), f"bit for bit, killed after step {kill_at}"
+        assert losses(result) == losses(expected)
+        # The step that was killed was not in a checkpoint yet, and is done again; none before it is.
+        assert done == STEPS - kill_at + 1
+
+
+def test_dropout_draws_the_same_numbers_after_a_kill(tmp_path):
+    changes = {"model_name": "mobilenet_v2", "epochs": 2}
+    whole, _, _, _ = run(tmp_path / "whole", **changes)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill_at=2, **changes)
+    resumed, _, _, _ = run(tmp_path / "killed", **changes)
+    assert equal(whole, resumed)
+
+
+def test_a_run_killed_twice_counts_three_attempts(tmp_path):
+    for kill_at in (2, 5):
+        with pytest.raises(Killed):
+            run(tmp_path, kill_at=kill_at)
+    _, _, _, checkpoint = run(tmp_path)
+    assert len(checkpoint.attempts) == 3
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reported"),
+    [
+        (flip_a_bit, "is damaged"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "is damaged"),
+        (lambda p: p.write_bytes(b""), "is damaged"),
+        (lambda p: p.write_bytes(os.urandom(5000)), "is damaged"),
+        (
+            lambda p: Checkpoint(p, {"run": "another", "data": "its data"}).save({"progress": {}}),
+            "is of another run",
+        ),
+        (
+            lambda p: Checkpoint(p, {"run": "a run", "data": "changed"}).save({"progress": {}}),
+            "is of another data",
+        ),
+    ],
+)
+def test_a_damaged_or_foreign_checkpoint_is_reported_and_not_used(damage, reported, tmp_path, caplog):
+    whole, expected, _, _ = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill_at=5)
+    damage(tmp_path / "killed/checkpoint.pt")
+    again, result, done, _ = run(tmp_path / "killed")
+    assert reported in caplog.text
+    assert done == STEPS, "it starts over"
+    assert equal(whole, again)
+    assert losses(result) == losses(expected)
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("evil-was-here"),))
+
+
+def test_a_checkpoint_that_calls_code_is_not_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    Checkpoint(tmp_path / "checkpoint.pt", IDENTITY).save({"progress": Evil()})
+    assert Checkpoint(tmp_path / "checkpoint.pt", IDENTITY).load() is None
+    assert "is no checkpoint" in caplog.text
+    assert not Path("evil-was-here").exists()
+
+
+def test_a_run_stops_before_its_deadline_with_a_checkpoint(tmp_path):
+    hp = hyperparameters(epochs=3)
+    training.configure(hp, threads=1)
+    passed = Checkpoint(tmp_path / "checkpoint.pt", IDENTITY, deadline=time.time() - 1)
+    model = build_model(MODEL, SHAPE, 10)
+    with pytest.raises(Stopped, match="about to reach its time limit; the checkpoint of epoch 1, step 1"):
+        training.Trainer(model, digits(), hp, torch.device("cpu"), checkpoint=passed).train()
+    assert passed.path.exists()
+
+
+def test_the_deadline_of_a_job():
+    now = time.time()
+    assert job_deadline({}, 3600) is None, "outside a job nothing ends a run"
+    end = str(int(now) + 1000)
+    assert job_deadline({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": end}, 3600) == int(end) - 90
+    assert job_deadline({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": end}, 60) == int(end) - 15
+    assert job_deadline({"SLURM_JOB_ID": "1"}, None) is None
+    assert job_deadline({"SLURM_JOB_ID": "1"}, 7200) < now + 7200 - 90
+
+
+# --- the script, and real signals ----------------------------------------------------------------
+
+
+def start(staged: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:  # noqa: F811
+    flags = {
+        "dataset": staged,
+        "model": MODEL,
+        "batch-size": 32,
+        "optimizer": "adam",
+        "lr": 0.001,
+        "epochs": 6,
+        "pin-memory": "false",
+        "train-samples": 160,
+        "seed": 0,
+        "device": "cpu",
+        "checkpoint-interval-s": 0,
+        "time-limit-min": 60,
+        "record": folder / "record.tsv",
+        "history": folder / "history.tsv",
+        "checkpoint": folder / "checkpoint.pt",
+    }
+    command = [sys.executable, "scripts/train_cnn.py"]
+    command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return subprocess.Popen(
+        command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return errors
+
+
+@pytest.fixture(scope="module")
+def undisturbed(staged, tmp_path_factory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(start(staged, folder))
+    return folder
+
+
+def compared(folder: Path) -> tuple[dict, dict]:
+    record = without_times(folder / "record.tsv")
+    record.pop("attempts")
+    return record, without_times(folder / "history.tsv")
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGUSR2", "SIGINT"])
+def test_a_run_that_got_a_signal_ends_as_one_that_did_not(how, staged, undisturbed, tmp_path):  # noqa: F811
+    process = start(staged, tmp_path)
+    for line in process.stderr:
+        if "epoch 2/6" in line:
+            break
+    process.send_signal(getattr(signal, how))
+    errors = process.stderr.read()
+    process.wait()
+    assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 1)
+    if how != "SIGKILL":
+        assert f"error: it was told to stop ({how}); the checkpoint of epoch" in errors
+        assert "Traceback" not in errors
+    assert not (tmp_path / "record.tsv").exists()
+
+    assert "going on from epoch" in finish(start(staged, tmp_path))
+    assert compared(tmp_path) == compared(undisturbed)
+    record = (tmp_path / "record.tsv").read_text().splitlines()
+    row = dict(zip(record[0].split("\t"), record[1].split("\t"), strict=True))
+    assert row["attempts"] == "2"
+    seconds = [float(text) for text in row["attempt_seconds"].split(";")]
+    assert len(seconds) == 2
+    assert all(second > 0 for second in seconds)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv"]
+
+
+def test_a_run_stops_in_good_time_before_the_end_of_its_job(staged, undisturbed, tmp_path):  # noqa: F811
+    """A job that ends in 80 seconds: a run keeps a margin of 90, and stops at its first step."""
+    soon = str(int(time.time()) + 80)
+    process = start(staged, tmp_path, SLURM_JOB_ID="1", SLURM_JOB_END_TIME=soon)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert "its job is about to reach its time limit; the checkpoint" in errors
+    finish(start(staged, tmp_path))
+    assert compared(tmp_path) == compared(undisturbed)
