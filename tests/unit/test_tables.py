@@ -1,5 +1,7 @@
 """Tables: cells over seeds, the published layout, and verdicts that can say no."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -183,3 +185,14 @@ def test_the_three_files_hold_the_same_content(tmp_path):
     assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert latex.count(r" \\") == 5
     assert r"fashion\_mnist & rbf & 10000" in latex
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the LaTeX tables were not compiled")
+def test_the_latex_compiles(tmp_path):
+    part_b = study("part_b", title="Machines & 100 % of {them}_ ± ×")
+    table = study_table("part_b", part_b, all_records(part_b)).latex()
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + table + r"\end{document}"
+    (tmp_path / "document.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
