@@ -106,12 +106,13 @@ class Table:
         )
         notes = " ".join(_tex(note) for note in self.notes)
         lines = [
-            "% needs \\usepackage{booktabs}",
+            "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down to it",
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{_tex(self.title)}}}",
             f"\\label{{tab:{self.label}}}",
-            body.rstrip("\n"),
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            body.rstrip("\n") + "}",
             *([f"\\par\\smallskip\\footnotesize {notes}"] if notes else []),
             "\\end{table}",
         ]

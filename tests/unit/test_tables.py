@@ -189,10 +189,13 @@ def test_the_three_files_hold_the_same_content(tmp_path):
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the LaTeX tables were not compiled")
 def test_the_latex_compiles(tmp_path):
-    part_b = study("part_b", title="Machines & 100 % of {them}_ ± ×")
-    table = study_table("part_b", part_b, all_records(part_b)).latex()
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + table + r"\end{document}"
+    wide = study("question_2", title="Machines & 100 % of {them}_ ± ×", seeds=[0, 1])
+    table = study_table("question_2", wide, all_records(wide)).latex()
+    document = (
+        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + table + r"\end{document}"
+    )
     (tmp_path / "document.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout, "the table runs off the page"
