@@ -33,8 +33,9 @@ rule train_cnn:
     message:
         "Training {wildcards.model} on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.script.path} --dataset {input.dataset:q} --definition-digest {params.definition} --model {wildcards.model} "
-        "{params.flags} {params.weights}--device {params.device.name} --threads {threads} "
+        "python {params.script.path} --dataset {input.dataset:q} "
+        "--definition-digest {params.definition} --model {wildcards.model} {params.flags} "
+        "{params.weights}--device {params.device.name} --threads {threads} "
         "--record {output.record:q} --history {output.history:q} "
         "--checkpoint {params.checkpoint:q} --time-limit-min {resources.runtime} 2>> {log:q}"
 
@@ -60,5 +61,6 @@ rule fit_svm:
     message:
         "Fitting a support vector classifier on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.script.path} --dataset {input.dataset:q} --definition-digest {params.definition} {params.flags} "
+        "python {params.script.path} --dataset {input.dataset:q} "
+        "--definition-digest {params.definition} {params.flags} "
         "--threads {threads} --memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"

@@ -56,8 +56,7 @@ rule compare_published:
         "../scripts/compare_published.py"
 
 
-# No input and no output: it never waits for a run, never locks the directory, and can be called
-# while the study is still running.
+# No input and no output: it never waits for a run. While the study is running, call it with --nolock.
 rule preview:
     log:
         "logs/preview/preview.log",

@@ -142,6 +142,9 @@ class Checkpoint:
         """Remove the checkpoint and the account: the run is done."""
         self.path.unlink(missing_ok=True)
         self._account.unlink(missing_ok=True)
+        # What an attempt that was killed while it wrote has left.
+        for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            left.unlink(missing_ok=True)
 
     # --- when ---
 

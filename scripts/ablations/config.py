@@ -212,10 +212,11 @@ def _grid_models(kind: str) -> tuple[type[Block], type[Block]]:
         name: Annotated[field.annotation, *field.metadata, Field(description=field.description)]
         for name, field in fields.items()
     }
-    scalars: dict[str, Any] = {name: (tp | None, None) for name, tp in types.items() if name != "seed"}
+    # No field may hold null, and all may be absent: Pydantic does not check a default.
+    scalars: dict[str, Any] = {name: (tp, None) for name, tp in types.items() if name != "seed"}
     places = {"dataset": Name, **({"model": Name} if kind == "cnn" else {})}
     lists: dict[str, Any] = {
-        name: (Annotated[list[tp], OneOrMore()] | None, None) for name, tp in {**places, **types}.items()
+        name: (Annotated[list[tp], OneOrMore()], None) for name, tp in {**places, **types}.items()
     }
     entry = create_model(f"{kind.title()}Recipe", __base__=Section, **scalars)
     exclude = create_model(f"{kind.title()}Exclude", __base__=Block, **lists)
@@ -224,7 +225,7 @@ def _grid_models(kind: str) -> tuple[type[Block], type[Block]]:
         f"{kind.title()}Block",
         __base__=Block,
         **lists,
-        recipe=(Annotated[list[entry], Field(min_length=1)] | None, None),
+        recipe=(Annotated[list[entry], Field(min_length=1)], None),
     )
     return block, exclude
 
@@ -394,13 +395,16 @@ class Config(Section):
     ] = 120
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where networks train")] = "auto"
 
+    _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)
+
     def runs(self) -> dict[Run, list[str]]:
         """Every run once, in the order of the config, with the names of the studies it is in."""
-        runs: dict[Run, list[str]] = {}
-        for name, study in self.studies.items():
-            for run in study.runs():
-                runs.setdefault(run, []).append(name)
-        return runs
+        if self._runs is None:
+            self._runs = {}
+            for name, study in self.studies.items():
+                for run in study.runs():
+                    self._runs.setdefault(run, []).append(name)
+        return self._runs
 
 
 def load_config(
