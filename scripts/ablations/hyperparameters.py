@@ -10,6 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
+# Between the hyperparameters in a path. Not a comma: Snakemake gives a cluster job its wildcards as
+# `--target-jobs RULE:NAME=VALUE,NAME=VALUE`, and splits the values at their commas too.
+SEPARATOR = "+"
 # Values stand in paths and command lines: no separators, quotes, spaces or shell characters.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAFE_NAME_RULE = "letters, digits, '.', '_' and '-', and begins with a letter or digit"
@@ -59,8 +62,8 @@ class Hyperparameters(BaseModel):
         return TypeAdapter(Annotated[field.annotation, *field.metadata, None]).validate_strings(text)
 
     def canonical(self) -> str:
-        """The readable and canonical spelling, such as `kernel=rbf,train_samples=10000`."""
-        return ",".join(f"{name}={spell(value)}" for name, value in self.path_items())
+        """The readable and canonical spelling, such as `kernel=rbf+train_samples=10000`."""
+        return SEPARATOR.join(f"{name}={spell(value)}" for name, value in self.path_items())
 
     def path_items(self) -> list[tuple[str, Any]]:
         """The (name, value) pairs that stand in the path: the core, what differs, the seed."""
@@ -152,5 +155,5 @@ def spell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return repr(value).removesuffix(".0")
+        return repr(value).removesuffix(".0").replace("e+", "e")
     return str(value)

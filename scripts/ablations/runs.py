@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from ablations.errors import AblationsError
-from ablations.hyperparameters import KINDS, Hyperparameters
+from ablations.hyperparameters import KINDS, SEPARATOR, Hyperparameters
 
 # A support vector classifier has no architecture to choose; its place in the path is filled so.
 SVM_MODEL = "svc"
@@ -51,10 +51,10 @@ def parse_hyperparameters(kind: str, text: str) -> Hyperparameters:
     Raises AblationsError for text that is malformed, or not in its canonical spelling: each run
     has one path.
     """
-    pairs = [part.partition("=") for part in text.split(",")]
+    pairs = [part.partition("=") for part in text.split(SEPARATOR)]
     values = {name: value for name, _, value in pairs}
     cls = KINDS[kind]
-    core = ",".join(f"{name}=…" for name in cls.core())
+    core = SEPARATOR.join(f"{name}=…" for name in cls.core())
     if len(values) != len(pairs) or not all(equals for _, equals, _ in pairs):
         raise AblationsError(f"'{text}' does not name a {kind} run; expected {core}")
     try:

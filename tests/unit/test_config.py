@@ -119,7 +119,7 @@ def test_each_seed_is_a_run():
 @pytest.mark.parametrize("written", ["1e-3", 0.001])
 def test_one_number_has_one_spelling(written):
     study = edited(STUDY, "grid.0.recipe.0.lr", written)
-    assert ",lr=0.001," in load(s=study).studies["s"].runs()[0].record
+    assert "+lr=0.001+" in load(s=study).studies["s"].runs()[0].record
 
 
 def test_a_hyperparameter_at_its_default_renames_no_run():
@@ -127,7 +127,7 @@ def test_a_hyperparameter_at_its_default_renames_no_run():
     spelled = load(s=edited(STUDY, "grid.0.precision", "fp32")).studies["s"].runs()
     assert plain == spelled
     other = load(s=edited(STUDY, "grid.0.precision", "bf16")).studies["s"].runs()
-    assert "pin_memory=false,precision=bf16,seed=0" in other[0].record
+    assert "pin_memory=false+precision=bf16+seed=0" in other[0].record
 
 
 def test_a_selection_names_studies():

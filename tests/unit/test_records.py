@@ -55,7 +55,7 @@ def test_what_is_written_is_read(written):
     assert read_record(written) == (make_run(), make_record())
 
 
-@pytest.mark.parametrize("gamma", [1e-7, 1.5e-6, 0.00012345678, 1 / 3])
+@pytest.mark.parametrize("gamma", [1e-7, 1.5e-6, 0.00012345678, 1 / 3, 1e20])
 def test_a_hyperparameter_keeps_all_of_its_digits(gamma, tmp_path):
     run = make_run(gamma=gamma)
     write_record(tmp_path / run.record, run, make_record(train_time_ms=1 / 3))
@@ -83,13 +83,13 @@ def test_a_path_and_its_run_are_one(written):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("kernel=rbf,train_samples=0100", "ask for 'kernel=rbf,train_samples=100'"),
-        ("kernel=rbf,train_samples=100,C=1", "ask for 'kernel=rbf,train_samples=100'"),
-        ("train_samples=100,kernel=rbf", "ask for 'kernel=rbf,train_samples=100'"),
+        ("kernel=rbf+train_samples=0100", "ask for 'kernel=rbf+train_samples=100'"),
+        ("kernel=rbf+train_samples=100+C=1", "ask for 'kernel=rbf+train_samples=100'"),
+        ("train_samples=100+kernel=rbf", "ask for 'kernel=rbf+train_samples=100'"),
         ("kernel=rbf", "train_samples: Field required"),
-        ("kernel=rbf,train_samples=100,train_samples=100", "does not name a svm run"),
-        ("rbf", "does not name a svm run; expected kernel=…,train_samples=…"),
-        ("kernel=rbx,train_samples=100", "kernel: Input should be"),
+        ("kernel=rbf+train_samples=100+train_samples=100", "does not name a svm run"),
+        ("rbf", "does not name a svm run; expected kernel=…+train_samples=…"),
+        ("kernel=rbx+train_samples=100", "kernel: Input should be"),
     ],
 )
 def test_a_run_has_one_spelling(text, expected):
@@ -193,3 +193,14 @@ def test_a_writer_that_dies_leaves_no_record_and_no_temporary_file(tmp_path, mon
     with pytest.raises(OSError, match="disk full"):
         write_record(tmp_path / "record.tsv", make_run(), make_record())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_survives_the_way_to_a_cluster_job():
+    """Snakemake writes a job's wildcards into its command line and reads them there."""
+    from snakemake.target_jobs import parse_target_jobs_cli_args
+    from snakemake_interface_executor_plugins.utils import TargetSpec, encode_target_jobs_cli_args
+
+    wildcards = {"dataset": "digits", "hyperparameters": make_run(gamma=1e20).hyperparameters.canonical()}
+    (word,) = encode_target_jobs_cli_args([TargetSpec("fit_svm", wildcards)])
+    (parsed,) = parse_target_jobs_cli_args([word])
+    assert parsed.wildcards_dict == wildcards

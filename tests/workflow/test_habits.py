@@ -24,7 +24,7 @@ studies:
     grid: [{dataset: digits, kernel: rbf, train_samples: [200, 400, 600]}]
     table: {rows: [train_samples], values: test_accuracy}
 """
-RBF_200 = "results/runs/svm/digits/svc/kernel=rbf,train_samples=200/record.tsv"
+RBF_200 = "results/runs/svm/digits/svc/kernel=rbf+train_samples=200/record.tsv"
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_one_record_is_a_target(finished):
 
 
 def test_a_run_outside_every_study_is_a_target_too(finished):
-    target = "results/runs/svm/digits/svc/kernel=linear,train_samples=300,C=0.5/record.tsv"
+    target = "results/runs/svm/digits/svc/kernel=linear+train_samples=300+C=0.5/record.tsv"
     done = finished.snakemake(target, "--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
     assert "\tlinear\t300\t0.5\t" in (finished.root / target).read_text()
@@ -105,8 +105,8 @@ def test_a_run_outside_every_study_is_a_target_too(finished):
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("kernel=rbf,train_samples=0200", "ask for 'kernel=rbf,train_samples=200'"),
-        ("kernel=rbx,train_samples=200", "kernel: Input should be"),
+        ("kernel=rbf+train_samples=0200", "ask for 'kernel=rbf+train_samples=200'"),
+        ("kernel=rbx+train_samples=200", "kernel: Input should be"),
     ],
 )
 def test_a_misspelled_target_is_a_sentence(target, expected, finished):
@@ -204,7 +204,7 @@ studies:
     )
     one = (finished.root / RBF_200).read_text()
     for c in range(2, 10_001):
-        folder = finished.root / f"results/runs/svm/digits/svc/kernel=rbf,train_samples=200,C={c}"
+        folder = finished.root / f"results/runs/svm/digits/svc/kernel=rbf+train_samples=200+C={c}"
         folder.mkdir()
         (folder / "record.tsv").write_text(one.replace("rbf\t200\t1\t", f"rbf\t200\t{c}\t"))
     done = finished.snakemake("results/records.tsv", "--configfile", "my.yaml")
