@@ -18,6 +18,7 @@ ENVIRONMENT = "../envs/environment.yaml"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from ablations.config import load_config
+from ablations.controller import remove_locks_of_the_dead
 from ablations.errors import AblationsError
 from ablations.hyperparameters import KINDS
 from ablations.runs import parse_hyperparameters
@@ -215,5 +216,9 @@ def print_plan():
 
 
 if workflow.is_main_process:
+    # Open as long as this process lives.
+    ALIVE, removed = remove_locks_of_the_dead(Path.cwd())
+    if removed:
+        logger.info("The last call in this directory was killed; its lock is removed.\n")
     check_targets()
     print_plan()

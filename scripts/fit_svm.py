@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from ablations import attempts
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
 from ablations.hyperparameters import SvmHyperparameters
@@ -36,6 +37,11 @@ def main() -> None:
     dataset = open_staged(options.dataset, "np", hp.train_samples, options.definition_digest)
     run = Run(dataset.name, SVM_MODEL, hp)
     log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+    if (lock := attempts.sole_writer(options.record, run)) is None:
+        return
+    device_name = provenance.processor_name()
+    identity = {"run": run.directory, "data": dataset.sha256, "device": device_name}
+    account = attempts.Attempts(options.record.with_name("attempts.json"), identity)
     train = dataset.train.images.reshape(len(dataset.train), -1)
     test = dataset.test.images.reshape(len(dataset.test), -1)
     # What the process holds already cannot be given to kernel matrices.
@@ -63,14 +69,15 @@ def main() -> None:
         peak_memory_mb=provenance.peak_memory_mb(),
         test_samples=len(labels),
         device="cpu",
-        device_name=provenance.processor_name(),
-        attempts=1,
-        attempt_seconds=f"{provenance.seconds_since_start():.3f}",
+        device_name=device_name,
         support_vectors=classifier.support_vectors,
         backend=classifier.backend,
+        **account.columns(),
         **provenance.describe(["numpy", "scikit-learn"], options.threads),
     )
     write_record(options.record, run, record)
+    account.remove()
+    attempts.done(lock)
     log.info("ok: wrote %s", options.record)
 
 

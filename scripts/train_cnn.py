@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ablations import attempts
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
 from ablations.hyperparameters import CnnHyperparameters
@@ -62,27 +63,28 @@ def main() -> None:
         log.info("pin_memory has no effect: there is no accelerator to transfer to")
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
+    deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
+    if (lock := attempts.sole_writer(options.record, run, deadline)) is None:
+        return
+    # Another device or torch would go on, but not to the same bits, nor to times that add up.
+    identity = {
+        "run": run.directory,
+        "data": dataset.sha256,
+        "weights": weights_digest,
+        "device": device_name,
+        "torch": str(torch.__version__),
+    }
+    account = attempts.Attempts(options.record.with_name("attempts.json"), identity)
     checkpoint = None
     if options.checkpoint is not None:
-        # Another device or torch would go on, but not to the same bits, nor to times that add up.
-        identity = {
-            "run": run.directory,
-            "data": dataset.sha256,
-            "weights": weights_digest,
-            "device": device_name,
-            "torch": str(torch.__version__),
-        }
-        limit_s = options.time_limit_min and 60 * options.time_limit_min
-        deadline = checkpoints.job_deadline(os.environ, limit_s)
         checkpoint = checkpoints.Checkpoint(
-            options.checkpoint, identity, deadline, options.checkpoint_interval_s
+            options.checkpoint, account, deadline, options.checkpoint_interval_s
         )
         checkpoint.catch_signals()
     with progress() as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint)
         startup_ms = provenance.seconds_since_start() * 1000
         result = trainer.train()
-    attempts = [*(checkpoint.attempts[:-1] if checkpoint else []), provenance.seconds_since_start()]
     last = result.history[-1] if result.status == "ok" else None
     memory = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb()
     record = CnnRecord(
@@ -97,17 +99,18 @@ def main() -> None:
         test_samples=len(dataset.test),
         device=device.type,
         device_name=device_name,
-        attempts=len(attempts),
-        attempt_seconds=";".join(f"{seconds:.3f}" for seconds in attempts),
         pin_memory_effective=training.pin_memory_works(hp, device),
         precision_effective=training.precision_in_effect(hp, device),
         weights_not_loaded=not_loaded,
+        **account.columns(),
         **provenance.describe(["numpy", "torch", "torchvision"], options.threads),
     )
     write_history(options.history, result.history, training.Epoch)
     write_record(options.record, run, record)
     if checkpoint is not None:
         checkpoint.remove()
+    account.remove()
+    attempts.done(lock)
     log.info("%s: wrote %s", result.status, options.record)
 
 

@@ -7,7 +7,6 @@ run is done.
 
 import hashlib
 import io
-import json
 import logging
 import signal
 import time
@@ -17,18 +16,15 @@ from typing import Any
 
 import torch
 
+from ablations.attempts import Attempts
 from ablations.errors import AblationsError
-from ablations.files import atomic_path, write_text
-from ablations.provenance import seconds_since_start
+from ablations.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 # A checkpoint is written when this many seconds passed, and writing takes no more than this share.
 INTERVAL_S = 60.0
 WRITING_SHARE = 0.02
-# Before the end of its job a run stops this early, or a quarter of the limit where that is less: it
-# has to finish a step, write, and be seen to end.
-MARGIN_S = 90.0
 
 
 class Stopped(AblationsError):
@@ -36,47 +32,26 @@ class Stopped(AblationsError):
 
 
 class Checkpoint:
-    """The checkpoint of one run, and the account of the attempts at it.
+    """The checkpoint of one run, written with the account of the attempts at it.
 
-    `identity` is what has to be the same for a checkpoint to be used: the run and its data. Where
-    `interval_s` is zero, there is a checkpoint after every step, whatever it costs.
+    The identity of the attempts is what has to be the same for a checkpoint to be used: the run and its
+    data. Where `interval_s` is zero, there is a checkpoint after every step, whatever it costs.
     """
 
     def __init__(
         self,
         path: Path,
-        identity: Mapping[str, str],
+        attempts: Attempts,
         deadline: float | None = None,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self.path = path
-        self.identity = dict(identity)
+        self.attempts = attempts
+        self.identity = attempts.identity
         self.deadline = deadline
-        self.attempts = [*self._read_attempts(), 0.0]
         self._written = time.monotonic()
         self._least_interval = self._interval = interval_s
         self._signal: str | None = None
-        self._write_attempts()
-
-    # --- the account of attempts ---
-
-    @property
-    def _account(self) -> Path:
-        return self.path.with_name("attempts.json")
-
-    def _read_attempts(self) -> list[float]:
-        try:
-            found = json.loads(self._account.read_text(encoding="utf-8"))
-            return [float(seconds) for seconds in found["seconds"]] if found["run"] == self.identity else []
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s is not readable (%s): earlier attempts are not counted", self._account, error)
-            return []
-
-    def _write_attempts(self) -> None:
-        self.attempts[-1] = round(seconds_since_start(), 3)
-        write_text(self._account, json.dumps({"run": self.identity, "seconds": self.attempts}))
 
     # --- the state ---
 
@@ -133,15 +108,14 @@ class Checkpoint:
         with atomic_path(self.path) as temporary, temporary.open("wb") as file:
             file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n")
             file.write(payload)
-        self._write_attempts()
+        self.attempts.write()
         self._written = time.monotonic()
         if self._least_interval > 0:
             self._interval = max(self._least_interval, (self._written - start) / WRITING_SHARE)
 
     def remove(self) -> None:
-        """Remove the checkpoint and the account: the run is done."""
+        """Remove the checkpoint: the run is done."""
         self.path.unlink(missing_ok=True)
-        self._account.unlink(missing_ok=True)
         # What an attempt that was killed while it wrote has left.
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
@@ -169,22 +143,3 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether it is time for another checkpoint."""
         return time.monotonic() - self._written > self._interval
-
-
-def job_deadline(environment: Mapping[str, str], limit_s: float | None) -> float | None:
-    """When a run has to stop, in seconds of the epoch, with a margin before its job is ended.
-
-    SLURM tells a job its end; where it was stripped from the environment, the limit counts from
-    the start of this process. Outside a SLURM job nothing ends a run, and there is no deadline.
-    """
-    if "SLURM_JOB_ID" not in environment:
-        return None
-    now, lived = time.time(), seconds_since_start()
-    if environment.get("SLURM_JOB_END_TIME", "").isdigit():
-        end = float(environment["SLURM_JOB_END_TIME"])
-        limit_s = limit_s or end - now + lived
-    elif limit_s:
-        end = now - lived + limit_s
-    else:
-        return None
-    return end - min(MARGIN_S, limit_s / 4)

@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 from ablations import training
-from ablations.checkpoints import Checkpoint, Stopped, job_deadline
+from ablations.attempts import Attempts, job_deadline
+from ablations.checkpoints import Checkpoint, Stopped
 from ablations.models import build_model
 from test_training import PROJECT, SHAPE, digits, hyperparameters, staged, without_times  # noqa: F401
 
 IDENTITY = {"run": "a run", "data": "its data"}
 MODEL = "shufflenet_v2_x0_5"  # small: here a checkpoint is written after every step
 STEPS = 9  # 3 epochs of 96 images in batches of 32
+
+
+def checkpoint_at(path: Path, identity: dict[str, str] = IDENTITY, **options) -> Checkpoint:
+    return Checkpoint(path, Attempts(path.with_name("attempts.json"), identity), **options)
 
 
 class Killed(Exception):
@@ -36,7 +41,7 @@ def run(folder: Path, kill_at: int | None = None, model_name: str = MODEL, **cha
         if step == kill_at:
             raise Killed
 
-    checkpoint = Checkpoint(folder / "checkpoint.pt", IDENTITY, interval_s=0)
+    checkpoint = checkpoint_at(folder / "checkpoint.pt", interval_s=0)
     result = training.Trainer(model, digits(), hp, torch.device("cpu"), on_step, checkpoint).train()
     return model, result, done, checkpoint
 
@@ -79,7 +84,7 @@ def test_a_run_killed_twice_counts_three_attempts(tmp_path):
         with pytest.raises(Killed):
             run(tmp_path, kill_at=kill_at)
     _, _, _, checkpoint = run(tmp_path)
-    assert len(checkpoint.attempts) == 3
+    assert len(checkpoint.attempts.seconds) == 3
 
 
 def flip_a_bit(path: Path) -> None:
@@ -96,11 +101,11 @@ def flip_a_bit(path: Path) -> None:
         (lambda p: p.write_bytes(b""), "is damaged"),
         (lambda p: p.write_bytes(os.urandom(5000)), "is damaged"),
         (
-            lambda p: Checkpoint(p, {"run": "another", "data": "its data"}).save({"progress": {}}),
+            lambda p: checkpoint_at(p, {"run": "another", "data": "its data"}).save({"progress": {}}),
             "is of another run",
         ),
         (
-            lambda p: Checkpoint(p, {"run": "a run", "data": "changed"}).save({"progress": {}}),
+            lambda p: checkpoint_at(p, {"run": "a run", "data": "changed"}).save({"progress": {}}),
             "is of another data",
         ),
     ],
@@ -124,8 +129,8 @@ class Evil:
 
 def test_a_checkpoint_that_calls_code_is_not_used(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    Checkpoint(tmp_path / "checkpoint.pt", IDENTITY).save({"progress": Evil()})
-    assert Checkpoint(tmp_path / "checkpoint.pt", IDENTITY).load() is None
+    checkpoint_at(tmp_path / "checkpoint.pt").save({"progress": Evil()})
+    assert checkpoint_at(tmp_path / "checkpoint.pt").load() is None
     assert "is no checkpoint" in caplog.text
     assert not Path("evil-was-here").exists()
 
@@ -133,7 +138,7 @@ def test_a_checkpoint_that_calls_code_is_not_used(tmp_path, monkeypatch, caplog)
 def test_a_run_stops_before_its_deadline_with_a_checkpoint(tmp_path):
     hp = hyperparameters(epochs=3)
     training.configure(hp, threads=1)
-    passed = Checkpoint(tmp_path / "checkpoint.pt", IDENTITY, deadline=time.time() - 1)
+    passed = checkpoint_at(tmp_path / "checkpoint.pt", deadline=time.time() - 1)
     model = build_model(MODEL, SHAPE, 10)
     with pytest.raises(Stopped, match="about to reach its time limit; the checkpoint of epoch 1, step 1"):
         training.Trainer(model, digits(), hp, torch.device("cpu"), checkpoint=passed).train()

@@ -1,13 +1,16 @@
 """What a user does every day: plan, run, rerun one, select, preview; with real runs on digits."""
 
+import fcntl
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import Checkout, jobs
 
@@ -185,9 +188,15 @@ def test_a_preview_leaves_the_lock_of_a_running_study(finished):
     locks.mkdir(exist_ok=True)
     (locks / "0.input.lock").write_text("data/digits.safetensors\n")
     (locks / "0.output.lock").write_text(f"{RBF_200}\n")
+    alive = (finished.root / ".snakemake/controller").open("w")
+    fcntl.flock(alive, fcntl.LOCK_SH)
     done = finished.snakemake("--nolock", "preview", "--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
     assert len(list(locks.iterdir())) == 2
+    refused = finished.snakemake("--configfile", "my.yaml", "--forcerun", "merge_records")
+    assert refused.returncode == 1
+    assert "Directory cannot be locked" in refused.stderr
+    alive.close()
 
 
 def test_ten_thousand_records_are_merged_by_the_rule(finished):
@@ -330,8 +339,9 @@ def test_a_truncated_record_stops_the_merge_and_is_named(finished):
     assert jobs(done)["fit_svm"] == 1
 
 
-def test_a_run_that_is_killed_leaves_no_record(checkout):
-    """SIGKILL while it trains; then the same command again."""
+@pytest.fixture
+def training(checkout):
+    """Snakemake in the middle of a study of one network: its process, and those of its jobs."""
     checkout.config("""
 studies:
   s:
@@ -341,32 +351,52 @@ studies:
             pin_memory: false, train_samples: 160}]
     table: {rows: [batch_size], values: test_accuracy}
 """)
-    process = subprocess.Popen(
+    process = psutil.Popen(
         [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "my.yaml"],
         cwd=checkout.root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    import psutil
-
-    pattern = "results/runs/**/run.log"
     deadline = time.monotonic() + 120
-    while not any("epoch 1/3" in log.read_text() for log in checkout.root.glob(pattern)):
+    while not any("epoch 1/3" in log.read_text() for log in checkout.root.glob("results/runs/**/run.log")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
-    family = psutil.Process(process.pid).children(recursive=True)
-    for member in [*family, psutil.Process(process.pid)]:
+    return process, process.children(recursive=True)
+
+
+def test_after_everything_was_killed_the_same_command_goes_on(training, checkout):
+    process, family = training
+    for member in [*family, process]:
         member.send_signal(signal.SIGKILL)
     process.wait()
     assert checkout.records() == {}
-    unlocked = checkout.snakemake("--configfile", "my.yaml", "--unlock")
-    assert unlocked.returncode == 0
     done = checkout.snakemake("--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
+    assert "The last call in this directory was killed; its lock is removed" in done.stderr
     assert len(checkout.records()) == 1
     assert not list(checkout.root.glob("results/runs/**/.*.tmp"))
+
+
+def test_after_snakemake_alone_was_killed_no_run_has_two_writers(training, checkout):
+    """Its jobs live on: the same command waits for the one at the run, and trains nothing."""
+    process, family = training
+    (run,) = (m for m in family if m.name().startswith("python") and "scripts/train_cnn.py" in m.cmdline())
+    run.suspend()  # so that it is not done before the next call has come to it
+    process.kill()
+    process.wait()
+    (log,) = checkout.root.glob("results/runs/**/run.log")
+    with ThreadPoolExecutor() as pool:
+        again = pool.submit(checkout.snakemake, "--configfile", "my.yaml")
+        while "is at this run; waiting" not in log.read_text():
+            assert not again.done()
+            time.sleep(0.02)
+        run.resume()
+    assert again.result().returncode == 0, again.result().stderr
+    assert f"process {run.pid} on " in log.read_text()
+    assert log.read_text().count("epoch 1/3") == 1
+    assert len(checkout.records()) == 1
 
 
 def test_a_printed_command_can_be_pasted(finished):

@@ -1,0 +1,49 @@
+"""The controller: the Snakemake process that plans a study, submits its jobs and waits for them.
+
+Snakemake locks the files that a call works on, and a call that was killed (SIGKILL, a power cut)
+leaves its lock behind: the next one is refused until somebody calls `--unlock`, at three in the
+morning. Whether a controller lives can be known, and then the lock of a dead one is no obstacle.
+"""
+
+import fcntl
+import logging
+import platform
+from pathlib import Path
+from typing import TextIO
+
+log = logging.getLogger(__name__)
+
+
+def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
+    """Note that a controller lives in `directory`, and remove what those that died have locked.
+
+    Returns a file, which is to be kept open as long as the controller lives, and the number of locks
+    removed. Locks stay where another controller lives, where the last one was on another machine (not
+    every shared file system tells machines of each other's locks), and where the file system has none;
+    Snakemake then decides, and says what it finds.
+    """
+    folder = directory / ".snakemake"
+    try:
+        folder.mkdir(exist_ok=True)
+        alive = (folder / "controller").open("a+", encoding="utf-8")
+        removed = 0
+        try:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # another controller lives
+        else:
+            alive.seek(0)
+            if alive.read().strip() in ("", platform.node()):
+                locks = list((folder / "locks").glob("*.lock"))
+                for lock in locks:
+                    lock.unlink(missing_ok=True)
+                removed = len(locks)
+            alive.truncate(0)
+            alive.write(platform.node())
+            alive.flush()
+        # Shared: of several controllers at disjoint targets, each is known to live.
+        fcntl.flock(alive, fcntl.LOCK_SH)
+    except OSError as error:
+        log.debug("%s: whether another controller lives cannot be told (%s)", folder, error)
+        return None, 0
+    return alive, removed
