@@ -386,16 +386,17 @@ def test_after_snakemake_alone_was_killed_no_run_has_two_writers(training, check
     run.suspend()  # so that it is not done before the next call has come to it
     process.kill()
     process.wait()
-    (log,) = checkout.root.glob("results/runs/**/run.log")
+    log = next(checkout.root.glob("results/runs/**/run.log"))
     with ThreadPoolExecutor() as pool:
         again = pool.submit(checkout.snakemake, "--configfile", "my.yaml")
-        while "is at this run; waiting" not in log.read_text():
+        # Snakemake removes the log of the run that it begins again.
+        while not log.exists() or "is at this run; waiting" not in log.read_text():
             assert not again.done()
             time.sleep(0.02)
         run.resume()
     assert again.result().returncode == 0, again.result().stderr
     assert f"process {run.pid} on " in log.read_text()
-    assert log.read_text().count("epoch 1/3") == 1
+    assert "epoch" not in log.read_text(), "the second process trains nothing"
     assert len(checkout.records()) == 1
 
 
