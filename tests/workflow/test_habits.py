@@ -396,7 +396,7 @@ def test_after_snakemake_alone_was_killed_no_run_has_two_writers(training, check
         run.resume()
     assert again.result().returncode == 0, again.result().stderr
     assert f"process {run.pid} on " in log.read_text()
-    assert "epoch" not in log.read_text(), "the second process trains nothing"
+    assert "epoch 1/3" not in log.read_text(), "the second process trains nothing"
     assert len(checkout.records()) == 1
 
 
