@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview test check format schema lock
+.PHONY: help run part-b preview test check format schema lock slurm-packages slurm-up slurm-down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
@@ -21,6 +21,17 @@ preview: .venv/installed ## tables of the runs that are there, of config/config.
 
 test: check ## all checks and all tests
 	.venv/bin/pytest -n 2 --dist loadfile tests
+
+slurm-packages: ## install what the SLURM tests need (Debian, as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    slurm-wlm slurmdbd munge mariadb-server
+
+slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to play on
+	@.venv/bin/python tests/slurm/cluster.py up
+
+slurm-down: .venv/installed ## end it
+	@.venv/bin/python tests/slurm/cluster.py down
 
 check: .venv/installed
 	.venv/bin/ruff check .

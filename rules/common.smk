@@ -24,11 +24,15 @@ from ablations.hyperparameters import KINDS
 from ablations.runs import parse_hyperparameters
 
 # The scripts run in the environment that Snakemake was started from, activated or not, unless
-# `--software-deployment-method conda` gives each rule one of its own.
-if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    shell.prefix(
-        f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-    )
+# `--software-deployment-method conda` gives each rule one of its own. `exec`: a signal reaches the run
+# itself. A shell between would die of it at once, its job end, and the run be killed before it has
+# written its checkpoint. (Not in the rules: a printed command is to be pasted into a living shell.)
+ACTIVATE = (
+    ""
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
+shell.prefix(f"set -euo pipefail; {ACTIVATE}exec ")
 
 
 def read_config():
@@ -219,6 +223,8 @@ if workflow.is_main_process:
     # Open as long as this process lives.
     ALIVE, removed = remove_locks_of_the_dead(Path.cwd())
     if removed:
-        logger.info("The last call in this directory was killed; its lock is removed.\n")
+        logger.info(
+            "The last call in this directory was killed; its lock is removed.\n"
+        )
     check_targets()
     print_plan()

@@ -1,54 +1,9 @@
-"""What the tests share: a copy of the project to run in, and Snakemake to run there."""
+"""Fixtures of all tests."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).parent.parent
-PARTS = ("Snakefile", "Makefile", "config", "rules", "scripts", "envs", "profiles")
-
-
-class Checkout:
-    """A fresh copy of the project, as a user has it after cloning."""
-
-    def __init__(self, root: Path, like: "Checkout | None" = None) -> None:
-        """A clean one, or one in the state of another, with all its results."""
-        self.root = root
-        if like is not None:
-            shutil.copytree(like.root, root)
-            return
-        root.mkdir(parents=True)
-        for part in PARTS:
-            if (PROJECT / part).is_dir():
-                shutil.copytree(PROJECT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(PROJECT / part, root / part)
-
-    def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess[str]:
-        """Run Snakemake as a user does, and return what it printed."""
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    def config(self, text: str) -> str:
-        """Write a config and return its name, for --configfile."""
-        (self.root / "my.yaml").write_text(text)
-        return "my.yaml"
-
-    def records(self) -> dict[str, int]:
-        """Every record on disk with the time of its last change, in nanoseconds."""
-        return {
-            str(path.relative_to(self.root)): path.stat().st_mtime_ns
-            for path in sorted(self.root.glob("results/runs/**/record.tsv"))
-        }
+from checkout import Checkout
 
 
 @pytest.fixture
@@ -61,19 +16,3 @@ def checkout(tmp_path: Path) -> Checkout:
 def module_checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """One copy of the project for all tests of a module, which build on each other's results."""
     return Checkout(tmp_path_factory.mktemp("module") / "project")
-
-
-def jobs(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """How many jobs of each rule a Snakemake call had to run, read from its job statistics."""
-    counts: dict[str, int] = {}
-    lines = done.stderr.splitlines() + done.stdout.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith("Job stats:")), None)
-    if start is None:
-        return counts
-    for line in lines[start + 3 :]:
-        if not line.strip():
-            break
-        rule, count = line.split()
-        counts[rule] = int(count)
-    counts.pop("total", None)
-    return counts

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ablations.attempts import sole_writer
 from ablations.records import write_record
-from conftest import PROJECT
+from checkout import PROJECT
 from test_records import make_record, make_run
 from test_training import staged  # noqa: F401
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Checkout, jobs
+from checkout import Checkout, jobs
 
 STUDIES = """
 studies:

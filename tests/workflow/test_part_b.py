@@ -8,7 +8,7 @@ from ablations import svm
 from ablations.config import load_config
 from ablations.datasets import open_staged, read_metadata
 from ablations.hyperparameters import SvmHyperparameters
-from conftest import PROJECT, Checkout
+from checkout import PROJECT, Checkout
 from sklearn.svm import SVC
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import PROJECT, Checkout
+from checkout import PROJECT, Checkout
 
 
 def test_make_run_builds_and_prints_every_table(checkout: Checkout):

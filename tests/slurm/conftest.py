@@ -1,0 +1,38 @@
+"""The cluster, and the executors that studies are run by."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from cluster import PACKAGES, Cluster, missing_programs
+from studies import EXECUTORS
+
+LACKING = missing_programs()
+NOT_TESTED = (
+    f"NO SLURM HERE ({', '.join(LACKING)} not found): nothing that happens on a cluster was tested; "
+    f"as root: apt-get install {PACKAGES}"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _slurm_is_here() -> None:
+    if LACKING:
+        # Where the checks are made for others, what did not run must not pass.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(NOT_TESTED)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster for the tests of a module."""
+    cluster = Cluster.launch()
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> str:
+    """Each executor in turn. A test that one cannot pass names it in its `falls_short` mark."""
+    for mark in request.node.iter_markers("falls_short"):
+        if mark.args[0] == request.param:
+            request.applymarker(pytest.mark.xfail(reason=mark.kwargs["reason"], strict=True))
+    return request.param

@@ -1,0 +1,180 @@
+"""Studies on a real SLURM, watched while they run."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+from checkout import Checkout
+from cluster import Cluster
+
+# Every executor that the project supports, and the flags that choose it over that of the profile.
+EXECUTORS: dict[str, list[str]] = {"slurm": []}
+# How long a test waits for what should come; nothing is measured by it.
+PATIENCE_S = 150
+
+
+class Study:
+    """One Snakemake call in a checkout, on a cluster: running, watched, and at last finished."""
+
+    def __init__(self, checkout: Checkout, cluster: Cluster, executor: str) -> None:
+        self.checkout, self.cluster, self.executor = checkout, cluster, executor
+        self.root = checkout.root
+        self.process: subprocess.Popen[bytes] | None = None
+        self.calls = 0
+        # Record -> the largest number of processes seen at it at the same time.
+        self.writers: dict[str, int] = {}
+        self._watching = True
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def start(self, *arguments: str) -> None:
+        """Call Snakemake as a user does; what it prints is in `printed`."""
+        self.calls += 1
+        with self._output.open("wb") as out:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "snakemake", "--profile", "profiles/slurm",
+                    *EXECUTORS[self.executor], "--configfile", "my.yaml", *arguments,
+                ],
+                cwd=self.root,
+                env={**os.environ, **self.cluster.environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def _output(self) -> Path:
+        return self.root / f"call{self.calls}.out"
+
+    @property
+    def printed(self) -> str:
+        """What the last call has printed so far."""
+        return self._output.read_text(errors="replace")
+
+    def finish(self, patience_s: float = PATIENCE_S) -> int:
+        """Wait for the end of the call and return its exit status."""
+        try:
+            return self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"Snakemake did not end:\n{self.printed[-4000:]}") from None
+
+    def wait_for(self, what: str, happened: Callable[[], object]) -> object:
+        """Wait until `happened` answers something, and return that."""
+        end = time.monotonic() + PATIENCE_S
+        while not (answer := happened()):
+            assert time.monotonic() < end, f"{what} did not happen:\n{self.printed[-4000:]}"
+            time.sleep(0.02)
+        return answer
+
+    def jobs(self) -> dict[str, str]:
+        """The SLURM jobs that wait or run, and their states."""
+        lines = self.cluster.call("squeue", "-h", "-o", "%i %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def state(self, job: str) -> str:
+        """What SLURM says of a job, ended ones included."""
+        return self.cluster.call("squeue", "-h", "--states=all", "-j", job, "-o", "%T").strip()
+
+    def runs(self) -> Iterator[psutil.Process]:
+        """The processes that are at runs of this study."""
+        for process in psutil.process_iter(["cmdline", "name"]):
+            line = process.info["cmdline"] or []
+            if not re.search(r"scripts/(train_cnn|fit_svm)\.py$", line[1] if len(line) > 1 else ""):
+                continue
+            try:
+                if process.cwd() == str(self.root):
+                    yield process
+            except psutil.Error:
+                continue
+
+    def freeze_a_network(self) -> "FrozenRun":
+        """Stop a network's run with SIGSTOP in the middle of its training, as on a node that hangs."""
+
+        def caught() -> FrozenRun | None:
+            for process in self.runs():
+                record = self.root / _flag(process, "--record")
+                log = record.with_name("run.log")
+                if process.status() == psutil.STATUS_STOPPED:
+                    continue
+                if log.exists() and re.search(r"epoch \d+/", log.read_text()):
+                    process.suspend()
+                    return FrozenRun(process, record, process.environ()["SLURM_JOB_ID"])
+            return None
+
+        return self.wait_for("training", caught)
+
+    def _watch(self) -> None:
+        while self._watching:
+            seen: dict[str, int] = {}
+            for process in self.runs():
+                record = _flag(process, "--record")
+                seen[record] = seen.get(record, 0) + 1
+            for record, count in seen.items():
+                self.writers[record] = max(count, self.writers.get(record, 0))
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        """Leave nothing running: the call, its jobs."""
+        self._watching = False
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        self.cluster.call("scancel", "--me", "--signal=KILL", "--full")
+        self.cluster.call("scancel", "--me")
+        self.wait_for("an empty queue", lambda: not self.jobs())
+
+
+class FrozenRun:
+    """A run that stands still until it is thawed."""
+
+    def __init__(self, process: psutil.Process, record: Path, job: str) -> None:
+        self.process, self.record, self.job = process, record, job
+
+    def thaw(self) -> None:
+        self.process.resume()
+
+    def columns(self) -> dict[str, str]:
+        """Its record, once it is there."""
+        header, row = self.record.read_text().splitlines()
+        return dict(zip(header.split("\t"), row.split("\t"), strict=True))
+
+
+def _flag(process: psutil.Process, name: str) -> str:
+    line = process.info["cmdline"]
+    return line[line.index(name) + 1]
+
+
+# What differs between two runs of the same hyperparameters: when, where, and how long.
+TIMES = re.compile(r"_ms$|_seconds$|^seconds$|images_per_s|^peak_memory|^host$|^started_at$|^attempts$")
+
+
+def content(checkout: Checkout) -> dict[str, list[list[str]]]:
+    """All that a study has to say: tables, records and histories, times aside."""
+    files = [
+        *checkout.root.glob("results/tables/*.tsv"),
+        *checkout.root.glob("results/runs/**/*.tsv"),
+        checkout.root / "results/records.tsv",
+    ]
+    found = {}
+    for file in files:
+        rows = [line.split("\t") for line in file.read_text().splitlines()]
+        kept = [i for i, name in enumerate(rows[0]) if not TIMES.search(name)]
+        found[str(file.relative_to(checkout.root))] = [[row[i] for i in kept] for row in rows]
+    return found
+
+
+def edit_profile(checkout: Checkout, *lines: tuple[str, str]) -> None:
+    """Edit the profile as a user does: the first occurrence of each line becomes the other."""
+    path = checkout.root / "profiles/slurm/config.yaml"
+    text = path.read_text()
+    for old, new in lines:
+        assert old in text, f"the profile has no '{old}'"
+        text = text.replace(old, new, 1)
+    path.write_text(text)

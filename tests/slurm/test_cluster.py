@@ -1,0 +1,106 @@
+"""The test cluster itself: it comes, obeys, and leaves nothing behind, however it ends."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from cluster import ACCOUNT, Cluster
+
+HERE = Path(__file__).parent
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """Every process that has to do with a cluster: its daemons, and the jobs they started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(root) in " ".join([*process.cmdline(), *process.environ().values()]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until(happened, patience_s: float = 60) -> None:
+    end = time.monotonic() + patience_s
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def submit_a_job(cluster: Cluster) -> None:
+    cluster.call(
+        "sbatch", f"--account={ACCOUNT}", "--output=/dev/null", "--wrap=sleep 1000 & sleep 1000; wait"
+    )
+    wait_until(lambda: "RUNNING" in cluster.call("squeue", "-h", "-o", "%T"))
+
+
+def test_two_nodes_with_accounts_and_gpus(cluster, tmp_path):
+    assert cluster.call("sinfo", "-h", "-p", "gpu", "-o", "%D %T").split() == ["2", "idle"]
+    script = "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"
+    cluster.call(
+        "sbatch",
+        "--wait",
+        f"--account={ACCOUNT}",
+        "--gres=gpu:2",
+        f"--output={tmp_path}/out",
+        f"--wrap={script}",
+    )
+    assert (tmp_path / "out").read_text().split() == ["n1", "0,1"]
+    listed = cluster.call("sacct", "-X", "-n", "-P", "-o", "State,Account,AllocTRES")
+    assert f"COMPLETED|{ACCOUNT}|" in listed
+    assert "gres/gpu=2" in listed
+
+
+def test_nothing_is_left_when_it_is_told_to_go(cluster):
+    other = Cluster.launch()
+    submit_a_job(other)
+    assert len(processes_of(other.root)) > 7
+    other.down()
+    assert not other.root.exists()
+    assert processes_of(other.root) == []
+    assert cluster.call("sinfo", "-h", "-p", "gpu", "-o", "%T").strip() == "idle", "another cluster lives on"
+
+
+def test_nothing_is_left_when_the_test_that_launched_it_is_killed(tmp_path):
+    code = (
+        "import time; from test_cluster import *\n"
+        "cluster = Cluster.launch(accounting=False); submit_a_job(cluster)\n"
+        "print(cluster.root, flush=True); time.sleep(1000)"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=HERE, stdout=subprocess.PIPE, text=True)
+    root = Path(launcher.stdout.readline().strip())
+    assert root.is_dir()
+    launcher.kill()
+    launcher.wait()
+    wait_until(lambda: not root.exists())
+    wait_until(lambda: not processes_of(root))
+
+
+def snapshot(directory: str) -> dict[str, int]:
+    return {str(path): path.lstat().st_mtime_ns for path in Path(directory).rglob("*")}
+
+
+def test_a_developer_plays_on_one(tmp_path):
+    """`make slurm-up` and `make slurm-down`, in a temporary directory of the test's own."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(HERE / "cluster.py"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    before = snapshot("/etc")
+    assert call("down").stderr == "error: no cluster is up; make slurm-up starts one\n"
+    up = call("up")
+    assert up.returncode == 0, up.stderr
+    path = up.stdout.partition("export PATH=")[2].partition(":")[0]
+    sinfo = subprocess.run([f"{path}/sinfo", "-h", "-o", "%P"], capture_output=True, text=True, check=True)
+    assert "gpu*" in sinfo.stdout.split()
+    assert call("up").returncode == 0, "it is up already"
+    assert call("tell", "kill", "n2").returncode == 0
+    assert call("down").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    assert snapshot("/etc") == before, "nothing under /etc"
