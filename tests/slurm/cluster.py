@@ -387,6 +387,8 @@ class Cluster:
             command,
             stdin=subprocess.DEVNULL if root else subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Whoever reads the launcher's output would wait for the end of a cluster that outlives it.
+            stderr=subprocess.DEVNULL if root else None,
             text=True,
             start_new_session=True,
         )

@@ -36,3 +36,10 @@ def executor(request: pytest.FixtureRequest) -> str:
         if mark.args[0] == request.param:
             request.applymarker(pytest.mark.xfail(reason=mark.kwargs["reason"], strict=True))
     return request.param
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last words of a test session that could not test SLURM."""
+    if LACKING:
+        terminalreporter.section("SLURM", sep="!", red=True, bold=True)
+        terminalreporter.line(NOT_TESTED, red=True, bold=True)

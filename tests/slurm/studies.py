@@ -47,6 +47,8 @@ class Study:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Ctrl-C works in a user's shell; a shell that starts tests in the background ignores it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
 
     @property

@@ -50,9 +50,9 @@ def test_two_nodes_with_accounts_and_gpus(cluster, tmp_path):
         f"--wrap={script}",
     )
     assert (tmp_path / "out").read_text().split() == ["n1", "0,1"]
-    listed = cluster.call("sacct", "-X", "-n", "-P", "-o", "State,Account,AllocTRES")
-    assert f"COMPLETED|{ACCOUNT}|" in listed
-    assert "gres/gpu=2" in listed
+    query = ("sacct", "-X", "-n", "-P", "-o", "State,Account,AllocTRES")
+    wait_until(lambda: f"COMPLETED|{ACCOUNT}|" in cluster.call(*query))
+    assert "gres/gpu=2" in cluster.call(*query)
 
 
 def test_nothing_is_left_when_it_is_told_to_go(cluster):

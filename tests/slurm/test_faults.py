@@ -213,18 +213,34 @@ def test_a_job_that_its_user_cancels_is_tried_again(study, undisturbed):
     assert frozen.columns()["attempts"] == "2"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_snakemake_that_is_told_to_stop_takes_its_jobs_with_it(how, study, undisturbed):
+def test_snakemake_that_is_interrupted_takes_its_jobs_with_it(study, undisturbed):
     study.start()
     frozen = study.freeze_a_network()
-    study.process.send_signal(how)
+    study.process.send_signal(signal.SIGINT)
     assert study.finish() != 0
     study.wait_for("an empty queue", lambda: not study.jobs())
     before = study.checkout.records()
     study.start()
     assert study.finish() == 0, study.printed
+    assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study, before)
     assert frozen.columns()["attempts"] == "2"
+
+
+def test_snakemake_that_is_terminated_lets_its_jobs_end(study, undisturbed):
+    study.start("--jobs", "2")
+    frozen = study.freeze_a_network()
+    study.process.send_signal(signal.SIGTERM)
+    study.wait_for("the answer", lambda: "Will exit after finishing currently running jobs" in study.printed)
+    frozen.thaw()
+    assert study.finish() != 0
+    assert not study.jobs()
+    before = study.checkout.records()
+    assert str(frozen.record.relative_to(study.root)) in before
+    assert not (study.root / "results/records.tsv").exists()
+    study.start()
+    assert study.finish() == 0, study.printed
+    assert_finished_as(undisturbed, study, before)
 
 
 def test_after_snakemake_was_killed_no_run_has_two_writers(study, undisturbed):

@@ -1,9 +1,12 @@
 """Clusters that are otherwise: each is a documented line of the profile away."""
 
+import shlex
+import sys
+
 import pytest
 from checkout import PROJECT
 from cluster import Cluster
-from studies import Study, edit_profile
+from studies import EXECUTORS, Study, edit_profile
 
 CONFIG = """
 device: cpu
@@ -25,6 +28,19 @@ def bare():
     cluster.down()
 
 
+@pytest.fixture
+def ready(bare, checkout):
+    """A checkout whose profile is edited for that cluster."""
+    edit_profile(
+        checkout,
+        ('slurm_account: "my_account"', documented('slurm_account: ""')),
+        ('    slurm_partition: "gpu"\n    gres: "gpu:1"', '    slurm_partition: "cpu"\n    #'),
+        ("status-checks: 10", "status-checks: 3"),
+    )
+    checkout.config(CONFIG)
+    return checkout
+
+
 def documented(line: str) -> str:
     """A line to put into the profile, which the documentation has to name."""
     for text in (PROJECT / "docs/cluster.md", PROJECT / "profiles/slurm/config.yaml"):
@@ -33,38 +49,46 @@ def documented(line: str) -> str:
     raise AssertionError(f"nothing tells the user of '{line}'")
 
 
-def test_without_accounting_and_without_gpus(executor, bare, checkout):
-    edit_profile(
-        checkout,
-        ('slurm_account: "my_account"', documented('slurm_account: ""')),
-        ('    slurm_partition: "gpu"\n    gres: "gpu:1"', '    slurm_partition: "cpu"\n    #'),
-        ("status-checks: 10", "status-checks: 3"),
-    )
-    checkout.config(CONFIG)
-    study = Study(checkout, bare, executor)
+def test_without_accounting_and_without_gpus(executor, bare, ready):
+    study = Study(ready, bare, executor)
     try:
         study.start()
         assert study.finish() == 0, study.printed
-        assert (checkout.root / "results/tables/s.md").is_file()
+        assert (ready.root / "results/tables/s.md").is_file()
     finally:
         study.end()
 
 
-def test_where_jobs_take_whole_nodes(executor, bare, checkout):
+def test_where_jobs_take_whole_nodes(executor, bare, ready):
     line = documented("""slurm_extra: "'--exclusive'\"""")
-    edit_profile(
-        checkout,
-        ('slurm_account: "my_account"', 'slurm_account: ""'),
-        ('    gres: "gpu:1"', f"    {line} #"),
-        ("status-checks: 10", "status-checks: 3"),
-    )
-    checkout.config(CONFIG)
-    study = Study(checkout, bare, executor)
+    edit_profile(ready, ("    mem_mb: 8000", f"    {line}\n    mem_mb: 8000"))
+    study = Study(ready, bare, executor)
     try:
         study.start()
-        job = study.freeze_a_network()
-        assert bare.call("squeue", "-h", "-j", job.job, "-o", "%C").strip() == "2", "all of the node's"
-        job.thaw()
+        run = study.freeze_a_network()
+        assert bare.call("squeue", "-h", "-j", run.job, "-o", "%C").strip() == "2", "all of the node's"
+        run.thaw()
         assert study.finish() == 0, study.printed
+    finally:
+        study.end()
+
+
+def test_snakemake_may_run_in_a_job_of_its_own(executor, bare, ready):
+    """Told to stop before its limit, as the documented line has SLURM do, it takes its jobs with it."""
+    study = Study(ready, bare, executor)
+    flags = shlex.join([*EXECUTORS[executor], "--configfile", "my.yaml"])
+    command = f"exec {sys.executable} -m snakemake --profile profiles/slurm {flags}"
+    # SLURM exports the environment of this call, in which its commands are found.
+    submit = ("sbatch", "--parsable", "--partition=cpu", documented("--signal=B:INT@300"), "--time=60")
+    submit += (f"--output={ready.root}/controller.out", f"--chdir={ready.root}", f"--wrap={command}")
+    try:
+        controller = bare.call(*submit).strip()
+        study.freeze_a_network()
+        bare.call("scancel", "--batch", "--signal=INT", controller)
+        study.wait_for("an empty queue", lambda: not study.jobs())
+        assert not list(ready.root.glob(".snakemake/locks/*"))
+        bare.call(*submit, "--wait")
+        assert (ready.root / "results/tables/s.md").is_file()
+        assert not study.jobs()
     finally:
         study.end()
