@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,12 @@ def checkout(tmp_path: Path) -> Checkout:
 def module_checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """One copy of the project for all tests of a module, which build on each other's results."""
     return Checkout(tmp_path_factory.mktemp("module") / "project")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last words of a session: what it did not test, and why."""
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
+    if reasons:
+        terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+        for reason, count in reasons.items():
+            terminalreporter.line(f"{count} × {reason.removeprefix('Skipped: ')}", red=True, bold=True)

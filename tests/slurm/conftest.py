@@ -7,18 +7,16 @@ import pytest
 from cluster import PACKAGES, Cluster, missing_programs
 from studies import EXECUTORS
 
-LACKING = missing_programs()
-NOT_TESTED = (
-    f"NO SLURM HERE ({', '.join(LACKING)} not found): nothing that happens on a cluster was tested; "
-    f"as root: apt-get install {PACKAGES}"
-)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _slurm_is_here() -> None:
-    if LACKING:
+    if lacking := missing_programs():
+        reason = (
+            f"NO SLURM HERE ({', '.join(lacking)} not found): nothing that happens on a cluster was tested; "
+            f"as root: apt-get install {PACKAGES}"
+        )
         # Where the checks are made for others, what did not run must not pass.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(NOT_TESTED)
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +34,3 @@ def executor(request: pytest.FixtureRequest) -> str:
         if mark.args[0] == request.param:
             request.applymarker(pytest.mark.xfail(reason=mark.kwargs["reason"], strict=True))
     return request.param
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The last words of a test session that could not test SLURM."""
-    if LACKING:
-        terminalreporter.section("SLURM", sep="!", red=True, bold=True)
-        terminalreporter.line(NOT_TESTED, red=True, bold=True)
