@@ -31,7 +31,7 @@ rule all:
 rule stub:
     output: "done/{i}"
     threads: 1
-    resources: mem_mb=100, runtime=10, slurm_account="ACCOUNT", slurm_partition="gpu"
+    resources: mem_mb=500, runtime=10, slurm_account="ACCOUNT", slurm_partition="gpu"
     shell: "sleep LENGTH; touch {output}"
 """
 # Of the profile, what is not of one cluster or of one rule.

@@ -41,7 +41,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
-    from ablations import checkpoints, models, provenance, training
+    from ablations import checkpoints, live_taps, models, provenance, training
     from ablations.datasets import open_staged
     from ablations.devices import choose_device
     from ablations.files import digest
@@ -73,6 +73,7 @@ def main() -> None:
         "weights": weights_digest,
         "device": device_name,
         "torch": str(torch.__version__),
+        "layout": live_taps.LAYOUT,
     }
     account = attempts.Attempts(options.record.with_name("attempts.json"), identity)
     checkpoint = None

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from ablations import live_taps
 from ablations.checkpoints import Checkpoint, Stopped
 from ablations.datasets import Split, StagedDataset
 from ablations.hyperparameters import CnnHyperparameters
@@ -104,10 +105,11 @@ def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
 def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
     """torch's optimizer of that name, in its fused form."""
     common = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if hp.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=hp.momentum, **common)
+        return torch.optim.SGD(trained, momentum=hp.momentum, **common)
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[hp.optimizer]
-    return cls(model.parameters(), **common)
+    return cls(trained, **common)
 
 
 def configure(hp: CnnHyperparameters, threads: int) -> None:
@@ -153,7 +155,7 @@ class Trainer:
         on_step: Callable[[int, int], None] = lambda done, total: None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.model = model.to(device)
+        self.model = live_taps.trim(model.to(device), dataset.image_shape, decay=hp.weight_decay > 0)
         self.dataset, self.hp, self.device = dataset, hp, device
         self.on_step, self.checkpoint = on_step, checkpoint
         self.optimizer = make_optimizer(self.model, hp)
@@ -197,6 +199,8 @@ class Trainer:
         for images, labels in loader:
             images, labels = _to_device(images, labels, device, self._scale, self._shift)
             self.optimizer.zero_grad()
+            if self.hp.weight_decay > 0:
+                live_taps.give_zero_gradients(self.model)
             with _autocast(self.hp, device):
                 logits = self.model(images)
                 loss = F.cross_entropy(logits, labels)

@@ -1,0 +1,277 @@
+"""How fast networks train: the plain loop, PyTorch Lightning's Trainer, and this engine, side by side.
+
+    python benchmarks/train.py [--model resnet18] [--batch-size 16] [--optimizer adam] [--json PATH]
+    python benchmarks/train.py --sweep      # whole runs: one after the other, and as the workflow runs them
+
+All three take the same steps of the same run on random images of 28×28, in turns and with one thread each;
+a ratio is of two turns that followed one another, and the median over the rounds is printed. Lightning is
+measured where it is installed (benchmarks/requirements.txt). The roofs are what this machine can do at most:
+the measured rate of a matrix product, and the measured bandwidth for the bytes that a step has to move. How
+near the engine comes is the time of both, one after the other, as a share of the time of a step.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+import torch
+from ablations import live_taps, training
+from ablations.datasets import Split, StagedDataset
+from ablations.files import write_text
+from ablations.hyperparameters import CnnHyperparameters
+from ablations.models import build_model
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+SHAPE = (1, 28, 28)
+TEST_IMAGES = 10
+
+
+def images(count: int) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
+    return Split(pixels, torch.randint(0, 10, (count,), generator=generator))
+
+
+def plain_data(split: Split):
+    """The images as a user's torchvision dataset gives them: one by one, through PIL and its transforms."""
+    from PIL import Image
+    from torchvision import datasets, transforms
+
+    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+
+    class Images(datasets.VisionDataset):
+        def __len__(self) -> int:
+            return len(split)
+
+        def __getitem__(self, i: int):
+            return self.transform(Image.fromarray(split.images[i, 0].numpy())), int(split.labels[i])
+
+    return Images("", transform=steps)
+
+
+def plain_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
+    """torch's, with its defaults, as a user calls it."""
+    cls = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[hp.optimizer]
+    return cls(model.parameters(), lr=hp.lr)
+
+
+def plain_loop(hp: CnnHyperparameters, steps: int) -> Callable[[], None]:
+    torch.manual_seed(hp.seed)
+    model = build_model(MODEL, SHAPE, 10).train()
+    optimizer = plain_optimizer(model, hp)
+    loader = DataLoader(plain_data(images(steps * hp.batch_size)), hp.batch_size, shuffle=True)
+
+    def turn() -> None:
+        total = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+
+    return turn
+
+
+def lightning(hp: CnnHyperparameters, steps: int) -> Callable[[], None]:
+    import logging
+
+    import lightning as L
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Module(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = build_model(MODEL, SHAPE, 10)
+
+        def training_step(self, batch, _):
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return plain_optimizer(self.net, hp)
+
+    torch.manual_seed(hp.seed)
+    module = Module()
+    loader = DataLoader(plain_data(images(steps * hp.batch_size)), hp.batch_size, shuffle=True)
+    # Its defaults, but for what would write files, or is said on the terminal.
+    quiet = {
+        "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }  # fmt: skip
+
+    def turn() -> None:
+        L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(module, loader)
+
+    return turn
+
+
+def engine(hp: CnnHyperparameters, steps: int) -> Callable[[], float]:
+    """A turn is an epoch; it answers the seconds of training, the evaluation left out."""
+    torch.manual_seed(hp.seed)
+    model = build_model(MODEL, SHAPE, 10)
+    split = images(steps * hp.batch_size)
+    data = StagedDataset("random", "", SHAPE, 10, (0.5,), (0.5,), split, images(TEST_IMAGES))
+    trainer = training.Trainer(model, data, hp.model_copy(update={"epochs": 10_000}), torch.device("cpu"))
+
+    def turn() -> float:
+        trainer.hp = trainer.hp.model_copy(update={"epochs": trainer.state.epoch})
+        return trainer.train().history[-1].seconds
+
+    return turn
+
+
+LOOPS: dict[str, Callable] = {"plain": plain_loop, "lightning": lightning, "engine": engine}
+
+
+def seconds(turn: Callable[[], float | None]) -> float:
+    start = time.perf_counter()
+    own = turn()
+    return own if own is not None else time.perf_counter() - start
+
+
+def roofs() -> tuple[float, float]:
+    """The GFLOP/s of a matrix product and the GB/s of an optimizer's pass, with the threads in use."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    product = min(seconds(lambda: (torch.mm(a, b), None)[1]) for _ in range(20))
+    # Three arrays, larger together than any cache: read two, write one.
+    x, y, z = (torch.randn(2**24) for _ in range(3))
+    add = min(seconds(lambda: (torch.add(x, y, out=z), None)[1]) for _ in range(10))
+    return 2 * 1024**3 / product / 1e9, 3 * 4 * 2**24 / add / 1e9
+
+
+def step_costs(hp: CnnHyperparameters) -> tuple[float, float]:
+    """The GFLOP and the GB that a step of the engine needs: three passes, weights, gradients, state."""
+    model = live_taps.trim(build_model(MODEL, SHAPE, 10), SHAPE)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(hp.batch_size, *SHAPE))
+    # Each product by tap is a matrix product too, which the counter does not see inside its function.
+    own = 0
+    for module in model.modules():
+        if isinstance(module, live_taps.LiveConv2d) and module.by_tap:
+            pairs = sum(map(len, module.table))
+            own += 2 * hp.batch_size * pairs * module.in_channels * module.out_channels
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # Forward and backward read the weights, backward writes the gradient; then the optimizer's pass.
+    passes = 3 + {"sgd": 3, "adam": 7, "adamw": 7}[hp.optimizer]
+    return 3 * (counter.get_total_flops() + own) / 1e9, passes * 4 * weights / 1e9
+
+
+def peak_memory_mb(name: str, options: argparse.Namespace) -> float:
+    """Of a process that does nothing but one loop's turn."""
+    command = [sys.executable, __file__, "--only", name, "--model", options.model, "--optimizer"]
+    command += [options.optimizer, "--batch-size", str(options.batch_size), "--steps", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def compare(options: argparse.Namespace, hp: CnnHyperparameters) -> dict[str, float]:
+    names = [n for n in LOOPS if n != "lightning" or importlib.util.find_spec("lightning")]
+    if "lightning" not in names:
+        print("PyTorch Lightning is not installed here: pip install -r benchmarks/requirements.txt")
+    turns = {name: LOOPS[name](hp, options.steps) for name in names}
+    for turn in turns.values():
+        turn()
+    rounds = [{name: seconds(turn) for name, turn in turns.items()} for _ in range(options.rounds)]
+    count = options.steps * hp.batch_size
+    results: dict[str, float] = {}
+    print(f"{hp.optimizer}, batch {hp.batch_size}, {MODEL}, one thread; medians of {options.rounds} rounds")
+    for name in names:
+        speed = statistics.median(count / r[name] for r in rounds)
+        ratio = statistics.median(r["plain"] / r[name] for r in rounds)
+        memory = peak_memory_mb(name, options)
+        results |= {f"{name}_images_per_s": speed, f"{name}_ratio": ratio, f"{name}_peak_memory_mb": memory}
+        print(f"{name:10} {speed:7.1f} images/s  {ratio:5.2f} × plain  {memory:6.0f} MB peak memory")
+    rate, bandwidth = roofs()
+    flop, moved = step_costs(hp)
+    at_best = flop / rate + moved / bandwidth
+    share = 100 * at_best * results["engine_images_per_s"] / hp.batch_size
+    print(
+        f"roofs: {rate:.0f} GFLOP/s, {bandwidth:.1f} GB/s; a step needs {flop:.2f} GFLOP and moves "
+        f"{moved * 1000:.0f} MB: {1000 * at_best:.1f} ms at best, of which the engine reaches {share:.0f} %"
+    )
+    return results | {"gflop_per_s": rate, "gb_per_s": bandwidth, "roof_percent": share}
+
+
+def sweep(options: argparse.Namespace) -> dict[str, float]:
+    """As many runs as cores: the plain loop one after the other with its default threads, and the engine's
+    at the same time with one thread each. Start-up is left out on both sides.
+    """
+    runs = os.cpu_count() or 1
+    command = [sys.executable, __file__, "--model", options.model, "--optimizer", options.optimizer]
+    command += ["--batch-size", str(options.batch_size), "--steps", str(options.steps)]
+    environment = {**os.environ}
+    ratios = []
+    for _ in range(options.rounds):
+        plain = 0.0
+        for _ in range(runs):
+            done = subprocess.run(
+                [*command, "--only", "plain", "--threads", str(runs)],
+                capture_output=True, text=True, check=True, env=environment,
+            )  # fmt: skip
+            plain += float(done.stdout.split()[0])
+        together = [
+            subprocess.Popen([*command, "--only", "engine"], stdout=subprocess.PIPE, text=True)
+            for _ in range(runs)
+        ]
+        ours = max(float(process.communicate()[0].split()[0]) for process in together)
+        ratios.append(plain / ours)
+        print(f"{runs} runs: plain {plain:.1f} s, engine {ours:.1f} s, {plain / ours:.2f} times")
+    return {"sweep_ratio": statistics.median(ratios)}
+
+
+def main() -> None:
+    global MODEL
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default="adam")
+    parser.add_argument("--steps", type=int, default=40, help="steps of a turn")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sweep", action="store_true", help="whole runs side by side")
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    parser.add_argument("--only", choices=LOOPS, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    MODEL = options.model
+    warnings.filterwarnings("ignore")
+    hp = CnnHyperparameters(
+        batch_size=options.batch_size,
+        optimizer=options.optimizer,
+        lr=1e-3,
+        epochs=1,
+        pin_memory=False,
+        seed=0,
+    )
+    training.configure(hp, options.threads)
+    if options.only:
+        turn = LOOPS[options.only](hp, options.steps)
+        turn()
+        measured = seconds(turn)
+        # Not getrusage's: a process inherits that of the one it was started from.
+        status = Path("/proc/self/status").read_text()
+        print(measured, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e6)
+        return
+    results = sweep(options) if options.sweep else compare(options, hp)
+    if options.json:
+        write_text(options.json, json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Convolutions without the taps that only ever meet padding.
+
+On small images the last maps of a network are 2×2 or 1×1, and most taps of a 3×3 kernel lie outside
+them at every position. Such a tap multiplies zeros, and its gradient is exactly zero: the network
+computes the same without it. `trim` takes those taps out of the parameters, so that neither the
+products nor the gradient nor the optimizer see them, and computes a convolution whose every output
+sees the whole map as the matrix products that it then is.
+
+The mathematics is that of the plain model: a state dict has all taps at their places, with the values
+that they would have had, and one of the plain model can be loaded.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+# Of the parameters that `trim` leaves, and so of an optimizer's state, which another layout cannot use.
+LAYOUT = "live taps 1"
+
+
+def trim(model: nn.Module, image_shape: tuple[int, int, int], decay: bool = False) -> nn.Module:
+    """Replace, in place, each convolution of `model` that has dead taps on images (channels, height, width).
+
+    The model is to be where it is going to train: products by tap are for a CPU. With weight decay, dead
+    taps shrink as all weights do: `decay` keeps them as parameters that require a gradient, which
+    `give_zero_gradients` has to give them at every step.
+    """
+    for path, size in _map_sizes(model, image_shape).items():
+        conv = model.get_submodule(path)
+        spans = [_Span.of(conv, size, axis) for axis in (0, 1)]
+        by_product = _is_product(conv, spans) and (conv.weight.is_cpu or spans[0].out * spans[1].out == 1)
+        if all(span.is_whole for span in spans) and not by_product:
+            continue
+        parent = model.get_submodule(path.rpartition(".")[0])
+        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, *spans, by_product, decay))
+    return model
+
+
+def give_zero_gradients(model: nn.Module) -> None:
+    """Give the dead taps that require one their gradient, which is zero; to call after `zero_grad`."""
+    for module in model.modules():
+        if isinstance(module, LiveConv2d) and module.dead.requires_grad:
+            module.dead.grad = module.no_gradient
+
+
+def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, int]]:
+    """The (height, width) of what each convolution is given; one that is given several is left out."""
+    seen: dict[str, set[tuple[int, int]]] = {}
+    probe = copy.deepcopy(model).to("meta", torch.float32).eval()
+    for path, module in probe.named_modules():
+        if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.padding != "same":
+
+            def note(_: nn.Module, given: tuple[torch.Tensor], path: str = path) -> None:
+                seen.setdefault(path, set()).add(tuple(given[0].shape[-2:]))
+
+            module.register_forward_pre_hook(note)
+    with torch.no_grad():
+        probe(torch.empty(1, *image_shape, device="meta"))
+    return {path: sizes.pop() for path, sizes in seen.items() if len(sizes) == 1}
+
+
+@dataclass(frozen=True)
+class _Span:
+    """One axis of a convolution on a map of one size: which taps live, and what they see.
+
+    The taps from `first` on, `count` of them, meet the map somewhere; `before` and `after` are the
+    padding that is left (negative where the map has a margin that they never see). The outputs, `out`
+    of them, see the `window` of the map.
+    """
+
+    kernel: int
+    stride: int
+    out: int
+    first: int
+    count: int
+    before: int
+    after: int
+    window: tuple[int, int]
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d, size: tuple[int, int], axis: int) -> "_Span":
+        kernel, stride, dilation = conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
+        padding, length = int(conv.padding[axis]), size[axis]
+        out = (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        met = {
+            tap: [p for o in range(out) if 0 <= (p := o * stride - padding + tap * dilation) < length]
+            for tap in range(kernel)
+        }
+        live = [tap for tap, places in met.items() if places]
+        first, count = live[0], live[-1] - live[0] + 1
+        before = padding - first * dilation
+        after = (out - 1) * stride + (count - 1) * dilation + 1 - length - before
+        places = [p for tap in live for p in met[tap]]
+        return cls(kernel, stride, out, first, count, before, after, (min(places), max(places) + 1))
+
+    @property
+    def is_whole(self) -> bool:
+        return self.count == self.kernel
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether every output sees the whole window, each of its places through one tap."""
+        return all(
+            0 <= place + self.before - o * self.stride < self.count
+            for o in range(self.out)
+            for place in range(*self.window)
+        )
+
+    def taps(self) -> list[list[int]]:
+        """The live tap between each output and each place of the window."""
+        return [[p + self.before - o * self.stride for p in range(*self.window)] for o in range(self.out)]
+
+
+def _is_product(conv: nn.Conv2d, spans: list[_Span]) -> bool:
+    """Whether the convolution is matrix products: dense, and every output sees all that any does."""
+    return conv.groups == 1 and conv.dilation == (1, 1) and all(span.sees_all for span in spans)
+
+
+class LiveConv2d(nn.Conv2d):
+    """`conv` on maps of one size, with its live taps alone as `weight`.
+
+    `weight` is (outputs, inputs, height, width) of the live taps. Where several outputs see the whole
+    map it is (taps, outputs, inputs): each tap is one matrix then.
+    """
+
+    def __init__(self, conv: nn.Conv2d, rows: _Span, columns: _Span, by_product: bool, decay: bool) -> None:
+        super().__init__(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+            conv.dilation, conv.groups, conv.bias is not None, device="meta",
+        )  # fmt: skip
+        self.rows, self.columns = rows, columns
+        self.by_product = by_product
+        self.by_tap = by_product and rows.out * columns.out > 1
+        # The tap between each output position and each place of the window, both row by row.
+        self.table = [
+            [down * columns.count + across for down in row for across in column]
+            for row in rows.taps() for column in columns.taps()
+        ]  # fmt: skip
+        self.alive = torch.zeros(conv.kernel_size, dtype=torch.bool)
+        self.alive[rows.first : rows.first + rows.count, columns.first : columns.first + columns.count] = True
+        live, dead = self._split(conv.weight.detach())
+        self.weight = nn.Parameter(live)
+        self.bias = conv.bias
+        #: (outputs, inputs, taps): what a state dict needs, and a weight decay shrinks.
+        self.dead = nn.Parameter(dead, requires_grad=decay and dead.numel() > 0)
+        self.no_gradient = torch.zeros_like(dead) if self.dead.requires_grad else None
+        self.train(conv.training)
+
+    def _split(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights of all taps as those of the live ones, in their layout, and of the dead ones."""
+        flat = weight.flatten(2)
+        alive = self.alive.flatten().to(weight.device)
+        live, dead = flat[:, :, alive], flat[:, :, ~alive].contiguous()
+        if self.by_tap:
+            return live.permute(2, 0, 1).contiguous(), dead
+        return live.reshape(*live.shape[:2], self.rows.count, self.columns.count).contiguous(), dead
+
+    def _live(self) -> torch.Tensor:
+        """The live taps as (outputs, inputs, height, width), a view where they lie so."""
+        if not self.by_tap:
+            return self.weight
+        return self.weight.permute(1, 2, 0).unflatten(2, (self.rows.count, self.columns.count))
+
+    def full_weight(self) -> torch.Tensor:
+        """All taps at their places, (outputs, inputs, height, width): the weight of the plain model."""
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        full = torch.empty(shape, dtype=self.weight.dtype, device=self.weight.device)
+        alive = self.alive.to(full.device)
+        full[:, :, alive] = self._live().detach().flatten(2)
+        full[:, :, ~alive] = self.dead.detach()
+        return full
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.by_product:
+            top, bottom = self.rows.window
+            left, right = self.columns.window
+            seen = x[:, :, top:bottom, left:right]
+            if not self.by_tap:
+                return F.linear(seen.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
+            if not torch.is_autocast_enabled("cpu"):
+                y = _ProductsByTap.apply(seen.flatten(2), self.weight, self.table)
+                y = y if self.bias is None else y + self.bias[:, None]
+                return y.unflatten(2, (self.rows.out, self.columns.out))
+        rows, columns = self.rows, self.columns
+        padding = (rows.before, columns.before)
+        if padding != (rows.after, columns.after) or min(padding) < 0:
+            x = F.pad(x, (columns.before, columns.after, rows.before, rows.after))
+            padding = (0, 0)
+        return F.conv2d(x, self._live(), self.bias, self.stride, padding, self.dilation, self.groups)
+
+    # --- all taps, to the outside ---
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.full_weight()
+        del destination[f"{prefix}dead"]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        full = state_dict.get(f"{prefix}weight")
+        if full is not None and full.shape[2:] == torch.Size(self.kernel_size):
+            live, dead = self._split(full)
+            state_dict |= {f"{prefix}weight": live, f"{prefix}dead": dead}
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class _ProductsByTap(torch.autograd.Function):
+    """A convolution whose every output position sees every place of the map.
+
+    x is (images, inputs, places), weight (taps, outputs, inputs), and `table[position][place]` the tap
+    between the two; the result is (images, outputs, positions).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, table: list[list[int]]) -> torch.Tensor:
+        places = [place.contiguous() for place in x.unbind(2)]
+        positions = []
+        for taps in table:
+            y = places[0] @ weight[taps[0]].t()
+            for place, tap in zip(places[1:], taps[1:], strict=True):
+                y.addmm_(place, weight[tap].t())
+            positions.append(y)
+        ctx.save_for_backward(weight, *places)
+        ctx.table = table
+        return torch.stack(positions, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, None]:
+        weight, *places = ctx.saved_tensors
+        positions = [position.contiguous() for position in gradient.unbind(2)]
+        of_weight = torch.empty_like(weight)
+        of_places: list[torch.Tensor] = []
+        met: set[int] = set()
+        for i, place in enumerate(places):
+            taps = [row[i] for row in ctx.table]
+            of_place = positions[0] @ weight[taps[0]]
+            for position, tap in zip(positions[1:], taps[1:], strict=True):
+                of_place.addmm_(position, weight[tap])
+            of_places.append(of_place)
+            for position, tap in zip(positions, taps, strict=True):
+                if tap in met:
+                    of_weight[tap].addmm_(position.t(), place)
+                else:
+                    torch.mm(position.t(), place, out=of_weight[tap])
+                    met.add(tap)
+        return torch.stack(of_places, 2), of_weight, None

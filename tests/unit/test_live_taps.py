@@ -1,0 +1,196 @@
+"""Convolutions without dead taps: the same network, for every family of architectures and map size.
+
+In double precision, where the two differ by rounding alone.
+"""
+
+import copy
+
+import pytest
+import torch
+from ablations.live_taps import LiveConv2d, give_zero_gradients, trim
+from ablations.models import build_model
+from torch import nn
+from torch.nn import functional as F
+
+# The smallest of each family, and the smallest images that it takes of those that people use.
+FAMILIES = [
+    ("alexnet", 64),
+    ("convnext_tiny", 32),
+    ("densenet121", 32),
+    ("efficientnet_b0", 28),
+    ("efficientnet_v2_s", 28),
+    ("googlenet", 28),
+    ("inception_v3", 75),
+    ("maxvit_t", 224),
+    ("mnasnet0_5", 28),
+    ("mobilenet_v2", 28),
+    ("mobilenet_v3_small", 28),
+    ("regnet_y_400mf", 28),
+    ("resnet18", 8),
+    ("resnet18", 28),
+    ("resnet18", 32),
+    ("resnet18", 64),
+    ("resnet50", 28),
+    ("resnext50_32x4d", 28),
+    ("shufflenet_v2_x0_5", 28),
+    ("squeezenet1_1", 28),
+    ("swin_t", 32),
+    ("vgg11", 32),
+    ("vgg11_bn", 32),
+    ("vit_b_32", 32),
+    ("wide_resnet50_2", 8),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """More than one each would have the tests that run side by side wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def steps(model: nn.Module, size: int, decay: bool, optimizer: str, count: int) -> list[float]:
+    """Train a few steps on random images; the losses."""
+    torch.manual_seed(1)
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    options = {"lr": 1e-3, "weight_decay": 0.1 if decay else 0.0}
+    if optimizer == "sgd":
+        stepper = torch.optim.SGD(wanted, momentum=0.9, **options)
+    else:
+        stepper = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer](wanted, **options)
+    losses = []
+    for _ in range(count):
+        images = torch.randn(4, 1, size, size, dtype=torch.float64)
+        stepper.zero_grad()
+        give_zero_gradients(model)
+        loss = F.cross_entropy(model(images), torch.tensor([0, 1, 2, 3]))
+        loss.backward()
+        stepper.step()
+        losses.append(loss.item())
+    return losses
+
+
+def still(model: nn.Module) -> nn.Module:
+    """Without what draws random numbers, and with batch statistics that rounding cannot blow up."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if type(module).__name__ == "StochasticDepth":
+            module.p = 0.0
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.1
+    return model.double().train()
+
+
+def assert_equal_states(plain: nn.Module, trimmed: nn.Module) -> None:
+    expected, found = plain.state_dict(), trimmed.state_dict()
+    assert list(expected) == list(found)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize(("name", "size"), FAMILIES)
+def test_a_trimmed_network_trains_as_the_plain_one(name, size):
+    torch.manual_seed(0)
+    plain = still(build_model(name, (1, size, size), 10))
+    trimmed = trim(copy.deepcopy(plain), (1, size, size), decay=True)
+    assert_equal_states(plain, trimmed)
+    losses = steps(plain, size, True, "sgd", 2)
+    assert steps(trimmed, size, True, "sgd", 2) == pytest.approx(losses, rel=1e-9)
+    assert_equal_states(plain, trimmed)
+    images = torch.randn(2, 1, size, size, dtype=torch.float64)
+    torch.testing.assert_close(trimmed.eval()(images), plain.eval()(images), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("decay", [False, True])
+def test_dead_taps_become_what_they_would_have_become(optimizer, decay):
+    torch.manual_seed(0)
+    plain = still(build_model("resnet18", (1, 28, 28), 10))
+    trimmed = trim(copy.deepcopy(plain), (1, 28, 28), decay)
+    assert steps(trimmed, 28, decay, optimizer, 5) == pytest.approx(
+        steps(plain, 28, decay, optimizer, 5), rel=1e-9
+    )
+    assert_equal_states(plain, trimmed)
+
+
+def test_what_is_trimmed_of_resnet18_on_28_by_28():
+    model = trim(build_model("resnet18", (1, 28, 28), 10), (1, 28, 28))
+    kernels = {
+        path: ((m.rows.out, m.rows.count), m.by_product)
+        for path, m in model.named_modules()
+        if isinstance(m, LiveConv2d)
+    }
+    # 1×1 maps keep one tap of nine, and 2×2 maps are products of all nine.
+    assert kernels["layer4.1.conv1"] == ((1, 1), True)
+    assert kernels["layer4.0.conv1"] == ((1, 2), True)
+    assert kernels["layer3.1.conv2"] == ((2, 3), True)
+    assert not any(path.startswith(("conv1", "layer1", "layer2")) for path in kernels)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained < 0.4 * sum(p.numel() for p in build_model("resnet18", (1, 28, 28), 10).parameters())
+
+
+def test_a_state_of_the_plain_model_is_loaded_and_given_back():
+    torch.manual_seed(0)
+    plain = build_model("resnet18", (1, 28, 28), 10)
+    other = trim(build_model("resnet18", (1, 28, 28), 10), (1, 28, 28))
+    other.load_state_dict(plain.state_dict())
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("options", [
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 3, "padding": 1, "stride": 2},
+    {"kernel_size": 3, "padding": 2, "dilation": 2},
+    {"kernel_size": 5, "padding": 2, "groups": 2},
+    {"kernel_size": 7, "padding": 3, "stride": 2, "bias": True},
+    {"kernel_size": (1, 7), "padding": (0, 3)},
+    {"kernel_size": 1, "stride": 2},
+    {"kernel_size": 3, "padding": "same"},
+])  # fmt: skip
+def test_any_convolution_on_any_small_map(size, options):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(4, 6, **{"bias": False} | options)).double()
+    trimmed = trim(copy.deepcopy(plain), (4, size, size))
+    one = torch.randn(3, 4, size, size, dtype=torch.float64, requires_grad=True)
+    two = one.detach().clone().requires_grad_()
+    expected, found = plain(one), trimmed(two)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    (expected * weights).sum().backward()
+    (found * weights).sum().backward()
+    torch.testing.assert_close(two.grad, one.grad)
+    # A gradient of the plain model, seen through the trimmed one: dead taps have none.
+    if isinstance(trimmed[0], LiveConv2d):
+        live, dead = trimmed[0]._split(plain[0].weight.grad)
+        torch.testing.assert_close(trimmed[0].weight.grad, live)
+        assert dead.abs().max() == 0 if dead.numel() else True
+    else:
+        torch.testing.assert_close(trimmed[0].weight.grad, plain[0].weight.grad)
+
+
+def test_a_convolution_that_sees_two_map_sizes_is_left_alone():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(F.max_pool2d(self.conv(x), 2))
+
+    assert type(trim(Twice(), (1, 2, 2)).conv) is nn.Conv2d
+
+
+def test_autocast_computes_the_same_products():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
+    trimmed = trim(copy.deepcopy(plain), (8, 2, 2))
+    x = torch.randn(4, 8, 2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(trimmed(x), plain(x))
