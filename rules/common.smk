@@ -23,10 +23,12 @@ from ablations.errors import AblationsError
 from ablations.hyperparameters import KINDS
 from ablations.runs import parse_hyperparameters
 
-# The scripts run in the environment that Snakemake was started from, activated or not, unless
-# `--software-deployment-method conda` gives each rule one of its own. `exec`: a signal reaches the run
-# itself. A shell between would die of it at once, its job end, and the run be killed before it has
-# written its checkpoint. (Not in the rules: a printed command is to be pasted into a living shell.)
+# The scripts run in the environment that Snakemake was started from, activated or not, unless each has
+# one of its own by `--software-deployment-method conda`.
+#
+# With `exec` a signal reaches the run itself. A shell between would die of it at once, its job end, and
+# the run be killed before it has written its checkpoint. (It is not in the commands, which are printed
+# to be pasted into a living shell.)
 ACTIVATE = (
     ""
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method

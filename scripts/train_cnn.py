@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,8 +65,11 @@ def main() -> None:
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
     deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
+    before = time.monotonic()
+    # Held as long as this process lives.
     if (lock := attempts.sole_writer(options.record, run, deadline)) is None:
         return
+    waited_s = time.monotonic() - before
     # Another device or torch would go on, but not to the same bits, nor to times that add up.
     identity = {
         "run": run.directory,
@@ -75,7 +79,7 @@ def main() -> None:
         "torch": str(torch.__version__),
         "layout": live_taps.LAYOUT,
     }
-    account = attempts.Attempts(options.record.with_name("attempts.json"), identity)
+    account = attempts.Attempts(options.record.with_name("attempts.json"), identity, waited_s)
     checkpoint = None
     if options.checkpoint is not None:
         checkpoint = checkpoints.Checkpoint(
@@ -84,7 +88,7 @@ def main() -> None:
         checkpoint.catch_signals()
     with progress() as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint)
-        startup_ms = provenance.seconds_since_start() * 1000
+        startup_ms = (provenance.seconds_since_start() - waited_s) * 1000
         result = trainer.train()
     last = result.history[-1] if result.status == "ok" else None
     memory = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb()
@@ -111,8 +115,8 @@ def main() -> None:
     if checkpoint is not None:
         checkpoint.remove()
     account.remove()
-    attempts.done(lock)
     log.info("%s: wrote %s", result.status, options.record)
+    lock.release()
 
 
 @contextmanager

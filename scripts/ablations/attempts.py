@@ -30,8 +30,8 @@ MARGIN_S = 90.0
 def sole_writer(record: Path, run: Run, deadline: float | None = None) -> FileLock | None:
     """Wait until no other process is at `run`, and keep others from it while this process lives.
 
-    Returns what holds the run, to be given to `done`, or None where the other process has written the
-    record meanwhile. `deadline` is in seconds of the epoch.
+    Returns what holds the run, or None where the other process has written the record meanwhile.
+    `deadline` is in seconds of the epoch.
 
     Raises AblationsError when the other process is still at it then.
     """
@@ -41,35 +41,32 @@ def sole_writer(record: Path, run: Run, deadline: float | None = None) -> FileLo
     lock = FileLock(path, fallback_to_soft=False)
     before = _version(record)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        if _acquired(lock, timeout_s=0):
+            path.write_text(f"{_myself()}\n", encoding="utf-8")
+            return lock
         holder = _holder(path)
         log.info("%s is at this run; waiting for it to end", holder)
-        try:
-            lock.acquire(
-                timeout=-1 if deadline is None else max(0.0, deadline - time.time()), poll_interval=0.5
-            )
-        except Timeout:
+        if not _acquired(lock, -1 if deadline is None else max(0.0, deadline - time.time())):
             raise AblationsError(
                 f"{holder} is still at this run, and the job of this one is about to reach its time limit; "
                 "end that process (a job: scancel), or wait for it, and call the same command again"
-            ) from None
-        if _version(record) not in (None, before) and _is_of(record, run):
-            log.info("%s has written %s", holder, record)
-            done(lock)
-            return None
+            )
+        path.write_text(f"{_myself()}\n", encoding="utf-8")
     except OSError as error:
         log.warning("%s cannot be locked (%s): nothing keeps a second process from this run", path, error)
-        return lock
-    path.write_text(f"{_myself()}\n", encoding="utf-8")
+    if _version(record) not in (None, before) and _is_of(record, run):
+        log.info("%s has been written meanwhile", record)
+        return None
     return lock
 
 
-def done(lock: FileLock) -> None:
-    """Let go of a run that is done."""
-    # While it is held: whoever waits for this file sees that it is gone, and takes a new one.
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
+def _acquired(lock: FileLock, timeout_s: float) -> bool:
+    try:
+        # The file stays when the run is done: whoever unlinks a lock that others wait for splits them.
+        lock.acquire(timeout=timeout_s, poll_interval=0.5)
+    except Timeout:
+        return False
+    return True
 
 
 def _version(record: Path) -> tuple[int, int] | None:
@@ -104,11 +101,12 @@ class Attempts:
     """The seconds of every attempt at a run, the present one last, kept in a file until it is done.
 
     Attempts whose `identity` (run, data, device, …) was another do not add up with this one's, and are
-    not counted.
+    not counted. `waited_s` seconds this process has only waited for another.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, str], waited_s: float = 0.0) -> None:
         self.path = path
+        self._waited_s = waited_s
         self.identity = dict(identity)
         self.seconds = [*self._read(), 0.0]
         self.write()
@@ -125,12 +123,12 @@ class Attempts:
 
     def write(self) -> None:
         """Bring the file up to now: what is known of this attempt if it is killed next."""
-        self.seconds[-1] = round(seconds_since_start(), 3)
+        self.seconds[-1] = round(seconds_since_start() - self._waited_s, 3)
         write_text(self.path, json.dumps({"run": self.identity, "seconds": self.seconds}))
 
     def columns(self) -> dict[str, object]:
         """The columns of a record that say how many attempts there were, and how long each took."""
-        seconds = [*self.seconds[:-1], seconds_since_start()]
+        seconds = [*self.seconds[:-1], seconds_since_start() - self._waited_s]
         return {"attempts": len(seconds), "attempt_seconds": ";".join(f"{s:.3f}" for s in seconds)}
 
     def remove(self) -> None:

@@ -32,15 +32,17 @@ def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
         except BlockingIOError:
             pass  # another controller lives
         else:
+            locks = list((folder / "locks").glob("*.lock"))
             alive.seek(0)
-            if alive.read().strip() in ("", platform.node()):
-                locks = list((folder / "locks").glob("*.lock"))
+            if alive.read().strip() == platform.node():
                 for lock in locks:
                     lock.unlink(missing_ok=True)
                 removed = len(locks)
-            alive.truncate(0)
-            alive.write(platform.node())
-            alive.flush()
+            elif not locks:
+                # Only then: with locks there, the file goes on to say whose they are.
+                alive.truncate(0)
+                alive.write(platform.node())
+                alive.flush()
         # Shared: of several controllers at disjoint targets, each is known to live.
         fcntl.flock(alive, fcntl.LOCK_SH)
     except OSError as error:

@@ -52,7 +52,9 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     seen: dict[str, set[tuple[int, int]]] = {}
     probe = copy.deepcopy(model).to("meta", torch.float32).eval()
     for path, module in probe.named_modules():
-        if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.padding != "same":
+        if type(module) is not nn.Conv2d or isinstance(module.padding, str):
+            continue
+        if module.padding_mode == "zeros":
 
             def note(_: nn.Module, given: tuple[torch.Tensor], path: str = path) -> None:
                 seen.setdefault(path, set()).add(tuple(given[0].shape[-2:]))
@@ -232,9 +234,8 @@ class _ProductsByTap(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, None]:
         weight, *places = ctx.saved_tensors
         positions = [position.contiguous() for position in gradient.unbind(2)]
-        of_weight = torch.empty_like(weight)
+        of_weight = torch.zeros_like(weight)
         of_places: list[torch.Tensor] = []
-        met: set[int] = set()
         for i, place in enumerate(places):
             taps = [row[i] for row in ctx.table]
             of_place = positions[0] @ weight[taps[0]]
@@ -242,9 +243,5 @@ class _ProductsByTap(torch.autograd.Function):
                 of_place.addmm_(position, weight[tap])
             of_places.append(of_place)
             for position, tap in zip(positions, taps, strict=True):
-                if tap in met:
-                    of_weight[tap].addmm_(position.t(), place)
-                else:
-                    torch.mm(position.t(), place, out=of_weight[tap])
-                    met.add(tap)
+                of_weight[tap].addmm_(position.t(), place)
         return torch.stack(of_places, 2), of_weight, None

@@ -20,6 +20,10 @@ EXECUTORS: dict[str, list[str]] = {"slurm": []}
 PATIENCE_S = 150
 
 
+class NotEnded(AssertionError):
+    """A call that should have ended and has not."""
+
+
 class Study:
     """One Snakemake call in a checkout, on a cluster: running, watched, and at last finished."""
 
@@ -65,7 +69,7 @@ class Study:
         try:
             return self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"Snakemake did not end:\n{self.printed[-4000:]}") from None
+            raise NotEnded(f"Snakemake did not end:\n{self.printed[-4000:]}") from None
 
     def wait_for(self, what: str, happened: Callable[[], object]) -> object:
         """Wait until `happened` answers something, and return that."""

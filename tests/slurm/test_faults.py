@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from checkout import Checkout
 from cluster import ACCOUNT, Cluster
-from studies import Study, content, edit_profile
+from studies import NotEnded, Study, content, edit_profile
 
 CONFIG = """
 device: cpu
@@ -31,6 +31,10 @@ studies:
     table: {rows: [kernel], values: test_accuracy}
 """
 RUNS = 3
+
+
+class SubmittedTwice(AssertionError):
+    """A run for which a job was there already."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,7 @@ def assert_finished_as(undisturbed: Checkout, study: Study, before: dict[str, in
     assert max(study.writers.values()) == 1, "no run has two writers"
     assert not study.jobs(), "nothing is left in the queue"
     left = [path.name for path in study.root.glob("results/runs/**/*") if path.is_file()]
-    assert set(left) == {"record.tsv", "history.tsv", "run.log"}
+    assert set(left) == {"record.tsv", "history.tsv", "run.log", "run.lock"}
 
 
 def test_a_run_that_dies_is_rerun_alone(study, undisturbed):
@@ -155,6 +159,7 @@ def preempt(study: Study, job: str) -> None:
     "slurm",
     reason="where a partition cancels what it preempts, the executor waits for ever: it takes PREEMPTED "
     "for a job that SLURM will bring back",
+    raises=NotEnded,
 )
 def test_a_job_that_was_preempted_for_good_is_submitted_again(study, undisturbed):
     edit_profile(study.checkout, ('slurm_partition: "gpu"', 'slurm_partition: "scavenger"'))
@@ -209,6 +214,7 @@ def test_a_job_that_its_user_cancels_is_tried_again(study, undisturbed):
     study.cluster.call("scancel", frozen.job)
     assert study.finish() == 0, study.printed
     assert "CANCELLED" in study.printed
+    assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study)
     assert frozen.columns()["attempts"] == "2"
 
@@ -267,6 +273,7 @@ def test_after_snakemake_was_killed_no_run_has_two_writers(study, undisturbed):
 @pytest.mark.falls_short(
     "slurm",
     reason="the executor does not know the jobs of a call that was killed, and submits their runs again",
+    raises=SubmittedTwice,
 )
 def test_after_snakemake_was_killed_its_jobs_are_adopted(study, undisturbed):
     study.start()
@@ -278,7 +285,8 @@ def test_after_snakemake_was_killed_its_jobs_are_adopted(study, undisturbed):
     study.wait_for("the plan", lambda: "Job stats" in study.printed)
     study.wait_for("more jobs", lambda: "has been submitted" in study.printed or len(study.jobs()) == 1)
     try:
-        assert set(study.jobs()) <= submitted
+        if more := set(study.jobs()) - submitted:
+            raise SubmittedTwice(f"jobs {more} for the runs of {submitted}")
     finally:
         frozen.thaw()
     assert study.finish() == 0, study.printed

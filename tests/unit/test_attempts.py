@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,21 +60,31 @@ def test_a_second_process_waits_and_takes_the_record_of_the_first(frozen, staged
     errors = second.communicate(timeout=120)[1]
     assert second.returncode == 0, errors
     assert frozen.wait(timeout=120) == 0
-    assert f"process {frozen.pid} on " in errors
-    assert "epoch" not in errors, "it trained nothing"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv"]
+    assert "record.tsv has been written meanwhile" in errors
+    assert "epoch 1/2" not in errors, "it trained nothing"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv", "run.lock"]
     assert "\t1\t" in (tmp_path / "record.tsv").read_text()
 
 
 def test_a_second_process_goes_on_where_the_first_was_killed(frozen, staged, tmp_path):  # noqa: F811
+    launched = time.monotonic()
     second = start("train_cnn", staged, tmp_path)
     read_until(second, f"process {frozen.pid} on ")
+    started = time.monotonic() - launched
+    begun = time.monotonic()
+    time.sleep(5)  # a wait that can be told from the run's own time
     frozen.kill()
+    waited = time.monotonic() - begun
     errors = second.communicate(timeout=120)[1]
+    lived = time.monotonic() - begun
     assert second.returncode == 0, errors
     assert "epoch 2/2" in errors
     header, row = ((tmp_path / "record.tsv").read_text()).splitlines()
-    assert dict(zip(header.split("\t"), row.split("\t"), strict=True))["attempts"] == "2"
+    columns = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert columns["attempts"] == "2"
+    own = float(columns["attempt_seconds"].split(";")[1])
+    # It had started before it said that it waits; that time is its own.
+    assert own < started + lived - waited + 1
 
 
 def test_a_second_process_whose_job_ends_says_who_holds_the_run(frozen, staged, tmp_path):  # noqa: F811
@@ -88,18 +99,22 @@ def test_a_second_process_whose_job_ends_says_who_holds_the_run(frozen, staged, 
 
 
 def test_a_support_vector_machine_that_was_killed_counts_its_attempts(staged, tmp_path):  # noqa: F811
-    first = start("fit_svm", staged, tmp_path)
-    read_until(first, "svc on digits")
-    first.kill()
-    first.wait()
-    # Killed as it came to its run: it had begun, or not.
-    begun = (tmp_path / "attempts.json").exists()
+    """SIGKILL in the middle of fitting: the real script, whose fitting kills its process."""
+    code = (
+        "import os, runpy, sys; sys.path.insert(0, 'scripts'); from ablations import svm\n"
+        "svm.fit = lambda *_: os.kill(os.getpid(), 9)\n"
+        "runpy.run_path('scripts/fit_svm.py', run_name='__main__')"
+    )
+    flags = ["--dataset", str(staged), "--kernel", "rbf", "--train-samples", "200"]
+    flags += ["--record", str(tmp_path / "record.tsv")]
+    killed = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, check=False)
+    assert killed.returncode == -signal.SIGKILL
     second = start("fit_svm", staged, tmp_path)
     errors = second.communicate(timeout=120)[1]
     assert second.returncode == 0, errors
     header, row = (tmp_path / "record.tsv").read_text().splitlines()
-    assert dict(zip(header.split("\t"), row.split("\t"), strict=True))["attempts"] == str(1 + begun)
-    assert [path.name for path in tmp_path.iterdir()] == ["record.tsv"]
+    assert dict(zip(header.split("\t"), row.split("\t"), strict=True))["attempts"] == "2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["record.tsv", "run.lock"]
 
 
 def test_a_record_that_was_there_before_is_made_anew(tmp_path):

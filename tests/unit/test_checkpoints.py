@@ -225,7 +225,7 @@ def test_a_run_that_got_a_signal_ends_as_one_that_did_not(how, staged, undisturb
     seconds = [float(text) for text in row["attempt_seconds"].split(";")]
     assert len(seconds) == 2
     assert all(second > 0 for second in seconds)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv", "run.lock"]
 
 
 def test_a_run_stops_in_good_time_before_the_end_of_its_job(staged, undisturbed, tmp_path):  # noqa: F811

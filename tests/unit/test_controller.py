@@ -14,6 +14,7 @@ def locked(tmp_path: Path) -> Path:
     (tmp_path / ".snakemake/locks").mkdir(parents=True)
     for name in ("0.input.lock", "0.output.lock"):
         (tmp_path / ".snakemake/locks" / name).write_text("results/records.tsv\n")
+    (tmp_path / ".snakemake/controller").write_text(platform.node())
     return tmp_path
 
 
@@ -44,8 +45,27 @@ def test_the_locks_of_a_living_one_stay(locked):
 
 def test_the_locks_of_a_controller_on_another_machine_stay(locked):
     (locked / ".snakemake/controller").write_text(f"not-{platform.node()}")
-    _, removed = remove_locks_of_the_dead(locked)
-    assert (removed, locks(locked)) == (0, 2)
+    for _ in range(3):
+        alive, removed = remove_locks_of_the_dead(locked)
+        assert (removed, locks(locked)) == (0, 2)
+        alive.close()
+
+
+def test_locks_of_nobody_known_stay(locked):
+    (locked / ".snakemake/controller").unlink()
+    for _ in range(2):
+        alive, removed = remove_locks_of_the_dead(locked)
+        assert (removed, locks(locked)) == (0, 2)
+        alive.close()
+
+
+def test_a_directory_without_locks_is_taken_over_by_another_machine(locked):
+    (locked / ".snakemake/controller").write_text(f"not-{platform.node()}")
+    for lock in (locked / ".snakemake/locks").iterdir():
+        lock.unlink()
+    remove_locks_of_the_dead(locked)[0].close()
+    (locked / ".snakemake/locks/0.output.lock").write_text("results/records.tsv\n")
+    assert remove_locks_of_the_dead(locked)[1] == 1
 
 
 def test_nothing_is_removed_where_the_file_system_has_no_locks(locked, monkeypatch):

@@ -152,6 +152,7 @@ def test_a_state_of_the_plain_model_is_loaded_and_given_back():
     {"kernel_size": 7, "padding": 3, "stride": 2, "bias": True},
     {"kernel_size": (1, 7), "padding": (0, 3)},
     {"kernel_size": 1, "stride": 2},
+    {"kernel_size": 3, "padding": 2, "stride": 2},
     {"kernel_size": 3, "padding": "same"},
 ])  # fmt: skip
 def test_any_convolution_on_any_small_map(size, options):

@@ -366,6 +366,22 @@ studies:
     return process, process.children(recursive=True)
 
 
+def test_a_second_call_leaves_the_locks_of_the_first(training, checkout):
+    process, family = training
+    for member in family:
+        member.suspend()
+    locks = sorted((checkout.root / ".snakemake/locks").iterdir())
+    assert locks
+    for arguments in (("-n",), ()):
+        done = checkout.snakemake("--configfile", "my.yaml", *arguments)
+        assert "its lock is removed" not in done.stderr
+        assert sorted((checkout.root / ".snakemake/locks").iterdir()) == locks
+    assert "Directory cannot be locked" in done.stderr
+    for member in family:
+        member.resume()
+    assert process.wait(timeout=120) == 0
+
+
 def test_after_everything_was_killed_the_same_command_goes_on(training, checkout):
     process, family = training
     for member in [*family, process]:
