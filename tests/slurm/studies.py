@@ -17,7 +17,7 @@ from cluster import Cluster
 # Every executor that the project supports, and the flags that choose it over that of the profile.
 EXECUTORS: dict[str, list[str]] = {"slurm": []}
 # How long a test waits for what should come; nothing is measured by it.
-PATIENCE_S = 150
+PATIENCE_S = 300
 
 
 class NotEnded(AssertionError):
