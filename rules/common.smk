@@ -1,9 +1,11 @@
 # From the config to the runs, and the few helpers that rules share.
 
+import hashlib
 import json
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,8 +39,31 @@ ACTIVATE = (
 shell.prefix(f"set -euo pipefail; {ACTIVATE}exec ")
 
 
-def read_config():
+def asked_for_runs():
+    """The targets that are runs, for a call that asks for nothing but runs by their paths.
+
+    The workflow is not told its targets while it is parsed; the command line has them. Refuses a path
+    that is misspelled, before Snakemake wraps the sentence in a traceback.
+    """
+    runs = []
+    others = False
+    for word in sys.argv[1:]:
+        parts = word.split("/")
+        if parts[:2] == ["results", "runs"] and len(parts) == 7 and parts[2] in KINDS:
+            try:
+                parse_hyperparameters(parts[2], parts[5])
+            except AblationsError as error:
+                raise WorkflowError(f"{word} is no target.\n{error}")
+            runs.append(word)
+        elif parts[0] == "results" or word in ("all", "stage", "preview"):
+            others = True
+    return [] if others else runs
+
+
+def read_config(expand):
     """The checked config. Without --configfile it is config/config.yaml.
+
+    With `expand=False` the list of runs is not made, nor what follows from it checked.
 
     Snakemake's own `config` is not used: it drops duplicate keys, merges a `--configfile` into the
     default one, and replaces `studies` by the selection `--config 'studies=[a]'`.
@@ -49,13 +74,16 @@ def read_config():
     ]
     try:
         return load_config(
-            [ROOT / "config/datasets.yaml", *files], settings.config, ROOT
+            [ROOT / "config/datasets.yaml", *files], settings.config, ROOT, expand
         )
     except AblationsError as error:
         raise WorkflowError(f"The config is not valid.\n{error}")
 
 
-CONFIG = read_config()
+# A job was planned by a call that checked all of the studies, and a call for single runs is none of
+# their business: both are spared the list of runs, which may be long.
+WHOLE = workflow.is_main_process and not asked_for_runs()
+CONFIG = read_config(expand=WHOLE)
 DATA = CONFIG.data_dir
 
 
@@ -79,46 +107,70 @@ def script_path(name):
     return untracked(path=f"{SCRIPTS}/{name}.py")
 
 
-def hyperparameters_of(kind, wildcards):
-    """The hyperparameters that a run's path spells."""
+@cache
+def hyperparameters_of(kind, text):
+    """The hyperparameters that a part of a run's path spells."""
     try:
-        return parse_hyperparameters(kind, wildcards.hyperparameters)
+        return parse_hyperparameters(kind, text)
     except AblationsError as error:
         raise WorkflowError(str(error))
 
 
-def flags_of(kind):
-    """For `params`: the run's hyperparameters as flags of its script."""
-    return lambda wildcards: shlex.join(hyperparameters_of(kind, wildcards).flags())
+@cache
+def digest_of(dataset):
+    """The digest of a dataset's definition. A changed definition is another staged file."""
+    return CONFIG.datasets[dataset].digest()
 
 
-def weights_of(wildcards):
-    """The weights file that a run starts from, as a list of one or none."""
-    name = hyperparameters_of("cnn", wildcards).pretrained
-    if name == "none":
-        return []
-    if name == "imagenet":
-        return [f"{DATA}/weights/imagenet/{wildcards.model}.safetensors"]
-    if name not in CONFIG.weights:
-        raise WorkflowError(
-            f"the config's `weights` has no '{name}', which a run starts from"
+@cache
+def staged_dataset(dataset):
+    """Where a dataset is staged: its name says what it holds, when it was written says nothing."""
+    return ancient(f"{DATA}/{dataset}-{digest_of(dataset)}.safetensors")
+
+
+# Each function that Snakemake has to call for a job costs the planning of a large study several
+# percent: a run has one for all its inputs, and one for its flags.
+
+
+def inputs_of(kind):
+    """For `input`: the staged dataset, and the weights that a run starts from, if any."""
+
+    def inputs(wildcards):
+        dataset = staged_dataset(wildcards.dataset)
+        name = getattr(
+            hyperparameters_of(kind, wildcards.hyperparameters), "pretrained", "none"
         )
-    return [ROOT / CONFIG.weights[name]]
+        if name == "none":
+            return [dataset]
+        if name == "imagenet":
+            return [dataset, f"{DATA}/weights/imagenet/{wildcards.model}.safetensors"]
+        if name not in CONFIG.weights:
+            raise WorkflowError(
+                f"the config's `weights` has no '{name}', which a run starts from"
+            )
+        return [dataset, ROOT / CONFIG.weights[name]]
+
+    return inputs
 
 
-def staged_dataset(wildcards):
-    """Where a dataset is staged. A changed definition has another digest, and is another file."""
-    return f"{DATA}/{wildcards.dataset}-{CONFIG.datasets[wildcards.dataset].digest()}.safetensors"
+def flags_of(kind):
+    """For `params`: what determines a run, besides its dataset and model, as flags of its script."""
+
+    def flags(wildcards, input):
+        hyperparameters = hyperparameters_of(kind, wildcards.hyperparameters)
+        words = ["--definition-digest", digest_of(wildcards.dataset)]
+        words += hyperparameters.flags()
+        if len(input.files) > 1:
+            words += ["--weights", str(input.files[1])]
+        return shlex.join(words)
+
+    return flags
 
 
 def all_staged(wildcards):
     """Everything that the studies selected need to be fetched before their runs."""
-    runs = [run for run in CONFIG.runs()]
-    datasets = {run.dataset for run in runs}
-    staged = [
-        f"{DATA}/{name}-{CONFIG.datasets[name].digest()}.safetensors"
-        for name in datasets
-    ]
+    runs = CONFIG.runs()
+    staged = [staged_dataset(name) for name in {run.dataset for run in runs}]
     pretrained = {
         run.model for run in runs if run.values().get("pretrained") == "imagenet"
     }
@@ -186,23 +238,19 @@ def published_of(wildcards):
     return [ROOT / published.file] if published else []
 
 
-def all_records(wildcards):
-    """Every record of the studies selected. They are targets: a deleted one is made again."""
+@cache
+def list_of_records():
     return [run.record for run in CONFIG.runs()]
 
 
-def check_targets():
-    """Refuse a run's path that is misspelled, before Snakemake wraps the sentence in a traceback.
+def all_records(wildcards):
+    """Every record of the studies selected. They are targets: a deleted one is made again."""
+    return list_of_records()
 
-    The workflow is not told its targets while it is parsed; the command line has them.
-    """
-    for target in sys.argv[1:]:
-        parts = target.split("/")
-        if parts[:2] == ["results", "runs"] and len(parts) == 7 and parts[2] in KINDS:
-            try:
-                parse_hyperparameters(parts[2], parts[5])
-            except AblationsError as error:
-                raise WorkflowError(f"{target} is no target.\n{error}")
+
+def all_records_digest(wildcards):
+    """For `params`, which are compared between calls: a study that lost a run is merged again."""
+    return hashlib.sha256("\n".join(list_of_records()).encode()).hexdigest()
 
 
 def print_plan():
@@ -228,5 +276,5 @@ if workflow.is_main_process:
         logger.info(
             "The last call in this directory was killed; its lock is removed.\n"
         )
-    check_targets()
-    print_plan()
+    if WHOLE:
+        print_plan()

@@ -4,9 +4,7 @@
 
 rule train_cnn:
     input:
-        # Its name says what it holds; when it was written says nothing.
-        dataset=ancient(staged_dataset),
-        weights=weights_of,
+        files=inputs_of("cnn"),
     output:
         record="results/runs/cnn/{dataset}/{model}/{hyperparameters}/record.tsv",
         history="results/runs/cnn/{dataset}/{model}/{hyperparameters}/history.tsv",
@@ -21,29 +19,24 @@ rule train_cnn:
         mem_mb=4000,
         runtime="4h",
     params:
-        script=script_path("train_cnn"),
-        definition=lambda wildcards: CONFIG.datasets[wildcards.dataset].digest(),
-        flags=flags_of("cnn"),
-        weights=lambda wildcards, input: (
-            f"--weights {shlex.quote(str(input.weights[0]))} " if input.weights else ""
+        call=untracked(
+            script=f"{SCRIPTS}/train_cnn.py",
+            device=CONFIG.device,
+            batches=CONFIG.source_of_batches(),
         ),
-        device=untracked(name=CONFIG.device),
-        # No output: Snakemake deletes the outputs of a job that fails.
-        checkpoint="results/runs/cnn/{dataset}/{model}/{hyperparameters}/checkpoint.pt",
+        flags=flags_of("cnn"),
     message:
         "Training {wildcards.model} on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.script.path} --dataset {input.dataset:q} "
-        "--definition-digest {params.definition} --model {wildcards.model} {params.flags} "
-        "{params.weights}--device {params.device.name} --threads {threads} "
-        "--record {output.record:q} --history {output.history:q} "
-        "--checkpoint {params.checkpoint:q} --time-limit-min {resources.runtime} 2>> {log:q}"
+        "python {params.call.script} --dataset {input.files[0]:q} --model {wildcards.model} {params.flags} "
+        "--device {params.call.device} --batches {params.call.batches} --threads {threads} "
+        "--time-limit-min {resources.runtime} "
+        "--record {output.record:q} --history {output.history:q} 2>> {log:q}"
 
 
 rule fit_svm:
     input:
-        # Its name says what it holds; when it was written says nothing.
-        dataset=ancient(staged_dataset),
+        files=inputs_of("svm"),
     output:
         record="results/runs/svm/{dataset}/svc/{hyperparameters}/record.tsv",
     log:
@@ -55,12 +48,10 @@ rule fit_svm:
         mem_mb=4000,
         runtime="1h",
     params:
-        script=script_path("fit_svm"),
-        definition=lambda wildcards: CONFIG.datasets[wildcards.dataset].digest(),
+        call=untracked(script=f"{SCRIPTS}/fit_svm.py"),
         flags=flags_of("svm"),
     message:
         "Fitting a support vector classifier on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.script.path} --dataset {input.dataset:q} "
-        "--definition-digest {params.definition} {params.flags} "
-        "--threads {threads} --memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"
+        "python {params.call.script} --dataset {input.files[0]:q} {params.flags} --threads {threads} "
+        "--memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"

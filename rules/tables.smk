@@ -12,8 +12,7 @@ rule merge_records:
     conda:
         ENVIRONMENT
     params:
-        # Compared between calls: a study that lost a run is merged again.
-        records=all_records,
+        records=all_records_digest,
         profiles=profiles,
     message:
         "Merging {output}"

@@ -25,10 +25,15 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
     parser.add_argument("--weights", type=Path, help="weights file, for --pretrained")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--batches",
+        choices=["device", "host"],
+        default="device",
+        help="where batches come from: the images on the device, or a DataLoader, which pin_memory is for",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
-    parser.add_argument("--record", type=Path, required=True, help="the record to write")
+    parser.add_argument("--record", type=Path, required=True, help="the record; checkpoints lie beside")
     parser.add_argument("--history", type=Path, required=True, help="the history to write")
-    parser.add_argument("--checkpoint", type=Path, help="where to go on from, and to stop to")
     parser.add_argument("--checkpoint-interval-s", type=float, default=60, help="least time between two")
     parser.add_argument("--time-limit-min", type=float, help="the time limit of the job, in minutes")
     add_hyperparameters(parser, CnnHyperparameters)
@@ -42,12 +47,13 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
-    from ablations import checkpoints, live_taps, models, provenance, training
+    from ablations import checkpoints, light_imports, live_taps, models, provenance, training
     from ablations.datasets import open_staged
     from ablations.devices import choose_device
     from ablations.files import digest
     from ablations.records import CnnRecord, write_history, write_record
 
+    light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     run = Run(dataset.name, options.model, hp)
@@ -60,8 +66,6 @@ def main() -> None:
         not_loaded = " ".join(models.load_pretrained(model, options.weights)) or "nothing"
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
-    if hp.pin_memory and device.type == "cpu":
-        log.info("pin_memory has no effect: there is no accelerator to transfer to")
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
     deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
@@ -80,14 +84,16 @@ def main() -> None:
         "layout": live_taps.LAYOUT,
     }
     account = attempts.Attempts(options.record.with_name("attempts.json"), identity, waited_s)
-    checkpoint = None
-    if options.checkpoint is not None:
-        checkpoint = checkpoints.Checkpoint(
-            options.checkpoint, account, deadline, options.checkpoint_interval_s
-        )
-        checkpoint.catch_signals()
+    # No output: Snakemake deletes the outputs of a job that fails.
+    path = options.record.with_name("checkpoint.pt")
+    checkpoint = checkpoints.Checkpoint(path, account, deadline, options.checkpoint_interval_s)
+    checkpoint.catch_signals()
     with progress() as on_step:
-        trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint)
+        trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
+        pin_memory_works = training.pin_memory_works(hp, device, trainer.source)
+        if hp.pin_memory and not pin_memory_works:
+            why = "the images lie on it" if on_gpu else "there is no accelerator to transfer to"
+            log.info("pin_memory has no effect: %s", why)
         startup_ms = (provenance.seconds_since_start() - waited_s) * 1000
         result = trainer.train()
     last = result.history[-1] if result.status == "ok" else None
@@ -104,7 +110,9 @@ def main() -> None:
         test_samples=len(dataset.test),
         device=device.type,
         device_name=device_name,
-        pin_memory_effective=training.pin_memory_works(hp, device),
+        batches=trainer.source,
+        cuda_graph=trainer.graphed,
+        pin_memory_effective=pin_memory_works,
         precision_effective=training.precision_in_effect(hp, device),
         weights_not_loaded=not_loaded,
         **account.columns(),
@@ -112,8 +120,7 @@ def main() -> None:
     )
     write_history(options.history, result.history, training.Epoch)
     write_record(options.record, run, record)
-    if checkpoint is not None:
-        checkpoint.remove()
+    checkpoint.remove()
     account.remove()
     log.info("%s: wrote %s", result.status, options.record)
     lock.release()

@@ -77,10 +77,12 @@ class OneOrMore:
             values = value if isinstance(value, list) else [value]
             if not values:
                 raise ValueError("it holds an empty list, and needs at least one value")
-            for i, item in enumerate(values):
+            seen = set()
+            for item in values:
                 # 1 and true are equal in Python, and are not the same value in a grid.
-                if any(item == other and type(item) is type(other) for other in values[:i]):
+                if (key := (type(item), repr(item))) in seen:
                     raise ValueError(f"it holds {show(item)} twice")
+                seen.add(key)
             return values
 
         return core_schema.no_info_before_validator_function(as_list, handler(source))
@@ -277,6 +279,14 @@ class Study(Section):
         places = ["dataset", "model"] if self.kind == "cnn" else ["dataset"]
         return places + [name for name in KINDS[self.kind].model_fields if name != "seed"]
 
+    def varies(self, name: str) -> bool:
+        """Whether the grid holds more than one value of a hyperparameter; excludes are not looked at."""
+        levels = set()
+        for block in self.grid:
+            for _, settings in block.axes():
+                levels |= {setting[name] for setting in settings if name in setting}
+        return len(levels) > 1
+
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once.
 
@@ -346,8 +356,7 @@ class Study(Section):
 
 
 def _matches(run: Run, entry: Block) -> bool:
-    values = run.values()
-    return all(values[key] in getattr(entry, key) for key in entry.written)
+    return all(run.value(key) in getattr(entry, key) for key in entry.written)
 
 
 class CnnStudy(Study):
@@ -394,8 +403,22 @@ class Config(Section):
         float, Field(gt=0, le=86400, description="bound on each source of a dataset, in seconds")
     ] = 120
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where networks train")] = "auto"
+    batches: Annotated[
+        Literal["auto", "device", "host"],
+        Field(
+            description="where networks take batches from: the images on the device, or a DataLoader on the "
+            "host; auto is host where a study varies pin_memory, which has an effect on the latter alone"
+        ),
+    ] = "auto"
 
     _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)
+
+    def source_of_batches(self) -> str:
+        """`device` or `host`, one for all runs: their times are compared."""
+        if self.batches != "auto":
+            return self.batches
+        varied = any(study.varies("pin_memory") for study in self.studies.values())
+        return "host" if varied else "device"
 
     def runs(self) -> dict[Run, list[str]]:
         """Every run once, in the order of the config, with the names of the studies it is in."""
@@ -408,13 +431,17 @@ class Config(Section):
 
 
 def load_config(
-    files: Sequence[Path], overrides: Mapping[str, Any] | None = None, root: Path = Path()
+    files: Sequence[Path],
+    overrides: Mapping[str, Any] | None = None,
+    root: Path = Path(),
+    expand: bool = True,
 ) -> Config:
     """Read and check the config.
 
     `files` are merged in order, later ones over earlier ones; then `overrides`, in which
     `studies` may be a list of names that selects among the studies defined. Paths in the config
-    are relative to `root`.
+    are relative to `root`. With `expand=False`, what only the list of all runs can show is not
+    checked: to make that list takes seconds where there are hundreds of thousands of them.
 
     Raises ConfigError with one line for each problem found.
     """
@@ -434,7 +461,7 @@ def load_config(
         raise ConfigError("\n".join(_sentences(error, data))) from None
     if selection is not None:
         config = _select(config, selection)
-    if problems := list(_check_studies(config, root)):
+    if problems := list(_check_studies(config, root, expand)):
         raise ConfigError("\n".join(problems))
     return config
 
@@ -453,7 +480,7 @@ def _select(config: Config, selection: Any) -> Config:
     return config.model_copy(update={"studies": chosen})
 
 
-def _check_studies(config: Config, root: Path) -> Iterator[str]:
+def _check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
     if not config.studies:
         yield "studies: it is empty, and there is nothing to run"
     for name, study in config.studies.items():
@@ -463,6 +490,8 @@ def _check_studies(config: Config, root: Path) -> Iterator[str]:
         unknown = list(_check_names(config, study, where))
         if unknown:
             yield from unknown
+            continue
+        if not expand:
             continue
         try:
             runs = study.runs()
@@ -529,7 +558,7 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
     if table.columns and len(table.values) > 1:
         yield f"{where}.values: with `columns`, a table holds one metric, and not {len(table.values)}"
         return
-    levels = {key: {run.values()[key] for run in runs} for key in factors}
+    levels = {key: {run.value(key) for run in runs} for key in factors}
     for key in factors:
         if len(levels[key]) > 1 and key not in keys and not _determined(key, keys, runs):
             yield (
@@ -542,8 +571,8 @@ def _determined(key: str, keys: Sequence[str], runs: Sequence[Run]) -> bool:
     """Whether the level of `key` follows from those of `keys` in every run."""
     seen: dict[tuple[Any, ...], Any] = {}
     for run in runs:
-        values = run.values()
-        if seen.setdefault(tuple(values[k] for k in keys), values[key]) != values[key]:
+        value = run.value(key)
+        if seen.setdefault(tuple(map(run.value, keys)), value) != value:
             return False
     return True
 
@@ -561,9 +590,9 @@ def _check_published(study: Study, where: str, root: Path) -> Iterator[str]:
     for key, value in study.published.where.items():
         if key not in study.factors:
             yield f"{where}.where: '{key}' is no hyperparameter{nearest(key, study.factors)}"
-        elif not any(run.values()[key] == value for run in study.runs()):
+        elif not any(run.value(key) == value for run in study.runs()):
             yield f"{where}.where.{key}: no run of the study has {show(value)}"
-    levels = {str(run.values()[pivot]) for run in study.runs()} if pivot else set()
+    levels = {str(run.value(pivot)) for run in study.runs()} if pivot else set()
     known = {*study.factors, *levels, *METRICS}
     for column in header:
         if header.count(column) > 1:

@@ -104,6 +104,7 @@ class CnnHyperparameters(Hyperparameters):
     precision: Annotated[
         Literal["fp32", "tf32", "bf16"], Field(description="precision of convolutions and products")
     ] = "fp32"
+    channels_last: Annotated[bool, Field(description="channels last in memory")] = False
     train_samples: Annotated[AllOrCount, Field(description="the first so many training images, or all")] = (
         "all"
     )

@@ -10,13 +10,14 @@ The mathematics is that of the plain model: a state dict has all taps at their p
 that they would have had, and one of the plain model can be loaded.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from ablations.probes import Probe
 
 # Of the parameters that `trim` leaves, and so of an optimizer's state, which another layout cannot use.
 LAYOUT = "live taps 1"
@@ -50,8 +51,8 @@ def give_zero_gradients(model: nn.Module) -> None:
 def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, int]]:
     """The (height, width) of what each convolution is given; one that is given several is left out."""
     seen: dict[str, set[tuple[int, int]]] = {}
-    probe = copy.deepcopy(model).to("meta", torch.float32).eval()
-    for path, module in probe.named_modules():
+    probe = Probe(model, image_shape)
+    for path, module in probe.model.eval().named_modules():
         if type(module) is not nn.Conv2d or isinstance(module.padding, str):
             continue
         if module.padding_mode == "zeros":
@@ -60,8 +61,7 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
                 seen.setdefault(path, set()).add(tuple(given[0].shape[-2:]))
 
             module.register_forward_pre_hook(note)
-    with torch.no_grad():
-        probe(torch.empty(1, *image_shape, device="meta"))
+    probe.look(1)
     return {path: sizes.pop() for path, sizes in seen.items() if len(sizes) == 1}
 
 

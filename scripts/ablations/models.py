@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from ablations import light_imports
+from ablations.architectures import TORCHVISION_CLASSIFIERS
 from ablations.errors import AblationsError, nearest
+from ablations.probes import Probe
 
 
 def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -24,9 +26,8 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
     Raises AblationsError for a name that torchvision does not have, or a fixed input size that the
     images do not have.
     """
-    # Imported here: it takes seconds, and profiles and tests of other parts need none of it.
-    from torchvision import models
-
+    if name not in TORCHVISION_CLASSIFIERS:
+        raise AblationsError(f"torchvision has no model '{name}'{nearest(name, TORCHVISION_CLASSIFIERS)}")
     channels, height, width = image_shape
     options: dict[str, object] = {"weights": None, "num_classes": classes}
     if name in ("googlenet", "inception_v3"):
@@ -37,12 +38,9 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
     if name == "maxvit_t":
         options["input_size"] = (height, width)
     try:
-        model = models.get_model(name, **options)
+        model = light_imports.builder(name)(**options)
     except (ValueError, AssertionError, RuntimeError) as error:
-        if name in models.list_models(module=models):
-            raise AblationsError(_unfit(name, image_shape, error)) from None
-        known = models.list_models(module=models)
-        raise AblationsError(f"torchvision has no model '{name}'{nearest(name, known)}") from None
+        raise AblationsError(_unfit(name, image_shape, error)) from None
     if channels != 3:
         _replace_first_convolution(model, channels)
     return model
@@ -70,11 +68,13 @@ def check_batches(model: nn.Module, image_shape: tuple[int, int, int], samples: 
     Batch normalisation of one image with a 1×1 map has nothing to take a variance of; that a last
     batch holds a single image would otherwise show only at the end of the first epoch.
     """
-    probe = copy.deepcopy(model).to("meta").train()
-    sizes = {min(batch_size, samples), samples % batch_size or min(batch_size, samples)}
+    probe = Probe(model, image_shape)
+    probe.model.train()
+    # How many images a batch holds matters where it is one.
+    sizes = {min(2, size) for size in (batch_size, samples, samples % batch_size or 2)}
     for size in sorted(sizes, reverse=True):
         try:
-            probe(torch.empty(size, *image_shape, device="meta"))
+            probe.look(size)
         except (ValueError, RuntimeError, AssertionError) as error:
             name = type(model).__name__
             if size == 1:
@@ -188,6 +188,8 @@ def profile(model: nn.Module, image_shape: tuple[int, int, int]) -> Profile:
         # thop compares versions with the deprecated distutils.
         warnings.simplefilter("ignore")
         import thop
+    # It imports torch's compiler, which no run needs.
+    from torch.utils.flop_counter import FlopCounterMode
 
     image = torch.zeros(1, *image_shape)
     model = model.eval()

@@ -1,5 +1,6 @@
 """Where a record came from: versions, machine, and times."""
 
+import os
 import platform
 import resource
 import time
@@ -35,11 +36,25 @@ def describe(libraries: list[str], threads: int) -> dict[str, object]:
 
 def seconds_since_start() -> float:
     """Seconds since this process was started, its imports included."""
-    return time.time() - psutil.Process().create_time()
+    # Not by psutil's time of creation: it counts from a time of boot in whole seconds.
+    try:
+        stat = Path("/proc/self/stat").read_text(encoding="utf-8")
+    except OSError:
+        return time.time() - psutil.Process().create_time()
+    ticks = int(stat.rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far, in MB."""
+    # Not getrusage: it starts at the memory of the process that started this one, a large Snakemake.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 

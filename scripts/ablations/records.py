@@ -49,10 +49,16 @@ class Record(BaseModel):
 
 
 class CnnRecord(Record):
-    """The record of a network: `pin_memory_effective` is false where no accelerator was."""
+    """The record of a network, with the path that its training took.
+
+    `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
+    `pin_memory_effective` is false where nothing was transferred to an accelerator.
+    """
 
     train_accuracy: Percent | None = None
     train_loss: float | None = None
+    batches: Literal["device", "host"]
+    cuda_graph: bool
     pin_memory_effective: bool
     precision_effective: str
     weights_not_loaded: str | None = None
@@ -135,8 +141,11 @@ def read_record(path: Path) -> tuple[Run, Record]:
     kind = row.get("kind", "")
     if kind not in KINDS:
         raise AblationsError(_advice(path, f"its kind is '{kind}', and no record's"))
-    if names != columns(kind):
-        strange = sorted(set(names) ^ set(columns(kind)))
+    # A hyperparameter that is newer than the record has its default in it.
+    newer = {name for name, field in KINDS[kind].model_fields.items() if not field.is_required()}
+    expected = [name for name in columns(kind) if name in names or name not in newer]
+    if names != expected:
+        strange = sorted(set(names) ^ set(expected))
         what = (
             f"the columns {', '.join(strange)} are too many or missing"
             if strange

@@ -24,6 +24,12 @@ class Run:
         """`cnn` or `svm`."""
         return self.hyperparameters.kind
 
+    def value(self, name: str) -> object:
+        """One of `values()`, at the price of one."""
+        if name in ("kind", "dataset", "model"):
+            return getattr(self, name)
+        return getattr(self.hyperparameters, name)
+
     @property
     def directory(self) -> str:
         """Where the run leaves its record, history and log, relative to the working directory."""

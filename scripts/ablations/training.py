@@ -3,23 +3,25 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import RandomSampler
 
 from ablations import live_taps
+from ablations.batches import Source, batches_of, source_that_fits
 from ablations.checkpoints import Checkpoint, Stopped
-from ablations.datasets import Split, StagedDataset
+from ablations.cuda_graphs import GraphedStep
+from ablations.datasets import StagedDataset
 from ablations.hyperparameters import CnnHyperparameters
 
 log = logging.getLogger(__name__)
 
-# How often, in steps, the loss is looked at for NaN: each look waits for the device.
+# How often, in steps, the loss is looked at for NaN.
 LOSS_CHECK_STEPS = 50
 # Pixels in a batch of the evaluation, which keeps no activations for a backward pass: 500 images of
 # 28×28, and no more memory for larger ones than training takes.
@@ -52,47 +54,9 @@ class Training:
     history: list[Epoch] = field(default_factory=list)
 
 
-class BatchedImages(Dataset):
-    """A dataset that a DataLoader fetches from by the batch: one index operation per tensor."""
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        picked = torch.as_tensor(indices)
-        return self.split.images[picked], self.split.labels[picked]
-
-
-def make_loader(
-    split: Split, batch_size: int, pin_memory: bool, order: Sequence[int] | None = None
-) -> DataLoader:
-    """A DataLoader over whole batches, in the `order` of indices given, or that of the split.
-
-    `pin_memory` copies each batch to page-locked memory, so that its transfer to a GPU overlaps
-    with work; it is for a run that trains on one.
-    """
-    return DataLoader(
-        BatchedImages(split),
-        batch_size=batch_size,
-        sampler=range(len(split)) if order is None else order,
-        collate_fn=_already_a_batch,
-        pin_memory=pin_memory,
-        # A loader draws a seed for its workers; from a generator of its own, so that the numbers
-        # the model draws (dropout) do not depend on how often a loader was started.
-        generator=torch.Generator(),
-    )
-
-
-def _already_a_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    return batch
-
-
-def pin_memory_works(hp: CnnHyperparameters, device: torch.device) -> bool:
-    """Whether `pin_memory` is asked for and has an effect: only a GPU's transfers profit."""
-    return hp.pin_memory and device.type == "cuda"
+def pin_memory_works(hp: CnnHyperparameters, device: torch.device, source: Source) -> bool:
+    """Whether `pin_memory` is asked for and has an effect: only transfers to a GPU profit."""
+    return hp.pin_memory and device.type == "cuda" and source == "host"
 
 
 def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
@@ -103,13 +67,13 @@ def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
 
 
 def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
-    """torch's optimizer of that name, in its fused form."""
+    """torch's optimizer of that name, in its fused form; on a GPU a graph can hold its steps."""
     common = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if hp.optimizer == "sgd":
         return torch.optim.SGD(trained, momentum=hp.momentum, **common)
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[hp.optimizer]
-    return cls(trained, **common)
+    return cls(trained, capturable=trained[0].is_cuda, **common)
 
 
 def configure(hp: CnnHyperparameters, threads: int) -> None:
@@ -118,7 +82,7 @@ def configure(hp: CnnHyperparameters, threads: int) -> None:
     torch.set_num_threads(threads)
     # A few layers have no deterministic version on a GPU (the adaptive pooling of vgg and alexnet);
     # torch then warns, in the run's log, and the run goes on.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     # torch's default lets cuDNN use tf32; here it is a hyperparameter.
     precision = "tf32" if hp.precision == "tf32" else "ieee"
@@ -143,7 +107,9 @@ class _State:
 class Trainer:
     """One training of `model`, in place; it can be stopped at any step and goes on from a checkpoint.
 
-    The order of samples depends on the seed alone. `on_step` is told the steps done and those in all.
+    The order of samples depends on the seed alone, and not on where batches are taken from. `on_step` is
+    told the steps done and those in all. `graphed` says whether steps are launched as CUDA graphs, and
+    `source` where the batches came from.
     """
 
     def __init__(
@@ -154,17 +120,36 @@ class Trainer:
         device: torch.device,
         on_step: Callable[[int, int], None] = lambda done, total: None,
         checkpoint: Checkpoint | None = None,
+        source: Source = "device",
     ) -> None:
-        self.model = live_taps.trim(model.to(device), dataset.image_shape, decay=hp.weight_decay > 0)
+        self.memory_format = torch.channels_last if hp.channels_last else torch.contiguous_format
+        model = model.to(device)
+        self.model = live_taps.trim(model, dataset.image_shape, decay=hp.weight_decay > 0)
+        if hp.channels_last:
+            self.model.to(memory_format=self.memory_format)
         self.dataset, self.hp, self.device = dataset, hp, device
         self.on_step, self.checkpoint = on_step, checkpoint
         self.optimizer = make_optimizer(self.model, hp)
         self.shuffle = torch.Generator().manual_seed(hp.seed)
         self.state = _State()
         self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
+        self.source = source_that_fits(source, (dataset.train, dataset.test), device)
+        self._batches, self._test_batches = (
+            batches_of(split, self.source, device, hp.pin_memory) for split in (dataset.train, dataset.test)
+        )
         self._scale, self._shift = _normalisation(dataset, device)
+        self._loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        self._correct = torch.zeros((), device=device, dtype=torch.int64)
+        self._step = self._plain_step
+        if device.type == "cuda":
+            self._step = GraphedStep(self._forward_and_back, self._clear_gradients, hp.batch_size)
         if checkpoint is not None and (saved := checkpoint.load()) is not None:
             self._restore(saved)
+
+    @property
+    def graphed(self) -> bool:
+        """Whether steps are launched as a CUDA graph."""
+        return isinstance(self._step, GraphedStep) and self._step.recorded
 
     def train(self) -> Training:
         """Train and evaluate after every epoch; nothing is selected by it.
@@ -178,7 +163,7 @@ class Trainer:
                 log.warning("the loss is not finite in epoch %d: the run has diverged", self.state.epoch)
                 return self._outcome("diverged")
             start = time.perf_counter()
-            accuracy = evaluate(self.model, self.dataset, self.hp, self.device)
+            accuracy = self.evaluate()
             self._end_epoch(accuracy, time.perf_counter() - start)
         return self._outcome("ok")
 
@@ -188,41 +173,65 @@ class Trainer:
         self.model.train()
         self._order_state = self.shuffle.get_state()
         order = list(RandomSampler(range(len(self.dataset.train)), generator=self.shuffle))
-        pin = pin_memory_works(self.hp, device)
-        loader = make_loader(self.dataset.train, size, pin, order[state.step * size :])
-        loss_sum = torch.full((), state.loss_sum, device=device, dtype=torch.float64)
-        correct = torch.full((), state.correct, device=device, dtype=torch.int64)
+        self._loss_sum.fill_(state.loss_sum)
+        self._correct.fill_(state.correct)
         total = self.hp.epochs * self.steps_per_epoch
         done = (state.epoch - 1) * self.steps_per_epoch
+        watch = _Watch(self._loss_sum)
         _synchronize(device)
         start = time.perf_counter()
-        for images, labels in loader:
-            images, labels = _to_device(images, labels, device, self._scale, self._shift)
-            self.optimizer.zero_grad()
-            if self.hp.weight_decay > 0:
-                live_taps.give_zero_gradients(self.model)
-            with _autocast(self.hp, device):
-                logits = self.model(images)
-                loss = F.cross_entropy(logits, labels)
-            loss.backward()
-            self.optimizer.step()
-            loss_sum += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
+        for images, labels in self._batches.take(order[state.step * size :], size):
+            self._step(images, labels)
             state.step += 1
-            if state.step % LOSS_CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
+            if state.step % LOSS_CHECK_STEPS == 0 and not watch.is_finite():
                 break
             self.on_step(done + state.step, total)
             if self.checkpoint and (self.checkpoint.due or self.checkpoint.reason_to_stop):
                 _synchronize(device)
                 state.epoch_seconds += time.perf_counter() - start
-                state.loss_sum, state.correct = loss_sum.item(), int(correct.item())
+                state.loss_sum, state.correct = self._loss_sum.item(), int(self._correct.item())
                 self._save()
                 start = time.perf_counter()
         _synchronize(device)
         state.epoch_seconds += time.perf_counter() - start
         state.train_seconds += state.epoch_seconds
-        state.loss_sum, state.correct = loss_sum.item(), int(correct.item())
+        state.loss_sum, state.correct = self._loss_sum.item(), int(self._correct.item())
         return math.isfinite(state.loss_sum)
+
+    def _plain_step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self._clear_gradients()
+        self._forward_and_back(images, labels)
+
+    def _clear_gradients(self) -> None:
+        self.optimizer.zero_grad()
+        if self.hp.weight_decay > 0:
+            live_taps.give_zero_gradients(self.model)
+
+    def _forward_and_back(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """What the device does in a step; nothing in it waits for the device."""
+        logits = self._logits(images)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()
+        self.optimizer.step()
+        self._loss_sum += loss.detach() * len(labels)
+        self._correct += (logits.detach().argmax(1) == labels).sum()
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        # Normalised here: bytes are a quarter of the transfer and of the memory.
+        images = (images.float() * self._scale + self._shift).to(memory_format=self.memory_format)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.hp.precision == "bf16"):
+            return self.model(images).float()
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Accuracy on the test images, in percent."""
+        self.model.eval()
+        correct = torch.zeros((), device=self.device, dtype=torch.int64)
+        _, height, width = self.dataset.image_shape
+        size = max(self.hp.batch_size, EVALUATION_PIXELS // (height * width))
+        for images, labels in self._test_batches.take(range(len(self.dataset.test)), size):
+            correct += (self._logits(images).argmax(1) == labels).sum()
+        return 100 * correct.item() / len(self.dataset.test)
 
     def _end_epoch(self, test_accuracy: float, test_seconds: float) -> None:
         state, images = self.state, len(self.dataset.train)
@@ -285,21 +294,6 @@ class Trainer:
         log.info("going on from epoch %d, step %d", self.state.epoch, self.state.step)
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, dataset: StagedDataset, hp: CnnHyperparameters, device: torch.device) -> float:
-    """Accuracy on the test images, in percent."""
-    model.eval()
-    scale, shift = _normalisation(dataset, device)
-    correct = torch.zeros((), device=device, dtype=torch.int64)
-    _, height, width = dataset.image_shape
-    batch_size = max(hp.batch_size, EVALUATION_PIXELS // (height * width))
-    for images, labels in make_loader(dataset.test, batch_size, pin_memory_works(hp, device)):
-        images, labels = _to_device(images, labels, device, scale, shift)
-        with _autocast(hp, device):
-            correct += (model(images).argmax(1) == labels).sum()
-    return 100 * correct.item() / len(dataset.test)
-
-
 def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Factors for which pixels · scale + shift = (pixels / 255 − mean) / std, per channel."""
     mean = torch.tensor(dataset.mean, dtype=torch.float64)[:, None, None]
@@ -307,21 +301,27 @@ def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
 
 
-def _to_device(
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    device: torch.device,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    # As bytes: a quarter of the transfer that normalised images would take.
-    images = images.to(device, non_blocking=True)
-    labels = labels.to(device, non_blocking=True)
-    return images.float() * scale + shift, labels
+class _Watch:
+    """Looks whether a sum on the device is finite, and does not wait for it.
 
+    On a GPU the answer may be that of an earlier look; the end of an epoch has the last word.
+    """
 
-def _autocast(hp: CnnHyperparameters, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=hp.precision == "bf16")
+    def __init__(self, watched: torch.Tensor) -> None:
+        self.watched = watched
+        self._arrived: torch.cuda.Event | None = None
+        self._seen = torch.zeros((), dtype=watched.dtype, pin_memory=watched.is_cuda)
+
+    def is_finite(self) -> bool:
+        if not self.watched.is_cuda:
+            return math.isfinite(self.watched.item())
+        finite = True
+        if self._arrived is None or self._arrived.query():
+            finite = math.isfinite(self._seen.item())
+            self._seen.copy_(self.watched, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        return finite
 
 
 def _synchronize(device: torch.device) -> None:

@@ -22,7 +22,7 @@ def start(script: str, staged: Path, folder: Path, **environment: str) -> subpro
     flags = {
         "train_cnn": "--model shufflenet_v2_x0_5 --batch-size 32 --optimizer adam --lr 0.001 --epochs 2 "
         "--pin-memory false --train-samples 160 --seed 0 --device cpu --time-limit-min 60 "
-        f"--history {folder}/history.tsv --checkpoint {folder}/checkpoint.pt",
+        f"--history {folder}/history.tsv",
         "fit_svm": "--kernel rbf --train-samples 200",
     }[script]
     command = [sys.executable, f"scripts/{script}.py", "--dataset", str(staged), *flags.split()]

@@ -174,7 +174,6 @@ def start(staged: Path, folder: Path, **environment: str) -> subprocess.Popen[st
         "time-limit-min": 60,
         "record": folder / "record.tsv",
         "history": folder / "history.tsv",
-        "checkpoint": folder / "checkpoint.pt",
     }
     command = [sys.executable, "scripts/train_cnn.py"]
     command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]

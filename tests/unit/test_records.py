@@ -133,6 +133,15 @@ def test_a_damaged_record_is_an_error_that_names_the_file(damage, expected, writ
     assert str(written) in str(error.value)
 
 
+def test_a_record_older_than_a_hyperparameter_has_its_default(written):
+    """`degree` was never named in it; the run is the same, and is not trained again."""
+    rows = [line.split("\t") for line in written.read_text().splitlines()]
+    at = rows[0].index("degree")
+    written.write_text("".join("\t".join(row[:at] + row[at + 1 :]) + "\n" for row in rows))
+    run, _ = read_record(written)
+    assert run == make_run()
+
+
 def test_a_foreign_record_is_an_error(written, tmp_path):
     other = tmp_path / make_run(C=2.0).record
     other.parent.mkdir(parents=True)

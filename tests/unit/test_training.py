@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ablations import training
+from ablations.cuda_graphs import GraphedStep
 from ablations.datasets import Split, StagedDataset
 from ablations.hyperparameters import CnnHyperparameters
 from ablations.models import build_model
@@ -143,30 +144,54 @@ def test_bf16_is_a_different_computation_and_trains():
     assert half.history[0].train_loss == pytest.approx(plain.history[0].train_loss, rel=0.1)
 
 
-def test_batches_are_fetched_whole():
-    fetched = []
-
-    class Spy(training.BatchedImages):
-        def __getitems__(self, indices):
-            fetched.append(len(indices))
-            return super().__getitems__(indices)
-
-        def __getitem__(self, index):
-            raise AssertionError("an image was fetched by itself")
-
-    loader = training.make_loader(digits(train=70).train, 32, pin_memory=False)
-    loader.dataset.__class__ = Spy
-    batches = list(loader)
-    assert fetched == [32, 32, 6]
-    assert batches[0][0].dtype == torch.uint8
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "weight_decay": 0.01, "precision": "bf16"}])
+def test_where_batches_come_from_changes_nothing(changes):
+    weights = []
+    for source in ("device", "host"):
+        hp = hyperparameters(**changes)
+        training.configure(hp, threads=1)
+        model = build_model("resnet18", SHAPE, 10)
+        trainer = training.Trainer(model, digits(train=70), hp, torch.device("cpu"), source=source)
+        trainer.train()
+        assert trainer.source == source
+        weights.append(list(model.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-def test_images_come_in_the_order_given():
-    split = digits().train
-    numbered = Split(torch.arange(96)[:, None, None, None], split.labels)
-    order = torch.randperm(96, generator=torch.Generator().manual_seed(0)).tolist()
-    loader = training.make_loader(numbered, 32, False, order)
-    assert [int(i) for images, _ in loader for i in images.flatten()] == order
+def as_a_graph(trainer: training.Trainer) -> GraphedStep:
+    step, clear = trainer._forward_and_back, trainer._clear_gradients
+
+    def record(work):
+        # What is recorded where there are no gradients writes them anew at each replay.
+        return lambda: (clear(), work())
+
+    return GraphedStep(step, clear, trainer.hp.batch_size, record, lambda work: work())
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam"}, {"optimizer": "adamw", "weight_decay": 0.01}])
+def test_steps_that_are_recorded_and_replayed_train_the_same(changes):
+    """The graph itself needs a GPU; what is recorded, when, and on which memory, does not."""
+    weights, trainers = [], []
+    for graphed in (False, True):
+        hp = hyperparameters(batch_size=16, **changes)
+        training.configure(hp, threads=1)
+        model = build_model("resnet18", SHAPE, 10)
+        trainer = training.Trainer(model, digits(train=100), hp, torch.device("cpu"))
+        if graphed:
+            trainer._step = as_a_graph(trainer)
+        trainers.append((trainer, trainer.train()))
+        weights.append(list(model.parameters()))
+    assert [trainer.graphed for trainer, _ in trainers] == [False, True]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    (_, plain), (_, replayed) = trainers
+    assert [e.train_loss for e in plain.history] == [e.train_loss for e in replayed.history]
+
+
+def test_channels_last_is_another_order_of_the_same_sums():
+    (plain, one), (last, other) = trained(epochs=1, lr=1e-4), trained(epochs=1, lr=1e-4, channels_last=True)
+    assert last.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not plain.layer2[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert other.history[0].train_loss == pytest.approx(one.history[0].train_loss, rel=1e-3)
 
 
 def test_progress_is_told_step_by_step():
@@ -249,6 +274,7 @@ def test_a_record_says_that_pin_memory_had_no_effect(staged, tmp_path):
     done = call(staged, tmp_path, "--device", "cpu")
     record = without_times(tmp_path / "record.tsv")
     assert (record["pin_memory"], record["pin_memory_effective"]) == (["true"], ["false"])
+    assert (record["batches"], record["cuda_graph"]) == (["device"], ["false"])
     assert "pin_memory has no effect" in done.stderr
 
 

@@ -98,6 +98,46 @@ def test_one_record_is_a_target(finished):
     assert jobs(done) == {"fit_svm": 1}
 
 
+def test_a_call_for_one_run_makes_no_list_of_all(finished):
+    """What only the list shows, an exclude that removes nothing, stops a study, and not one run."""
+    wrong = STUDIES.replace("kernel: rbf, train_samples", "kernel: rbf, C: 2.0, train_samples").replace(
+        "    table: {rows: [train_samples]", "    exclude: [{C: 3.0}]\n    table: {rows: [train_samples]"
+    )
+    finished.config(wrong)
+    (finished.root / RBF_200).unlink()
+    whole = finished.snakemake("-n", "--configfile", "my.yaml")
+    assert "studies.more.exclude[0]: it removes nothing" in whole.stdout + whole.stderr
+    both = finished.snakemake("-n", "--configfile", "my.yaml", "--", RBF_200, "results/records.tsv")
+    assert "studies.more.exclude[0]: it removes nothing" in both.stdout + both.stderr
+    one = finished.snakemake("--configfile", "my.yaml", "--", RBF_200)
+    assert one.returncode == 0, one.stderr
+    assert jobs(one)["fit_svm"] == 1
+    assert "runs in all" not in one.stderr
+
+
+def test_batches_come_from_the_host_where_a_study_varies_pin_memory(checkout):
+    command = "--batches {} --threads 1"
+    for pinned, batches, expected in (
+        ("[true, false]", "auto", "host"),
+        ("true", "auto", "device"),
+        ("true", "host", "host"),
+        ("[true, false]", "device", "device"),
+    ):
+        checkout.config(f"""
+batches: {batches}
+studies:
+  pinned:
+    title: Pinned or not
+    kind: cnn
+    grid: [{{dataset: digits, model: resnet18, batch_size: 32, optimizer: sgd, lr: 0.1, epochs: 1,
+             pin_memory: {pinned}}}]
+    table: {{rows: [pin_memory], values: train_time_ms}}
+""")
+        done = checkout.snakemake("-n", "-p", "--configfile", "my.yaml")
+        assert done.returncode == 0, done.stderr
+        assert command.format(expected) in done.stdout + done.stderr
+
+
 def test_a_run_outside_every_study_is_a_target_too(finished):
     target = "results/runs/svm/digits/svc/kernel=linear+train_samples=300+C=0.5/record.tsv"
     done = finished.snakemake(target, "--configfile", "my.yaml")

@@ -1,0 +1,27 @@
+"""A forward pass of blank images, to learn what a model makes of their shape before it trains."""
+
+import copy
+
+import torch
+from torch import nn
+
+# Up to this many pixels an image takes a CPU less time than the import of what computes shapes alone.
+SMALL = 64 * 64
+
+
+class Probe:
+    """A copy of `model`, for blank images of one shape (channels, height, width).
+
+    Passes change neither the weights nor the statistics of the model, nor torch's random numbers.
+    """
+
+    def __init__(self, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+        _, height, width = image_shape
+        self.device = "cpu" if height * width <= SMALL else "meta"
+        self.image_shape = image_shape
+        self.model = copy.deepcopy(model).to(self.device, torch.float32)
+
+    def look(self, images: int) -> None:
+        """Pass so many images through the copy. Raises what the model raises."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            self.model(torch.zeros(images, *self.image_shape, device=self.device))
