@@ -24,6 +24,7 @@ localrules:
     compare_published,
     plot_study,
     preview,
+    design,
 
 
 rule all:

@@ -55,7 +55,7 @@ def asked_for_runs():
             except AblationsError as error:
                 raise WorkflowError(f"{word} is no target.\n{error}")
             runs.append(word)
-        elif parts[0] == "results" or word in ("all", "stage", "preview"):
+        elif parts[0] == "results" or word in ("all", "stage", "preview", "design"):
             others = True
     return [] if others else runs
 

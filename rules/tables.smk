@@ -55,6 +55,20 @@ rule compare_published:
         "../scripts/compare_published.py"
 
 
+# From the grids alone: it needs no run.
+rule design:
+    log:
+        "logs/design/design.log",
+    conda:
+        ENVIRONMENT
+    params:
+        studies={name: study.written for name, study in CONFIG.studies.items()},
+    message:
+        "What the studies can show"
+    script:
+        "../scripts/design.py"
+
+
 # No input and no output: it never waits for a run. While the study is running, call it with --nolock.
 rule preview:
     log:

@@ -287,6 +287,10 @@ class Study(Section):
                 levels |= {setting[name] for setting in settings if name in setting}
         return len(levels) > 1
 
+    def excludes(self, run: Run) -> bool:
+        """Whether an entry of `exclude` matches a run."""
+        return any(_matches(run, entry) for entry in self.exclude)
+
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once.
 

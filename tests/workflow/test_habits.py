@@ -223,6 +223,14 @@ def test_a_run_that_the_study_lost_leaves_the_merged_records(finished):
     assert len((finished.root / "results/records.tsv").read_text().splitlines()) == 1 + 4
 
 
+def test_a_design_is_printed_before_anything_is_trained(checkout):
+    done = checkout.snakemake("design")
+    assert done.returncode == 0, done.stderr
+    assert "  NOT told apart: epochs, which follows from lr" in done.stdout
+    assert "  1 more point would tell their main effects apart" in done.stdout
+    assert not (checkout.root / "results").exists()
+
+
 def test_a_preview_leaves_the_lock_of_a_running_study(finished):
     locks = finished.root / ".snakemake/locks"
     locks.mkdir(exist_ok=True)

@@ -1,0 +1,184 @@
+"""Designs: what a grid can tell apart, held against what brute force says."""
+
+import itertools
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ablations.config import CnnStudy, load_config, parse_study
+from ablations.design import Follows, design, in_words
+
+PROJECT = Path(__file__).parents[2]
+LEVELS = {
+    "model": ["resnet18", "resnet34", "resnet50"],
+    "batch_size": [16, 32],
+    "lr": [0.1, 0.2],
+    "epochs": [1, 2, 3],
+}
+
+
+def study_of(*blocks: dict, exclude: tuple[dict, ...] = (), seeds: tuple[int, ...] = (0,)) -> CnnStudy:
+    fixed = {"dataset": "digits", "optimizer": "sgd", "pin_memory": False}
+    fixed |= {"model": "resnet18", "batch_size": 16, "lr": 0.1, "epochs": 1}
+    written = {
+        "title": "a study",
+        "kind": "cnn",
+        "grid": [
+            {
+                k: v
+                for k, v in fixed.items()
+                if k not in block and not any(k in r for r in block.get("recipe", ()))
+            }
+            | block
+            for block in blocks
+        ],
+        "exclude": list(exclude),
+        "seeds": list(seeds),
+        "table": {"rows": ["model"]},
+    }
+    return parse_study(written)
+
+
+def with_points(study: CnnStudy, points: tuple) -> CnnStudy:
+    written = dict(study.written)
+    block = {k: v for k, v in written["grid"][0].items() if k != "recipe"}
+    return parse_study({**written, "grid": [*written["grid"], *({**block, **point} for point in points)]})
+
+
+def test_a_full_product_tells_everything_apart():
+    found = design(study_of(LEVELS))
+    assert found.separable == found.pure == ("model", "batch_size", "lr", "epochs")
+    assert (found.aliased_with, found.follows, found.missing) == ({}, (), ())
+    assert (found.points, found.spare) == (36, 36 - 1 - 2 - 1 - 1 - 2)
+
+
+def test_the_published_part_a():
+    """In each row the optimizer and the learning rate determine the epochs and pin_memory."""
+    config = load_config([PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"], root=PROJECT)
+    study = config.studies["part_a"]
+    found = design(study)
+    assert found.pure == ("dataset", "model", "batch_size")
+    assert found.aliased_with == {"lr": ("epochs",), "epochs": ("lr",)}
+    follows = set(found.follows)
+    assert Follows("epochs", ("lr",)) in follows
+    assert Follows("pin_memory", ("optimizer", "lr")) in follows
+    assert len(found.missing) == 1
+    assert found.missing[0]["epochs"] == 5, "of two points that do, the one with fewer epochs"
+    words = in_words("part_a", study)
+    assert "NOT told apart: epochs, which follows from lr" in words
+    assert "told apart only where nothing interacts: pin_memory, which follows from optimizer and lr" in words
+    # What is to be added can be added as it is printed, and does what is said of it.
+    block = next(line for line in words.splitlines() if line.startswith("      - {")).partition("- ")[2]
+    after = design(parse_study({**study.written, "grid": [*study.written["grid"], yaml.safe_load(block)]}))
+    assert after.aliased_with == {}
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_no_fewer_points_would_do(seed):
+    """On random grids: what is named is enough, and every smaller set of points is not."""
+    draw = random.Random(seed)
+    product = [dict(zip(LEVELS, point, strict=True)) for point in itertools.product(*LEVELS.values())]
+    points = draw.sample(product, draw.randint(3, 6))
+    study = study_of(*points)
+    found = design(study)
+    assert not found.impossible
+    after = design(with_points(study, found.missing))
+    assert after.aliased_with == {}
+    assert set(after.separable) == set(found.levels)
+
+    levels = {name: sorted({point[name] for point in points}) for name in LEVELS}
+    levels = {name: values for name, values in levels.items() if len(values) > 1}
+    assert set(levels) == set(found.levels)
+
+    def coded(point: dict) -> list[float]:
+        return [1.0] + [float(point[n] == v) for n, values in levels.items() for v in values[1:]]
+
+    own = [coded(point) for point in points]
+    others = [coded(dict(zip(levels, p, strict=True))) for p in itertools.product(*levels.values())]
+    goal = len(own[0])
+    fewer = max(len(found.missing) - 1, 0)
+    sets = itertools.islice(itertools.combinations(others, fewer), 3000)
+    if found.missing:
+        assert all(np.linalg.matrix_rank(np.array([*own, *more])) < goal for more in sets)
+
+
+def test_an_effect_is_estimable_exactly_where_it_is_said_to_be():
+    """From made-up accuracies without noise: least squares finds the effects that are separable."""
+    draw = random.Random(1)
+    for _ in range(20):
+        product = list(itertools.product(*LEVELS.values()))
+        points = draw.sample(product, 5)
+        found = design(study_of(*(dict(zip(LEVELS, point, strict=True)) for point in points)))
+        names = list(found.levels)
+        truth = {(n, v): draw.random() for n in names for v in found.levels[n]}
+        rows = [
+            [1.0]
+            + [float(dict(zip(LEVELS, p, strict=True))[n] == v) for n in names for v in found.levels[n][1:]]
+            for p in points
+        ]
+        outcome = [sum(truth[n, dict(zip(LEVELS, p, strict=True))[n]] for n in names) for p in points]
+        # Of all solutions the shortest; what a solution may add lies in the null space.
+        null = np.linalg.svd(np.array(rows))[2][np.linalg.matrix_rank(np.array(rows)) :]
+        at, fitted = 1, np.linalg.lstsq(np.array(rows), np.array(outcome), rcond=None)[0]
+        for name in names:
+            values = found.levels[name]
+            columns = range(at, at + len(values) - 1)
+            at += len(values) - 1
+            unique = bool(np.all(np.abs(null[:, list(columns)]) < 1e-9))
+            assert unique == (name in found.separable)
+            if unique:
+                effects = [truth[name, v] - truth[name, values[0]] for v in values[1:]]
+                assert fitted[list(columns)] == pytest.approx(effects)
+
+
+def test_excluded_points_and_impossible_ones_are_not_named():
+    recipe = [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}]
+    found = design(study_of({"recipe": recipe, "batch_size": [16, 32]}))
+    assert len(found.missing) == 1
+    named = found.missing[0]
+    study = study_of(
+        {"recipe": [*recipe, {"lr": 0.1, "epochs": 2}], "batch_size": [16, 32]},
+        exclude=({"lr": 0.1, "epochs": 2},),
+    )
+    assert design(study).missing[0] != named or named["epochs"] == 1
+    momentum = [{"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adam", "momentum": 0.0}]
+    found = design(study_of({"recipe": momentum}))
+    assert found.missing == ({"optimizer": "sgd", "momentum": 0.0},), "adam has no momentum"
+
+
+def test_a_grid_whose_missing_points_are_all_excluded_says_so():
+    recipe = [
+        {"lr": 0.1, "epochs": 1},
+        {"lr": 0.2, "epochs": 2},
+        {"lr": 0.1, "epochs": 2},
+        {"lr": 0.2, "epochs": 1},
+    ]
+    study = study_of({"recipe": recipe}, exclude=({"lr": 0.1, "epochs": 2}, {"lr": 0.2, "epochs": 1}))
+    found = design(study)
+    assert found.impossible
+    assert "no points that differ in one level from these would tell them apart" in in_words("it", study)
+
+
+def test_one_point_and_seeds():
+    assert "one point, and nothing to compare" in in_words("it", study_of({}))
+    words = in_words(
+        "it", study_of({"recipe": [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}]}, seeds=(0, 1, 2))
+    )
+    assert "2 points × 3 seeds" in words
+    assert "1 more point (3 runs)" in words
+    assert "one seed" not in words
+
+
+def test_a_study_of_many_runs_is_quick_enough():
+    """Ten thousand points: seconds, not the hours of a search over subsets."""
+    study = study_of(
+        {
+            "recipe": [{"lr": (i + 1) / 1000, "epochs": i + 1} for i in range(100)],
+            "batch_size": list(range(1, 101)),
+        }
+    )
+    found = design(study)
+    assert set(found.aliased_with) == {"lr", "epochs"}
+    assert len(found.missing) == 99
