@@ -10,7 +10,7 @@ help:
 
 run: .venv/installed ## the quickstart: every study in small, to its final tables
 	$(SNAKEMAKE) --configfile config/quickstart.yaml
-	@cat results/tables/part_a.md results/tables/part_b.md results/tables/question_2.md
+	@cat results/tables/part_a.md results/tables/part_a_effects.md results/tables/part_b.md results/tables/question_2.md
 
 part-b: .venv/installed ## the published part B on the real images
 	$(SNAKEMAKE) --config 'studies=[part_b]'

@@ -21,6 +21,8 @@ localrules:
     stage_weights,
     merge_records,
     make_table,
+    compare_levels,
+    attribute_variance,
     compare_published,
     plot_study,
     preview,

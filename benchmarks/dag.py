@@ -22,6 +22,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
 
+import numpy as np
+from ablations import hits
 from ablations.config import load_config
 from ablations.records import CnnRecord, write_record
 
@@ -158,6 +160,8 @@ A_RECORD = CnnRecord(
     device_name="a processor", threads=1, host="node1", started_at="2026-01-01T00:00:00+00:00",
     attempts=1, attempt_seconds="5.5", workflow_version="0", python_version="3", numpy_version="2",
     pin_memory_effective=False, precision_effective="fp32", torch_version="2", torchvision_version="0",
+    batches="device", cuda_graph=False,
+    test_correct=hits.pack(np.random.default_rng(0).permutation(10_000) < 9_750),
 )  # fmt: skip
 
 

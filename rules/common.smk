@@ -207,8 +207,8 @@ def profiles(wildcards=None):
 
 
 def tables_of(study):
-    """The final tables of a study: its own, and the comparison where values were published."""
-    names = [study]
+    """The final tables of a study: its own, what has an effect, and the comparison where values were published."""
+    names = [study, f"{study}_effects", f"{study}_variance"]
     if CONFIG.studies[study].published:
         names.append(f"{study}_vs_published")
     return [

@@ -37,6 +37,40 @@ rule make_table:
         "../scripts/make_table.py"
 
 
+rule compare_levels:
+    input:
+        records="results/records.tsv",
+    output:
+        multiext("results/tables/{study}_effects", ".tsv", ".md", ".tex"),
+    log:
+        "logs/compare_levels/{study}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+    message:
+        "Comparing the levels of {wildcards.study}"
+    script:
+        "../scripts/compare_levels.py"
+
+
+rule attribute_variance:
+    input:
+        records="results/records.tsv",
+    output:
+        multiext("results/tables/{study}_variance", ".tsv", ".md", ".tex"),
+    log:
+        "logs/attribute_variance/{study}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+    message:
+        "Attributing the variance of {wildcards.study}"
+    script:
+        "../scripts/attribute_variance.py"
+
+
 rule compare_published:
     input:
         records="results/records.tsv",

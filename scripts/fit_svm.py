@@ -30,7 +30,7 @@ def main() -> None:
     # Read when numpy is first imported.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
-    from ablations import provenance, svm
+    from ablations import hits, provenance, svm
     from ablations.datasets import open_staged
     from ablations.records import SvmRecord, write_record
 
@@ -61,7 +61,8 @@ def main() -> None:
     )
     labels = classifier.predict(test)
     predicted = time.perf_counter()
-    accuracy = 100 * float((labels == dataset.test.labels).sum()) / len(labels)
+    correct = labels == dataset.test.labels
+    accuracy = 100 * float(correct.sum()) / len(labels)
     log.info("predicted %d images in %.2f s: accuracy %.2f %%", len(labels), predicted - fitted, accuracy)
     record = SvmRecord(
         status="ok",
@@ -75,6 +76,7 @@ def main() -> None:
         device_name=device_name,
         support_vectors=classifier.support_vectors,
         backend=classifier.backend,
+        test_correct=hits.pack(correct),
         **account.columns(),
         **provenance.describe(["numpy", "scikit-learn"], options.threads),
     )

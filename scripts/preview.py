@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import run_script
+from attribute_variance import attribute_variance
+from compare_levels import compare_levels
 from compare_published import compare_published
 from make_table import make_table
 from merge_records import merge_files
@@ -26,6 +28,8 @@ def preview(
     for name, study in studies.items():
         base = FOLDER / "tables" / name
         make_table(name, study, FOLDER / "records.tsv", base)
+        compare_levels(name, study, FOLDER / "records.tsv", base.with_name(f"{name}_effects"))
+        attribute_variance(name, study, FOLDER / "records.tsv", base.with_name(f"{name}_variance"))
         print(base.with_suffix(".md").read_text(encoding="utf-8"))
         if name in published:
             compared = base.with_name(f"{name}_vs_published")

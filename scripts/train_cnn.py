@@ -47,7 +47,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
-    from ablations import checkpoints, light_imports, live_taps, models, provenance, training
+    from ablations import checkpoints, hits, light_imports, live_taps, models, provenance, training
     from ablations.datasets import open_staged
     from ablations.devices import choose_device
     from ablations.files import digest
@@ -112,6 +112,7 @@ def main() -> None:
         device_name=device_name,
         batches=trainer.source,
         cuda_graph=trainer.graphed,
+        test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
         pin_memory_effective=pin_memory_works,
         precision_effective=training.precision_in_effect(hp, device),
         weights_not_loaded=not_loaded,

@@ -489,8 +489,9 @@ def _check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
         yield "studies: it is empty, and there is nothing to run"
     for name, study in config.studies.items():
         where = f"studies.{name}"
-        if name.endswith("_vs_published"):
-            yield f"{where}: a name that ends in _vs_published is that of a comparison; choose another"
+        for ending in ("_vs_published", "_effects", "_variance"):
+            if name.endswith(ending):
+                yield f"{where}: a name that ends in {ending} is that of another table; choose another"
         unknown = list(_check_names(config, study, where))
         if unknown:
             yield from unknown

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ablations.errors import AblationsError
 from ablations.files import write_text
+from ablations.hits import unpack
 from ablations.hyperparameters import KINDS, spell
 from ablations.runs import Run
 
@@ -19,7 +20,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Record(BaseModel):
-    """What every run measures, and where: the columns behind its identity."""
+    """What every run measures, and where: the columns behind its identity.
+
+    `test_correct` says which test images it got right, as `hits.pack` writes it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,11 +44,19 @@ class Record(BaseModel):
     workflow_version: str
     python_version: str
     numpy_version: str
+    test_correct: str | None = None
 
     @model_validator(mode="after")
     def _accuracy_of_ok(self) -> "Record":
-        if self.status == "ok" and self.test_accuracy is None:
-            raise ValueError("a run that is ok has a test_accuracy")
+        if self.status == "ok":
+            if self.test_accuracy is None:
+                raise ValueError("a run that is ok has a test_accuracy")
+            if self.test_correct is None:
+                raise ValueError("a run that is ok has a test_correct")
+            correct = unpack(self.test_correct, self.test_samples)
+            # A record holds six decimals.
+            if abs(100 * correct.mean() - self.test_accuracy) > 1e-6:
+                raise ValueError(f"test_correct has an accuracy of {100 * correct.mean():.6f} %")
         return self
 
 
@@ -79,8 +91,9 @@ PLACES = ("kind", "dataset", "model")
 
 
 def columns(kind: str) -> list[str]:
-    """The columns of a record of that kind, in order."""
-    return [*PLACES, *KINDS[kind].model_fields, *RECORDS[kind].model_fields]
+    """The columns of a record of that kind, in order; the longest is the last."""
+    measured = [name for name in RECORDS[kind].model_fields if name != "test_correct"]
+    return [*PLACES, *KINDS[kind].model_fields, *measured, "test_correct"]
 
 
 def write_record(path: Path, run: Run, record: Record) -> None:
@@ -205,7 +218,8 @@ def merge(
             joined |= dict.fromkeys(RECORDS[kind].model_fields)
     if "cnn" in kinds:
         joined |= dict.fromkeys(PROFILE_COLUMNS)
-    return list(joined), rows
+    joined.pop("test_correct", None)
+    return [*joined, "test_correct"], rows
 
 
 PROFILE_COLUMNS = ("macs", "flops", "params")

@@ -14,6 +14,7 @@ from ablations.files import write_text
 from ablations.hyperparameters import KINDS, spell
 from ablations.metrics import METRICS, Metric
 from ablations.runs import Run
+from ablations.statistics import Interval, binomial_error, t_interval
 
 LABELS = {
     "dataset": "Dataset",
@@ -50,6 +51,11 @@ class Cell:
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of the mean over seeds (Student's); one value has none."""
+        return t_interval(self.values)
+
+    @property
     def counted(self) -> bool:
         """Whether the metric is the same for every seed: a model's cost has no noise to show."""
         return self.metric.column != ""
@@ -69,13 +75,19 @@ class Cell:
         return f"{text} ({', '.join(notes)})" if notes else text
 
     def fields(self, name: str, seeds: bool) -> dict[str, str]:
-        """As TSV fields: `name`, and with several seeds `name_sd` and `name_n`."""
+        """As TSV fields: `name`, and with several seeds its `_sd`, `_ci_low`, `_ci_high` and `_n`."""
         decimals = self.metric.decimals
         shown = self.text() if self.mean is None else f"{self.mean:.{decimals}f}"
         if not seeds or self.counted:
             return {name: shown}
-        sd = "" if self.sd is None else f"{self.sd:.{decimals}f}"
-        return {name: shown, f"{name}_sd": sd, f"{name}_n": str(len(self.values))}
+        interval = self.interval
+        numbers = {
+            "sd": self.sd,
+            "ci_low": interval and interval.low,
+            "ci_high": interval and interval.high,
+        }
+        texts = {f"{name}_{k}": "" if v is None else f"{v:.{decimals}f}" for k, v in numbers.items()}
+        return {name: shown, **texts, f"{name}_n": str(len(self.values))}
 
 
 @dataclass
@@ -229,10 +241,32 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
             notes += _counter_notes(there)
         if any(r["pin_memory"] == "true" and r["pin_memory_effective"] == "false" for r in there):
             notes.append("pin_memory had no effect where no accelerator was at hand.")
+    if len(study.seeds) > 1 and there:
+        notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
+    if "test_accuracy" in study.table.values and there:
+        notes += _noise_floor(there)
     if "train_time_ms" in study.table.values and there:
         notes.append(f"Times were taken on {', '.join(sorted(set(map(_device, there))))}.")
     if any(row["status"] == "diverged" for row in there):
         notes.append("A run whose loss was no longer finite has diverged, and enters no mean.")
+    return notes
+
+
+def _noise_floor(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """What the choice of the test images alone does to the accuracies."""
+    errors: dict[int, list[float]] = {}
+    for row in rows:
+        if "test_accuracy" in row:
+            images = int(row["test_samples"])
+            errors.setdefault(images, []).append(binomial_error(float(row["test_accuracy"]), images))
+    notes = []
+    for images, found in errors.items():
+        low, high = f"{min(found):.2f}", f"{max(found):.2f}"
+        size = low if low == high else f"{low} to {high}"
+        notes.append(
+            f"An accuracy on {images:,} test images has a standard error of {size} points by the choice of "
+            "these images alone."
+        )
     return notes
 
 

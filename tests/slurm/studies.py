@@ -158,7 +158,9 @@ def _flag(process: psutil.Process, name: str) -> str:
 
 
 # What differs between two runs of the same hyperparameters: when, where, and how long.
-TIMES = re.compile(r"_ms(_sd)?$|_seconds$|^seconds$|images_per_s|^peak_memory|^host$|^started_at$|^attempts$")
+TIMES = re.compile(
+    r"_ms(_sd|_ci_low|_ci_high)?$|_seconds$|^seconds$|images_per_s|^peak_memory|^host$|^started_at$|^attempts$"
+)
 
 
 def content(checkout: Checkout) -> dict[str, list[list[str]]]:

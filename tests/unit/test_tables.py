@@ -62,7 +62,22 @@ def test_several_seeds_are_mean_and_standard_deviation_with_n():
     table = study_table("part_a", part_a, records)
     row = table.data.iloc[0]
     assert (row["resnet18"], row["resnet18_sd"], row["resnet18_n"]) == ("99.10", "0.10", "3")
+    assert (row["resnet18_ci_low"], row["resnet18_ci_high"]) == ("98.85", "99.35"), "4.303 · 0.1 / √3 = 0.248"
     assert table.display.iloc[0]["resnet18"] == "99.10 ± 0.10 (n = 3)"
+    assert any("± is the standard deviation over seeds" in note for note in table.notes)
+
+
+def test_beside_every_accuracy_stands_the_noise_of_its_test_set():
+    """√(p (1 − p) / n): 0.09 points at 99.18 % of 10,000 images, and 0.50 at 50 %."""
+    part_a = study("part_a")
+    runs = part_a.runs()
+    same = study_table("part_a", part_a, {run: record(run) for run in runs})
+    assert (
+        "An accuracy on 10,000 test images has a standard error of 0.09 points by the choice of these "
+        "images alone." in same.notes
+    )
+    differ = {run: record(run, test_accuracy="50") if run is runs[0] else record(run) for run in runs}
+    assert any("of 0.09 to 0.50 points" in n for n in study_table("a", part_a, differ).notes)
 
 
 def test_what_a_model_costs_has_no_standard_deviation():

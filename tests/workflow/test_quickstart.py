@@ -22,7 +22,10 @@ def test_make_run_builds_and_prints_every_table(checkout: Checkout):
     assert done.returncode == 0, done.stdout + done.stderr
     tables = checkout.root / "results/tables"
     assert sorted(path.name for path in tables.iterdir()) == sorted(
-        f"{study}.{suffix}" for study in ("part_a", "part_b", "question_2") for suffix in ("tsv", "md", "tex")
+        f"{study}{table}.{suffix}"
+        for study in ("part_a", "part_b", "question_2")
+        for table in ("", "_effects", "_variance")
+        for suffix in ("tsv", "md", "tex")
     )
     for study in ("part_a", "part_b", "question_2"):
         text = (tables / f"{study}.md").read_text()

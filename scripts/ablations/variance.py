@@ -1,0 +1,219 @@
+"""What matters: which share of a study's variance of accuracy each factor and pair of factors has.
+
+Analysis of variance on the balanced part of a study, where shares add up. Factors whose effects the grid
+does not tell apart stand together as one.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ablations.config import Study
+from ablations.design import Design, design
+from ablations.hyperparameters import spell
+from ablations.runs import Run
+from ablations.tables import LABELS, Table, group_runs
+
+Factor = tuple[str, ...]
+Level = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of variance: one factor, two that interact, `rest` (higher interactions), or `seeds`.
+
+    `share` is of the total sum of squares, in percent. `p` is of the F test against the seeds; None
+    where there is but one seed, or nothing to test.
+    """
+
+    factors: tuple[Factor, ...]
+    what: str
+    share: float
+    df: int
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The sources of variance of the balanced part, the greatest first; `left_out` are levels not in it."""
+
+    sources: tuple[Source, ...]
+    factors: Mapping[Factor, tuple[Level, ...]]
+    left_out: Mapping[Factor, tuple[Level, ...]]
+    points: int
+    all_points: int
+    seeds: int
+
+
+def together(found: Design) -> list[Factor]:
+    """The factors of a design, those that it does not tell apart, or only without interactions, as one."""
+    group = {factor: {factor} for factor in found.levels}
+    joined = [(factor, *others) for factor, others in found.aliased_with.items()]
+    joined += [(each.factor, *each.of) for each in found.follows]
+    for names in joined:
+        whole = set().union(*(group[name] for name in names))
+        for name in whole:
+            group[name] = whole
+    return list(
+        dict.fromkeys(tuple(f for f in found.levels if f in group[factor]) for factor in found.levels)
+    )
+
+
+def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis | None:
+    """The analysis of a study's test accuracy; None where no two levels of a factor make a balanced part."""
+    factors = together(design(study))
+    cells: dict[tuple[Level, ...], list[float]] = {}
+    groups = group_runs(study)
+    for values, runs in groups:
+        there = [records.get(run) for run in runs]
+        if all(record and "test_accuracy" in record for record in there):
+            key = tuple(tuple(values[name] for name in factor) for factor in factors)
+            cells[key] = [float(record["test_accuracy"]) for record in there if record]
+    levels = _balanced(cells, len(factors))
+    if levels is None:
+        return None
+    kept = [i for i in range(len(factors)) if len(levels[i]) > 1]
+    data = np.array([cells[key] for key in itertools.product(*levels)])
+    data = data.reshape([len(levels[i]) for i in kept] + [-1])
+    every = [dict.fromkeys(key[i] for key in cells) for i in range(len(factors))]
+    return Analysis(
+        sources=_sources(data, [factors[i] for i in kept]),
+        factors={factors[i]: tuple(levels[i]) for i in kept},
+        left_out={
+            factor: tuple(level for level in every[i] if level not in levels[i])
+            for i, factor in enumerate(factors)
+            if len(every[i]) > len(levels[i])
+        },
+        points=int(np.prod(data.shape[:-1])),
+        all_points=len(groups),
+        seeds=data.shape[-1],
+    )
+
+
+def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) -> list[list[Level]] | None:
+    """The levels of each factor whose product is there whole; what lacks most of it is left out first."""
+    levels = [list(dict.fromkeys(key[i] for key in cells)) for i in range(factors)]
+    while True:
+        there = [key for key in cells if all(key[i] in levels[i] for i in range(factors))]
+        if not there or all(len(each) == 1 for each in levels):
+            return None
+        if len(there) == np.prod([len(each) for each in levels]):
+            return levels
+        # Of each level, the share of its cells that is there.
+        worst = min(
+            (
+                (
+                    sum(key[i] == level for key in there)
+                    * len(levels[i])
+                    / np.prod([len(e) for e in levels]),
+                    -len(levels[i]),
+                    i,
+                    at,
+                )
+                for i in range(factors)
+                if len(levels[i]) > 1
+                for at, level in enumerate(levels[i])
+            ),
+        )
+        del levels[worst[2]][worst[3]]
+
+
+def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
+    """Sums of squares of a balanced layout, of shape (levels of each factor…, seeds), from its means."""
+    count, seeds = len(factors), data.shape[-1]
+    total = float(np.sum((data - data.mean()) ** 2))
+    within = float(np.sum((data - data.mean(axis=-1, keepdims=True)) ** 2))
+    df_within = data.size - data.size // seeds
+    effects: dict[tuple[int, ...], np.ndarray] = {(): np.full((1,) * data.ndim, data.mean())}
+    found = []
+    used, df_used = within, df_within
+    for size in (1, 2):
+        for which in itertools.combinations(range(count), size):
+            others = tuple(axis for axis in range(data.ndim) if axis not in which)
+            mean = data.mean(axis=others, keepdims=True)
+            lower = sum(effects[part] for r in range(size) for part in itertools.combinations(which, r))
+            effects[which] = mean - lower
+            square = float(np.sum(effects[which] ** 2)) * data.size / effects[which].size
+            df = int(np.prod([data.shape[i] - 1 for i in which]))
+            used, df_used = used + square, df_used + df
+            found.append((tuple(factors[i] for i in which), "effect", square, df))
+    rest, df_rest = max(total - used, 0.0), data.size - 1 - df_used
+    if df_rest > 0:
+        found.append(((), "rest", rest, df_rest))
+    noise = within / df_within if df_within else 0.0
+
+    def p_of(square: float, df: int) -> float | None:
+        return float(stats.f.sf(square / df / noise, df, df_within)) if noise > 0 else None
+
+    share = 100 / total if total else 0.0
+    sources = [Source(names, what, square * share, df, p_of(square, df)) for names, what, square, df in found]
+    sources.sort(key=lambda source: -source.share)
+    if df_within:
+        sources.append(Source((), "seeds", within * share, df_within, None))
+    return tuple(sources)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def variance_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]]) -> Table:
+    """The sources of variance of a study, with what was left out in the notes."""
+    found = analyse(study, records)
+    rows, shown = [], []
+    for source in found.sources if found else ():
+        values = (f"{source.share:.1f}", str(source.df))
+        p = "" if source.p is None else f"{source.p:.4g}"
+        rows.append((_name(source, plain=True), *values, p))
+        shown.append(
+            (_name(source), *values, "< 0.001" if source.p is not None and source.p < 0.001 else p[:5])
+        )
+    data = pd.DataFrame(rows, columns=["source", "share_percent", "df", "p"])
+    display = pd.DataFrame(shown, columns=["Source", "Share of variance (%)", "df", "p"])
+    if found is None or found.seeds == 1:
+        display = display.drop(columns="p")
+    title = f"{study.title}: what the variance of the test accuracy comes from"
+    return Table(title, f"{name}_variance", data, display, _notes(study, found))
+
+
+def _name(source: Source, plain: bool = False) -> str:
+    if source.what == "rest":
+        return "rest" if plain else "interactions of three and more"
+    if source.what == "seeds":
+        return "seeds" if plain else "seeds (noise)"
+    names = [
+        "+".join(factor) if plain else ", ".join(LABELS.get(name, name) for name in factor)
+        for factor in source.factors
+    ]
+    return " × ".join(names)
+
+
+def _notes(study: Study, found: Analysis | None) -> list[str]:
+    if found is None:
+        return ["No part of this study is balanced: there are no two levels with the same of all else."]
+    notes = ["Shares of the total sum of squares of a balanced layout: they add up to 100 %."]
+    if found.seeds > 1:
+        notes.append("p is of the F test against the variance between seeds.")
+    else:
+        notes.append(
+            "One run per point: noise has no share of its own, and is a part of every one. Small shares mean "
+            "nothing."
+        )
+    for factor in found.factors:
+        if len(factor) > 1:
+            names = ", ".join(factor)
+            notes.append(f"{names} stand together: the grid does not tell them apart; see snakemake design.")
+    if found.points < found.all_points:
+        lost = "; ".join(
+            f"{', '.join(factor)} = {', '.join(' '.join(map(spell, level)) for level in levels)}"
+            for factor, levels in found.left_out.items()
+        )
+        notes.append(
+            f"Of {found.points} of {found.all_points} points, which are balanced"
+            + (f"; left out: {lost}." if lost else ".")
+        )
+    return notes

@@ -1,0 +1,27 @@
+"""Rule attribute_variance: which share of the variance of one study each of its hyperparameters has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations.config import parse_study
+from ablations.errors import run_script
+from ablations.tables import load_records
+from ablations.variance import variance_table
+
+
+def attribute_variance(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:
+    """Write the variance table of the study `written` in the config to `base`.tsv, .md and .tex."""
+    variance_table(name, parse_study(written), load_records(records)).write(base)
+
+
+if __name__ == "__main__":
+    run_script(
+        lambda: attribute_variance(
+            snakemake.wildcards.study,  # noqa: F821
+            snakemake.params.study,  # noqa: F821
+            Path(snakemake.input.records),  # noqa: F821
+            Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
+        ),
+        log=snakemake.log[0],  # noqa: F821
+    )

@@ -1,0 +1,27 @@
+"""Rule compare_levels: what each hyperparameter of one study does, and whether that is more than noise."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations.config import parse_study
+from ablations.effects import effects_table
+from ablations.errors import run_script
+from ablations.tables import load_records
+
+
+def compare_levels(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:
+    """Write the effects table of the study `written` in the config to `base`.tsv, .md and .tex."""
+    effects_table(name, parse_study(written), load_records(records)).write(base)
+
+
+if __name__ == "__main__":
+    run_script(
+        lambda: compare_levels(
+            snakemake.wildcards.study,  # noqa: F821
+            snakemake.params.study,  # noqa: F821
+            Path(snakemake.input.records),  # noqa: F821
+            Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
+        ),
+        log=snakemake.log[0],  # noqa: F821
+    )

@@ -1,0 +1,131 @@
+"""The effects table: pairs that differ in nothing else, and a verdict that can be trusted."""
+
+import zlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from ablations import hits
+from ablations.effects import effects, effects_table
+from ablations.runs import Run
+from test_design import study_of
+from test_tables import record
+
+Records = Mapping[Run, Mapping[str, str]]
+
+
+def records_of(study, accuracy: Callable[[Run], float | None]) -> Records:
+    return {
+        run: record(run, test_accuracy=str(value))
+        for run in study.runs()
+        if (value := accuracy(run)) is not None
+    }
+
+
+def row(table, factor: str) -> Mapping[str, str]:
+    [found] = [row for row in table.data.to_dict("records") if row["hyperparameter"] == factor]
+    return found
+
+
+def noise(run: Run, sd: float) -> float:
+    return float(np.random.default_rng(zlib.crc32(run.directory.encode())).normal(0, sd))
+
+
+SEEDS = (0, 1, 2, 3, 4)
+
+
+def test_an_effect_is_found_and_another_is_not():
+    study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=SEEDS)
+    # Of a seed all runs share its luck; the rest is small. Only the batch size does anything.
+    truth = lambda run: 90 + 2 * run.value("seed") - (run.value("batch_size") == 32) + noise_of[run]  # noqa: E731
+    noise_of = dict(zip(study.runs(), np.random.default_rng(0).normal(0, 0.2, 20), strict=True))
+    table = effects_table("it", study, records_of(study, truth))
+    batch, rate = row(table, "batch_size"), row(table, "lr")
+    assert (batch["pairs"], rate["pairs"]) == ("10", "10")
+    assert float(batch["difference"]) == pytest.approx(-1, abs=0.2)
+    assert float(batch["difference_ci_low"]) < -1 < float(batch["difference_ci_high"])
+    assert float(batch["p_holm"]) < 1e-4
+    assert batch["verdict"] == "16 is more accurate"
+    assert rate["verdict"].startswith("no difference shown; one of this size would take about ")
+    assert int(rate["verdict"].split()[-2]) > 10
+
+
+def test_pairs_are_of_the_same_seed_and_of_runs_that_are_there():
+    study = study_of({"batch_size": [16, 32]}, seeds=SEEDS)
+
+    def accuracy(run: Run) -> float | None:
+        gone = run.value("seed") == 3 and run.value("batch_size") == 16
+        return None if gone else 90.0 + run.value("seed")
+
+    [effect] = effects(study, records_of(study, accuracy))
+    assert (effect.settings, effect.comparison.pairs, effect.comparison.difference) == (1, 4, 0)
+    assert "the same in all 4 pairs" in effects_table("it", study, records_of(study, accuracy)).markdown()
+
+
+def test_what_is_aliased_is_never_compared():
+    study = study_of(
+        {"recipe": [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}], "batch_size": [16, 32]}, seeds=SEEDS
+    )
+    table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
+    assert table.data["hyperparameter"].tolist() == ["batch_size"]
+    assert "No two runs that are there differ in lr or in epochs alone; see snakemake design." in table.notes
+
+
+def test_one_pair_of_single_runs_is_compared_by_their_images():
+    study = study_of({"batch_size": [16, 32]})
+    one, other = study.runs()
+    masks = np.ones(10_000, bool), np.ones(10_000, bool)
+    masks[0][:100], masks[1][:300] = False, False
+    found = {
+        run: record(run, test_accuracy=str(100 * mask.mean()), test_correct=hits.pack(mask))
+        for run, mask in zip((one, other), masks, strict=True)
+    }
+    table = effects_table("it", study, found)
+    batch = row(table, "batch_size")
+    assert (batch["pairs"], batch["difference"], batch["verdict"]) == (
+        "1",
+        "-2.0000",
+        "16 is more accurate, of these two runs",
+    )
+    assert any("McNemar" in note and "other seeds may differ by more" in note for note in table.notes)
+    same = effects_table("it", study, {one: found[one], other: record(other, **_accuracy_of(found[one]))})
+    assert row(same, "batch_size")["verdict"] == "the test images do not tell these two runs apart"
+
+
+def _accuracy_of(found: Mapping[str, str]) -> dict[str, str]:
+    return {name: found[name] for name in ("test_accuracy", "test_correct")}
+
+
+def test_one_pair_without_images_has_no_test():
+    study = study_of({"batch_size": [16, 32]})
+    table = effects_table("it", study, records_of(study, lambda run: 90.0 + run.value("batch_size")))
+    assert row(table, "batch_size")["verdict"] == "one pair: no test; seeds are needed"
+    assert row(table, "batch_size")["p_holm"] == ""
+
+
+def test_noise_alone_is_rarely_taken_for_an_effect():
+    """Of 100 studies in which nothing does anything, one in twenty may say otherwise, of three tests each."""
+    study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2], "epochs": [1, 2]}, seeds=(0, 1, 2))
+    wrong = 0
+    draw = np.random.default_rng(0)
+    for _ in range(100):
+        luck = dict(zip(study.runs(), draw.normal(90, 1, 24), strict=True))
+        verdicts = effects_table("it", study, records_of(study, luck.get)).data["verdict"]
+        assert len(verdicts) == 3
+        wrong += any("is more accurate" in verdict for verdict in verdicts)
+    assert 1 <= wrong <= 12
+
+
+def test_many_levels_are_compared_with_the_first():
+    study = study_of({"batch_size": list(range(1, 21))}, seeds=(0, 1))
+    found = list(effects(study, records_of(study, lambda run: 90 + noise(run, 1))))
+    assert [effect.first for effect in found] == [1] * 19
+
+
+def test_a_study_of_one_point_has_an_empty_table(tmp_path):
+    study = study_of({})
+    table = effects_table("it", study, records_of(study, lambda run: 90.0))
+    table.write(tmp_path / "it_effects")
+    assert "Nothing varies in this study." in (tmp_path / "it_effects.md").read_text()
+    assert (tmp_path / "it_effects.tsv").read_text().startswith("hyperparameter\tfirst\tsecond\tpairs")
+    assert r"\begin{table}" in (tmp_path / "it_effects.tex").read_text()

@@ -1,0 +1,113 @@
+"""Shares of variance, held against statsmodels, and against what was put in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from ablations.design import design
+from ablations.variance import analyse, together, variance_table
+from test_design import study_of
+from test_effects import records_of
+from test_tables import study as published
+
+SEEDS = (0, 1, 2)
+GRID = {"model": ["resnet18", "resnet34", "resnet50"], "batch_size": [16, 32], "lr": [0.1, 0.2]}
+
+
+def made_up(study, seed: int = 0) -> dict:
+    """Accuracies with effects of a size that differs: of the model, of lr, and of both together."""
+    draw = np.random.default_rng(seed)
+    return {
+        run: 80
+        + 2.0 * GRID["model"].index(run.model)
+        + 5 * run.value("lr")
+        + (run.model == "resnet50") * 8 * run.value("lr")
+        + draw.normal(0, 0.5)
+        for run in study.runs()
+    }
+
+
+@pytest.mark.parametrize("seeds", [(0,), SEEDS])
+def test_the_sums_of_squares_are_those_of_statsmodels(seeds):
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    study = study_of(GRID, seeds=seeds)
+    accuracy = made_up(study)
+    frame = pd.DataFrame([{**run.values(), "y": y} for run, y in accuracy.items()])
+    full = "C(model) * C(batch_size) * C(lr)" if len(seeds) > 1 else "(C(model) + C(batch_size) + C(lr)) ** 2"
+    expected = anova_lm(ols(f"y ~ {full}", frame).fit(), typ=2)
+    total = ((frame["y"] - frame["y"].mean()) ** 2).sum()
+    found = analyse(study, records_of(study, accuracy.get))
+    assert sum(source.share for source in found.sources) == pytest.approx(100)
+    assert sum(source.df for source in found.sources) == len(frame) - 1
+    for source in found.sources:
+        if source.what == "effect":
+            name = ":".join(f"C({factor})" for (factor,) in source.factors)
+            assert source.share == pytest.approx(100 * expected.loc[name, "sum_sq"] / total)
+            assert source.df == expected.loc[name, "df"]
+            if len(seeds) > 1:
+                assert source.p == pytest.approx(expected.loc[name, "PR(>F)"])
+    last = found.sources[-1]
+    residual = 100 * expected.loc["Residual", "sum_sq"] / total
+    rest = next(source for source in found.sources if source.what == "rest")
+    assert (last if len(seeds) > 1 else rest).share == pytest.approx(residual)
+
+
+def test_what_was_put_in_comes_out():
+    study = study_of(GRID, seeds=SEEDS)
+    table = variance_table("it", study, records_of(study, made_up(study).get))
+    rows = table.data.set_index("source")
+    assert table.data["source"].iloc[0] == "model"
+    assert float(rows.loc["model", "p"]) < 1e-6
+    assert float(rows.loc["model × lr", "p"]) < 0.01
+    assert float(rows.loc["batch_size", "p"]) > 0.01
+    assert table.data["source"].iloc[-1] == "seeds"
+    assert 0 < float(rows.loc["seeds", "share_percent"]) < 15
+
+
+def test_aliased_factors_stand_together():
+    part_a = published("part_a")
+    assert together(design(part_a)) == [
+        ("dataset",), ("model",), ("batch_size",), ("optimizer", "lr", "epochs", "pin_memory"),
+    ]  # fmt: skip
+    table = variance_table("a", part_a, records_of(part_a, lambda run: 90 + run.value("epochs") / 10))
+    assert table.data["source"].iloc[0] == "optimizer+lr+epochs+pin_memory"
+    assert float(table.data["share_percent"].iloc[0]) == 100
+    assert not any(
+        name in source.split(" × ")
+        for source in table.data["source"]
+        for name in ("lr", "epochs", "optimizer")
+    )
+    assert any("stand together: the grid does not tell them apart" in note for note in table.notes)
+    assert any("One run per point" in note for note in table.notes)
+
+
+def test_only_the_balanced_part_is_analysed():
+    study = study_of(GRID, seeds=SEEDS)
+    accuracy = made_up(study)
+    gone = next(run for run in accuracy if run.model == "resnet34")
+    del accuracy[gone]
+    found = analyse(study, records_of(study, accuracy.get))
+    assert found.left_out == {("model",): (("resnet34",),)}
+    assert (found.points, found.all_points) == (8, 12)
+    notes = variance_table("it", study, records_of(study, accuracy.get)).notes
+    assert "Of 8 of 12 points, which are balanced; left out: model = resnet34." in notes
+
+
+@pytest.mark.parametrize("grid", [{}, {"recipe": [{"lr": 0.1}, {"lr": 0.2}]}])
+def test_without_records_nothing_is_claimed(grid, tmp_path):
+    study = study_of(grid)
+    table = variance_table("it", study, {})
+    assert table.data.empty
+    assert table.notes == [
+        "No part of this study is balanced: there are no two levels with the same of all else."
+    ]
+    table.write(tmp_path / "it_variance")
+    assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\tdf\tp\n"
+
+
+def test_accuracies_that_do_not_vary_have_no_shares():
+    study = study_of(GRID, seeds=SEEDS)
+    found = analyse(study, records_of(study, lambda run: 90.0))
+    assert {source.share for source in found.sources} == {0.0}
+    assert {source.p for source in found.sources} == {None}
