@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview test check format schema lock slurm-packages slurm-up slurm-down
+.PHONY: help run part-b preview status watch test check format schema lock slurm-packages slurm-up slurm-down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
@@ -18,6 +18,12 @@ part-b: .venv/installed ## the published part B on the real images
 
 preview: .venv/installed ## tables of the runs that are there, of config/config.yaml
 	$(SNAKEMAKE) --nolock preview
+
+status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="--configfile my.yaml"
+	@.venv/bin/python scripts/status.py $(ARGS)
+
+watch: .venv/installed ## the same, again every ten seconds
+	@.venv/bin/python scripts/status.py --watch 10 $(ARGS)
 
 test: check ## all checks and all tests
 	.venv/bin/pytest -n 2 --dist loadfile tests

@@ -27,6 +27,7 @@ localrules:
     plot_study,
     preview,
     design,
+    plan,
 
 
 rule all:

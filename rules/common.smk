@@ -55,7 +55,13 @@ def asked_for_runs():
             except AblationsError as error:
                 raise WorkflowError(f"{word} is no target.\n{error}")
             runs.append(word)
-        elif parts[0] == "results" or word in ("all", "stage", "preview", "design"):
+        elif parts[0] == "results" or word in (
+            "all",
+            "stage",
+            "preview",
+            "design",
+            "plan",
+        ):
             others = True
     return [] if others else runs
 
@@ -188,6 +194,15 @@ def fetch_flags(sources=None):
         listed = [source.model_dump(exclude_none=True) for source in sources]
         flags += ["--root", str(ROOT), "--sources", json.dumps(listed)]
     return untracked(flags=shlex.join(flags))
+
+
+def slots():
+    """How many runs there are at a time: jobs on a cluster, cores otherwise."""
+    settings = workflow.resource_settings
+    for count in (settings.nodes, settings.cores):
+        if isinstance(count, int) and count > 0:
+            return count
+    return 1
 
 
 def profile_of(dataset, model):

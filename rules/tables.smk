@@ -103,6 +103,25 @@ rule design:
         "../scripts/design.py"
 
 
+# Counts what it needs, and reads the records that are there; it waits for no run.
+rule plan:
+    input:
+        lambda wildcards: sorted(set(profiles().values())),
+    log:
+        "logs/plan/plan.log",
+    conda:
+        ENVIRONMENT
+    params:
+        studies={name: study.written for name, study in CONFIG.studies.items()},
+        profiles=profiles,
+        datasets={name: str(staged_dataset(name)) for name in CONFIG.datasets},
+        slots=slots(),
+    message:
+        "What the runs will take"
+    script:
+        "../scripts/plan.py"
+
+
 # No input and no output: it never waits for a run. While the study is running, call it with --nolock.
 rule preview:
     log:

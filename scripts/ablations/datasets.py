@@ -55,6 +55,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise AblationsError(_not_staged(path, error)) from None
 
 
+def count_images(path: Path) -> int | None:
+    """The number of training images of a staged dataset, or None where there is none at `path`."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.get_slice("train_labels").get_shape()[0]
+    except (OSError, SafetensorError):
+        return None
+
+
 def open_staged(
     path: Path,
     framework: Literal["np", "pt"],

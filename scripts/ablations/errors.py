@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -32,6 +33,10 @@ def run_script(main: Callable[[], None], log: str | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         if log is not None:
             logging.error("error: %s", error)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does. Nothing is to be flushed to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception:
         if log is not None:

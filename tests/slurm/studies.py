@@ -1,5 +1,6 @@
 """Studies on a real SLURM, watched while they run."""
 
+import json
 import os
 import re
 import signal
@@ -78,6 +79,19 @@ class Study:
             assert time.monotonic() < end, f"{what} did not happen:\n{self.printed[-4000:]}"
             time.sleep(0.02)
         return answer
+
+    def status(self) -> dict[str, dict[str, str]]:
+        """What `scripts/status.py` says of each run that is not done, by its record."""
+        done = subprocess.run(
+            [sys.executable, "scripts/status.py", "--configfile", "my.yaml", "--json"],
+            cwd=self.root,
+            env={**os.environ, **self.cluster.environment},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        found = json.loads(done.stdout)
+        assert found["problem"] is None
+        return {run["record"]: run for run in found["runs"]}
 
     def jobs(self) -> dict[str, str]:
         """The SLURM jobs that wait or run, and their states."""

@@ -89,14 +89,20 @@ def assert_finished_as(undisturbed: Checkout, study: Study, before: dict[str, in
 def test_a_run_that_dies_is_rerun_alone(study, undisturbed):
     study.start("--retries", "0")
     frozen = study.freeze_a_network()
+    record = str(frozen.record.relative_to(study.root))
+    assert study.status()[record]["state"] == "running"
+    assert study.status()[record]["epoch"].endswith("/8")
     frozen.process.kill()
     assert study.finish() == 1
+    assert study.status().keys() == {record}
+    assert (study.status()[record]["state"], study.status()[record]["why"]) == ("failed", "killed")
     before = study.checkout.records()
     assert len(before) == RUNS - 1, "the others were not stopped by it"
     study.start()
     assert study.finish() == 0, study.printed
     assert_finished_as(undisturbed, study, before)
     assert frozen.columns()["attempts"] == "2"
+    assert study.status() == {}
 
 
 def test_a_run_that_dies_is_tried_again_within_the_call(study, undisturbed):

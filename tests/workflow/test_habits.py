@@ -231,6 +231,25 @@ def test_a_design_is_printed_before_anything_is_trained(checkout):
     assert not (checkout.root / "results").exists()
 
 
+def test_a_plan_says_what_is_left_and_how_wrong_it_was(finished):
+    (finished.root / RBF_200).unlink()
+    plan = finished.snakemake("plan", "--configfile", "my.yaml")
+    assert plan.returncode == 0, plan.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in plan.stdout.splitlines() if line.strip()}
+    assert rows["machines"][:2] == ["4", "1"]
+    assert "the same model (1)" in plan.stdout, "the other kernel on as many images"
+    assert "planned earlier" not in plan.stdout
+    assert [row.split("\t")[0] for row in (finished.root / "results/plan.tsv").read_text().splitlines()] == [
+        "run", RBF_200,
+    ]  # fmt: skip
+    finished.snakemake("--configfile", "my.yaml", "--", RBF_200)
+    again = finished.snakemake("plan", "--configfile", "my.yaml")
+    assert "1 run that was planned earlier took " in again.stdout
+    assert "nothing to do" in again.stdout
+    (finished.root / "results/plan.tsv").write_text("no\tplan\n")
+    assert finished.snakemake("plan", "--configfile", "my.yaml").returncode == 0
+
+
 def test_a_preview_leaves_the_lock_of_a_running_study(finished):
     locks = finished.root / ".snakemake/locks"
     locks.mkdir(exist_ok=True)

@@ -1,0 +1,228 @@
+"""How far a study is: the state of every run, from what it left on disk and what SLURM says."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from ablations.records import quick_record
+from ablations.runs import Run
+
+What = Literal["done", "diverged", "running", "queued", "failed"]
+# A run's log grows every ten seconds while it trains; older than this, it is no sign of life.
+SILENCE_S = 120.0
+# Of a log, the end that is read.
+TAIL_BYTES = 8192
+SLURM_PATIENCE_S = 20
+
+HOLDER = re.compile(r"process (\d+) on (\S+)(?: \(job (\d+)\))?")
+STEP = re.compile(r"step (\d+) of (\d+), .*ETA (\d+):(\d\d):(\d\d)")
+EPOCH = re.compile(r"epoch (\d+)/(\d+): loss")
+STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+# What SLURM calls the end of a job -> the class of a failure.
+CLASSES = {
+    "OUT_OF_MEMORY": "out of memory",
+    "TIMEOUT": "time-out",
+    "DEADLINE": "time-out",
+    "PREEMPTED": "preempted",
+    "NODE_FAIL": "node",
+    "BOOT_FAIL": "node",
+    "CANCELLED": "cancelled",
+}
+# What a log says of the end of a run, where SLURM says nothing more.
+SIGNS = (
+    ("out of memory", re.compile(r"out of memory|MemoryError|oom.kill", re.I)),
+    ("time-out", re.compile(r"about to reach its time limit|DUE TO TIME LIMIT")),
+    ("stopped", re.compile(r"it was told to stop")),
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands.
+
+    `why` is the class of a failure, or what SLURM says of a run in its queue; `eta_s` is from the log.
+    """
+
+    run: Run
+    what: What
+    why: str = ""
+    epoch: str = ""
+    eta_s: float | None = None
+    last_line: str = ""
+    record: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """What SLURM says: the state of the user's jobs by id, and by the run's name in their comments.
+
+    `ended` are the states of jobs that are no longer there, where accounting tells them. `problem` is a
+    sentence where SLURM is there and does not answer.
+    """
+
+    jobs: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, str] = field(default_factory=dict)
+    problem: str | None = None
+
+    @classmethod
+    def ask(cls) -> "Slurm":
+        """One `squeue` for all jobs of the user; nothing where there is no SLURM."""
+        if not shutil.which("squeue"):
+            return cls()
+        try:
+            lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%k").splitlines()
+        except (OSError, subprocess.SubprocessError) as error:
+            return cls(
+                problem=f"squeue does not answer ({_reason(error)}): what is in the queue is not known"
+            )
+        jobs, runs = {}, {}
+        for line in lines:
+            job, _, rest = line.partition("|")
+            state, _, comment = rest.partition("|")
+            jobs[job] = state
+            runs[comment.partition("_wildcards_")[2]] = state
+        return cls(jobs, runs)
+
+
+def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
+    """The final states of jobs by `sacct`; empty where there is no accounting."""
+    if not ids or not shutil.which("sacct"):
+        return {}
+    try:
+        lines = _call("sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(ids)).splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {job: state.split()[0] for job, _, state in (line.partition("|") for line in lines) if state}
+
+
+def _call(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SLURM_PATIENCE_S, check=True)
+    return done.stdout
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "stderr", None) or str(error)
+    return text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+
+
+def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[State]:
+    """The state of each run, in the order given; their paths are relative to `root`."""
+    found = [_state(run, root / run.directory, slurm) for run in runs]
+    # One question for all that failed in a job.
+    jobs = {job for state in found if state.what == "failed" and (job := _job(root / state.run.directory))}
+    ended = ended_jobs(sorted(jobs))
+    return (
+        [_by_slurm(state, ended.get(_job(root / state.run.directory) or "", "")) for state in found]
+        if ended
+        else found
+    )
+
+
+def _state(run: Run, folder: Path, slurm: Slurm) -> State:
+    record = quick_record(folder / "record.tsv")
+    if record is not None:
+        return State(run, "diverged" if record.get("status") == "diverged" else "done", record=record)
+    # As the executor writes the wildcards of a run's rule into the comment of its job.
+    names = (run.dataset, run.model, folder.name) if run.kind == "cnn" else (run.dataset, folder.name)
+    in_queue = slurm.runs.get("_".join(names), "")
+    if not folder.is_dir():
+        return State(run, "queued", why=in_queue.lower())
+    lines = list(_tail(folder / "run.log"))
+    if _is_alive(folder, slurm, in_queue):
+        epoch, eta_s = _where(lines, folder / "run.log")
+        return State(run, "running", epoch=epoch, eta_s=eta_s, last_line=_last(lines))
+    if in_queue:
+        return State(run, "queued", why=in_queue.lower())
+    if not lines and not (folder / "attempts.json").exists():
+        return State(run, "queued")
+    why = next((why for why, sign in SIGNS if any(sign.search(line) for line in lines[-5:])), "")
+    why = why or (
+        "error" if any(line.startswith("error: ") or line[:9] == "Traceback" for line in lines) else "killed"
+    )
+    return State(run, "failed", why, last_line=_last(lines))
+
+
+def _is_alive(folder: Path, slurm: Slurm, in_queue: str) -> bool:
+    """Whether a process is at the run: the one that its lock names, by all that can be known from here."""
+    if in_queue in ("RUNNING", "COMPLETING"):
+        return True
+    try:
+        holder = HOLDER.search((folder / "run.lock").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return False
+    if holder is None:
+        return False
+    pid, host, job = holder.groups()
+    if host == platform.node():
+        try:
+            return any(
+                word.endswith(("train_cnn.py", "fit_svm.py")) for word in psutil.Process(int(pid)).cmdline()
+            )
+        except psutil.Error:
+            return False
+    if job and slurm.jobs:
+        return slurm.jobs.get(job, "") in ("RUNNING", "COMPLETING")
+    return _age(folder / "run.log") < SILENCE_S
+
+
+def _job(folder: Path) -> str | None:
+    try:
+        holder = HOLDER.search((folder / "run.lock").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return holder.group(3) if holder else None
+
+
+def _by_slurm(state: State, ended: str) -> State:
+    if state.what != "failed" or ended not in CLASSES:
+        return state
+    return State(state.run, "failed", CLASSES[ended], last_line=state.last_line)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _tail(path: Path) -> Iterator[str]:
+    """The last lines of a log, the first of them whole."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            cut = max(0, file.tell() - TAIL_BYTES)
+            file.seek(cut)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    yield from (line for line in lines[1 if cut else 0 :] if line.strip())
+
+
+def _last(lines: Sequence[str]) -> str:
+    # A terminal is not to be told what to do by a log.
+    return "".join(c for c in STAMP.sub("", lines[-1]) if c.isprintable()) if lines else ""
+
+
+def _where(lines: Sequence[str], log: Path) -> tuple[str, float | None]:
+    """How far a running run is, and its ETA in seconds, from the last lines of its log."""
+    epoch, eta_s = "", None
+    for line in reversed(lines):
+        if step := STEP.search(line):
+            if eta_s is None:
+                hours, minutes, seconds = (int(text) for text in step.groups()[2:])
+                eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - _age(log))
+                epoch = epoch or f"step {step.group(1)}/{step.group(2)}"
+        elif done := EPOCH.search(line):
+            epoch = f"epoch {min(int(done.group(1)) + 1, int(done.group(2)))}/{done.group(2)}"
+            break
+    return epoch, eta_s

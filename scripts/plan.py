@@ -1,0 +1,145 @@
+"""Rule plan: what the runs that are not there yet will take, and how wrong earlier plans were."""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from ablations.config import parse_study
+from ablations.costs import BASES, Costs, Estimate, clock, makespan, seconds_taken
+from ablations.datasets import count_images
+from ablations.errors import run_script
+from ablations.records import quick_record, read_profile, write_table
+from ablations.runs import Run
+
+PLAN = Path("results/plan.tsv")
+COLUMNS = ("run", "seconds", "basis", "planned_on")
+
+
+def plan(
+    studies: Mapping[str, Mapping[str, Any]],
+    profiles: Mapping[tuple[str, str], str],
+    datasets: Mapping[str, str],
+    slots: int,
+) -> None:
+    """Print the plan of each study, and write every estimate to results/plan.tsv."""
+    runs = {name: parse_study(written).runs() for name, written in studies.items()}
+    every = list(dict.fromkeys(run for of_study in runs.values() for run in of_study))
+    records = {run: record for run in every if (record := quick_record(Path(run.record)))}
+    macs = {key: read_profile(Path(path))["macs"] for key, path in profiles.items()}
+    images = {name: count for name, path in datasets.items() if (count := count_images(Path(path)))}
+    costs = Costs(records.values(), macs, images)
+    estimates = {run: costs.of(run) for run in every if run not in records}
+    for line in _lines(runs, records, estimates, slots):
+        print(line)
+    for dataset in sorted({run.dataset for run in estimates} - set(images)):
+        print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
+    earlier = _read()
+    if looked_back := _how_wrong(earlier, records):
+        print(looked_back)
+    kept = {path: row for path, row in earlier.items() if Path(path).exists()}
+    today = date.today().isoformat()
+    kept |= {
+        run.record: {
+            "run": run.record,
+            "seconds": f"{estimate.seconds:.1f}",
+            "basis": estimate.basis,
+            "planned_on": today,
+        }
+        for run, estimate in estimates.items()
+    }
+    write_table(PLAN, COLUMNS, kept.values())
+    logging.info("wrote %s", PLAN)
+
+
+def _lines(
+    runs: Mapping[str, Sequence[Run]],
+    records: Mapping[Run, Mapping[str, str]],
+    estimates: Mapping[Run, Estimate],
+    slots: int,
+) -> list[str]:
+    rows = [
+        (
+            "study",
+            "runs",
+            "to do",
+            "run time in all",
+            f"on {slots} at a time",
+            "longest run",
+            "estimated from",
+        )
+    ]
+    whole = {"all studies": list(dict.fromkeys(run for of_study in runs.values() for run in of_study))}
+    for name, of_study in (runs | whole if len(runs) > 1 else runs).items():
+        todo = [estimates[run] for run in of_study if run in estimates]
+        seconds = [each.seconds for each in todo]
+        bases = Counter(each.basis for each in todo)
+        rows.append(
+            (
+                name,
+                str(len(of_study)),
+                str(len(todo)),
+                clock(sum(seconds)),
+                clock(makespan(seconds, slots)),
+                clock(max(seconds, default=0)),
+                ", ".join(f"{basis} ({bases[basis]})" for basis in BASES if basis in bases)
+                or "nothing to do",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _read() -> dict[str, dict[str, str]]:
+    """The estimates that earlier plans wrote, by the run's record."""
+    try:
+        with PLAN.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        return {row["run"]: row for row in rows if float(row["seconds"]) > 0 and row["basis"] in BASES}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        logging.warning("%s cannot be read (%s): how wrong it was is not known", PLAN, error)
+        return {}
+
+
+def _how_wrong(
+    earlier: Mapping[str, Mapping[str, str]], records: Mapping[Run, Mapping[str, str]]
+) -> str | None:
+    """What the runs that were planned and are finished took, as multiples of their estimates."""
+    taken = [
+        (seconds_taken(record), float(earlier[run.record]["seconds"]))
+        for run, record in records.items()
+        if run.record in earlier and record["status"] == "ok"
+    ]
+    if not taken:
+        return None
+    ratios = [actual / estimated for actual, estimated in taken]
+    whole = sum(actual for actual, _ in taken) / sum(estimated for _, estimated in taken)
+    spread = ""
+    if len(ratios) > 3:
+        low, _, high = quantiles(ratios, n=4)
+        spread = f" (half of them {low:.2f} to {high:.2f})"
+    noun = "run that was" if len(taken) == 1 else "runs that were"
+    return (
+        f"{len(taken)} {noun} planned earlier took {whole:.2f} times as long as planned in all; "
+        f"the median run {median(ratios):.2f} times{spread}"
+    )
+
+
+if __name__ == "__main__":
+    run_script(
+        lambda: plan(
+            snakemake.params.studies,  # noqa: F821
+            snakemake.params.profiles,  # noqa: F821
+            snakemake.params.datasets,  # noqa: F821
+            snakemake.params.slots,  # noqa: F821
+        ),
+        log=snakemake.log[0],  # noqa: F821
+    )

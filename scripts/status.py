@@ -1,0 +1,196 @@
+"""How far the studies are: what is done, runs, waits, and failed, why, and the command that goes on.
+
+    python scripts/status.py [--configfile FILE] [--study NAME …] [--watch SECONDS] [--json]
+
+Reads what runs leave on disk, and asks SLURM once where there is one. It changes nothing, and can be
+called at any time.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations.command_line import log_to_stderr
+from ablations.config import Config, load_config
+from ablations.costs import Costs, clock, makespan
+from ablations.errors import run_script
+from ablations.progress import Slurm, State, states
+from ablations.runs import Run
+
+PROJECT = Path(__file__).resolve().parent.parent
+# Runs of one kind that are shown by name; the others are counted.
+SHOWN = 20
+STATES = ("done", "running", "queued", "failed", "diverged")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--configfile", type=Path, default=PROJECT / "config/config.yaml")
+    parser.add_argument("--study", nargs="+", help="these studies alone")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    options = parser.parse_args()
+    log_to_stderr()
+    overrides = {"studies": options.study} if options.study else {}
+    config = load_config([PROJECT / "config/datasets.yaml", options.configfile], overrides, PROJECT)
+    if options.json:
+        print(json.dumps(as_data(config, look(config)), indent=1))
+    elif options.watch:
+        watch(config, options)
+    else:
+        show(config, look(config), command(options))
+
+
+def command(options: argparse.Namespace) -> str:
+    """What a user calls to go on."""
+    profile = "slurm" if shutil.which("squeue") else "local"
+    words = ["snakemake", "--profile", f"profiles/{profile}"]
+    if options.study:
+        words += ["--config", f"studies=[{', '.join(options.study)}]"]
+    if options.configfile != PROJECT / "config/config.yaml":
+        words += ["--configfile", str(options.configfile)]
+    return shlex.join(words)
+
+
+def look(config: Config) -> tuple[dict[Run, State], Slurm]:
+    """The state of every run of the config."""
+    slurm = Slurm.ask()
+    return {state.run: state for state in states(config.runs(), slurm)}, slurm
+
+
+def seconds_left(found: Mapping[Run, State]) -> float | None:
+    """Until all is done, with as many runs at a time as run now; None while none runs or all is done."""
+    running = [state for state in found.values() if state.what == "running"]
+    todo = [state for state in found.values() if state.what in ("queued", "failed")]
+    if not running:
+        return None
+    costs = Costs([state.record for state in found.values() if state.record], {}, {})
+    left = [state.eta_s if state.eta_s is not None else costs.of(state.run).seconds for state in running]
+    return makespan([*left, *(costs.of(state.run).seconds for state in todo)], len(running))
+
+
+def as_data(config: Config, looked: tuple[dict[Run, State], Slurm]) -> dict[str, Any]:
+    """The whole for scripts: counts per study, and each run that is not done."""
+    found, slurm = looked
+    return {
+        "studies": {
+            name: {"runs": len(study.runs()), **_counts(found[run] for run in study.runs())}
+            for name, study in config.studies.items()
+        },
+        "seconds_left": seconds_left(found),
+        "problem": slurm.problem,
+        "runs": [
+            {
+                "record": state.run.record,
+                "state": state.what,
+                "why": state.why,
+                "epoch": state.epoch,
+                "eta_s": state.eta_s,
+                "last_line": state.last_line,
+            }
+            for state in found.values()
+            if state.what != "done"
+        ],
+    }
+
+
+def _counts(found: Any) -> dict[str, int]:
+    counts = Counter(state.what for state in found)
+    return {what: counts[what] for what in STATES}
+
+
+# --- for people ----------------------------------------------------------------------------------
+
+
+def watch(config: Config, options: argparse.Namespace) -> None:
+    """Show the status again and again, in place where there is a terminal."""
+    try:
+        while True:
+            looked = look(config)
+            if sys.stdout.isatty():
+                print("\x1b[2J\x1b[H", end="")
+            show(config, looked, command(options))
+            sys.stdout.flush()
+            time.sleep(options.watch)
+    except KeyboardInterrupt:
+        print()
+
+
+def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> None:
+    """Print the status: a table of the studies, then what runs and what failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found, slurm = looked
+    # Without a terminal nothing is cut off at a width that nobody has.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("study")
+    for name in ("runs", *STATES):
+        table.add_column(name, justify="right")
+    for name, study in config.studies.items():
+        counts = _counts(found[run] for run in study.runs())
+        colours = {"failed": "red", "diverged": "yellow", "running": "cyan", "done": "green"}
+        cells = [
+            f"[{colours[what]}]{count}[/]" if count and what in colours else str(count)
+            for what, count in counts.items()
+        ]
+        table.add_row(name, str(len(study.runs())), *cells)
+    console.print(table)
+    by = {what: [state for state in found.values() if state.what == what] for what in STATES}
+    if by["running"]:
+        console.print("\n[bold]running[/]")
+        for state in by["running"][:SHOWN]:
+            eta = f", {clock(state.eta_s)} left" if state.eta_s is not None else ""
+            _line(console, f"  {_name(state.run)}", f"{state.epoch or 'starting'}{eta}")
+        _more(console, by["running"])
+    if by["failed"]:
+        classes = Counter(state.why for state in by["failed"])
+        console.print(
+            f"\n[bold]failed[/] ({', '.join(f'{count} {why}' for why, count in classes.most_common())})"
+        )
+        for state in by["failed"][:SHOWN]:
+            said = state.last_line or "it said nothing"
+            _line(
+                console, f"  {_name(state.run)}", said if said.startswith("error") else f"{state.why}: {said}"
+            )
+        _more(console, by["failed"])
+    print()
+    left = seconds_left(found)
+    rest = len(by["queued"]) + len(by["failed"])
+    if slurm.problem:
+        print(slurm.problem)
+    if left is not None:
+        print(f"about {clock(left)} left, with {len(by['running'])} at a time as now")
+    if by["failed"]:
+        print(f"the same command goes on, and runs again only what is not done: {go_on}")
+    elif not by["running"] and rest:
+        print(f"nothing runs; to begin, or to go on: {go_on}")
+    elif not rest and not by["running"]:
+        print("all runs are done")
+
+
+def _line(console: Any, name: str, text: str) -> None:
+    from rich.text import Text
+
+    console.print(Text(f"{name}  {text}"))
+
+
+def _more(console: Any, listed: Sequence[State]) -> None:
+    if len(listed) > SHOWN:
+        console.print(f"  and {len(listed) - SHOWN} more")
+
+
+def _name(run: Run) -> str:
+    return run.directory.removeprefix("results/runs/")
+
+
+if __name__ == "__main__":
+    run_script(main)

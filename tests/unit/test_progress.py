@@ -1,0 +1,225 @@
+"""The status of a sweep: every state that a run can be in, from files as runs leave them."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ablations.progress import Slurm, State, states
+from ablations.records import write_record
+from test_records import make_record, make_run
+
+PROJECT = Path(__file__).parents[2]
+LOG = "2026-01-01 00:00:00 "
+
+
+@pytest.fixture(autouse=True)
+def no_slurm(monkeypatch):
+    """This machine may have SLURM's commands; only those of a test are asked."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def commands(folder: Path, monkeypatch, **scripts: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+
+
+def leave(root: Path, log: str = "", lock: str = "", run=None, age_s: float = 0) -> None:
+    """What a run that has begun leaves."""
+    folder = root / (run or make_run()).directory
+    folder.mkdir(parents=True)
+    if log:
+        (folder / "run.log").write_text(log)
+        os.utime(folder / "run.log", (time.time() - age_s,) * 2)
+    if lock:
+        (folder / "run.lock").write_text(lock)
+
+
+def state(root: Path, slurm: Slurm | None = None) -> State:
+    [found] = states([make_run()], slurm or Slurm.ask(), root)
+    return found
+
+
+def test_a_run_that_was_not_begun_is_queued(tmp_path):
+    assert state(tmp_path).what == "queued"
+    leave(tmp_path)
+    assert state(tmp_path).what == "queued", "Snakemake makes directories before runs begin"
+
+
+@pytest.mark.parametrize(("status", "what"), [("ok", "done"), ("diverged", "diverged")])
+def test_a_record_is_the_end(status, what, tmp_path):
+    leave(tmp_path, "error: an earlier attempt\n")
+    accuracy = {} if status == "ok" else {"test_accuracy": None}
+    write_record(tmp_path / make_run().record, make_run(), make_record(status=status, **accuracy))
+    assert state(tmp_path).what == what
+    assert state(tmp_path).record["threads"] == "2"
+
+
+@pytest.fixture
+def a_process(tmp_path):
+    """One that looks like a run."""
+    script = tmp_path / "train_cnn.py"
+    script.write_text("import time; time.sleep(1000)")
+    process = subprocess.Popen([sys.executable, str(script)])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_run_with_a_living_process_runs(a_process, tmp_path):
+    log = (
+        f"{LOG}epoch 1/5: loss 0.5, training accuracy 80.00 %\n"
+        f"{LOG}step 120 of 900, 3.2 steps/s, ETA 0:04:05\n"
+    )
+    leave(tmp_path, log, f"process {a_process.pid} on {platform.node()}\n", age_s=5)
+    found = state(tmp_path)
+    assert (found.what, found.epoch) == ("running", "epoch 2/5")
+    assert found.eta_s == pytest.approx(240, abs=2)
+    assert found.last_line == "step 120 of 900, 3.2 steps/s, ETA 0:04:05"
+    a_process.kill()
+    a_process.wait()
+    assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
+
+
+def test_the_number_of_a_dead_process_may_be_anothers(tmp_path):
+    leave(tmp_path, "starting\n", f"process {os.getpid()} on {platform.node()}\n")
+    assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
+
+
+@pytest.mark.parametrize(("age_s", "what"), [(10, "running"), (1000, "failed")])
+def test_a_run_elsewhere_without_slurm_is_judged_by_its_log(age_s, what, tmp_path):
+    leave(
+        tmp_path, f"{LOG}step 1 of 9, 1.0 steps/s, ETA 0:00:08\n", "process 1 on another-node\n", age_s=age_s
+    )
+    assert state(tmp_path).what == what
+
+
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        ("error: lr is 7: no", "error"),
+        ("error: it was told to stop (SIGTERM); the checkpoint of epoch 2, step 3 is written", "stopped"),
+        ("error: its job is about to reach its time limit; the checkpoint of epoch 2 is written", "time-out"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB", "out of memory"),
+        ("Traceback (most recent call last):\n  File\nZeroDivisionError: division by zero", "error"),
+        ("step 3 of 9, 1.0 steps/s, ETA 0:00:06", "killed"),
+    ],
+)
+def test_why_a_run_failed(last, why, tmp_path):
+    leave(tmp_path, f"{LOG}resnet18 on digits\n{last}\n", "process 1 on another-node (job 7)\n", age_s=1000)
+    found = state(tmp_path)
+    assert (found.what, found.why) == ("failed", why)
+    assert found.last_line == last.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("ended", "why"),
+    [
+        ("OUT_OF_MEMORY", "out of memory"), ("TIMEOUT", "time-out"), ("PREEMPTED", "preempted"),
+        ("NODE_FAIL", "node"), ("CANCELLED by 1000", "cancelled"), ("FAILED", "killed"),
+    ],
+)  # fmt: skip
+def test_slurm_knows_better_why_a_job_ended(ended, why, tmp_path, monkeypatch):
+    commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct=f'echo "7|{ended}"')
+    leave(tmp_path, "step 3 of 9\n", "process 1 on another-node (job 7)\n", age_s=1000)
+    assert (state(tmp_path).what, state(tmp_path).why) == ("failed", why)
+
+
+def test_what_is_in_the_queue(tmp_path, monkeypatch):
+    comment = "rule_fit_svm_wildcards_digits_" + make_run().hyperparameters.canonical()
+    for slurms, what in (("PENDING", "queued"), ("RUNNING", "running"), ("COMPLETING", "running")):
+        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|{slurms}|{comment}"')
+        (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=True)
+        assert state(tmp_path).what == what
+    commands(tmp_path / "bin", monkeypatch, squeue='echo "slurm_load_jobs error: no controller" >&2; exit 1')
+    slurm = Slurm.ask()
+    assert slurm.problem == (
+        "squeue does not answer (slurm_load_jobs error: no controller): what is in the queue is not known"
+    )
+    assert state(tmp_path, slurm).what == "queued"
+
+
+def test_a_log_cannot_write_to_the_terminal(tmp_path):
+    leave(tmp_path, "error: \x1b[2Jgone\n")
+    assert state(tmp_path).last_line == "error: [2Jgone"
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+CONFIG = """
+studies:
+  machines:
+    title: Machines on digits
+    kind: svm
+    grid: [{dataset: digits, kernel: rbf, train_samples: [100, 200, 300]}]
+    table: {rows: [train_samples], values: test_accuracy}
+"""
+
+
+def call(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    (folder / "my.yaml").write_text(CONFIG)
+    command = [sys.executable, str(PROJECT / "scripts/status.py"), "--configfile", "my.yaml", *flags]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_person_reads_what_failed_and_how_to_go_on(tmp_path):
+    write_record(tmp_path / make_run().record, make_run(), make_record())
+    leave(tmp_path, "error: no memory [bold]left[/]\n", run=make_run(train_samples=200))
+    printed = call(tmp_path).stdout
+    assert [line.split() for line in printed.splitlines()[:2]] == [
+        ["study", "runs", "done", "running", "queued", "failed", "diverged"],
+        ["machines", "3", "1", "0", "1", "1", "0"],
+    ]
+    assert (
+        "failed (1 error)\n  svm/digits/svc/kernel=rbf+train_samples=200  error: no memory [bold]left[/]"
+        in printed
+    )
+    assert (
+        "runs again only what is not done: snakemake --profile profiles/local --configfile my.yaml" in printed
+    )
+    assert "\x1b" not in printed
+
+
+def test_a_script_reads_json(tmp_path):
+    write_record(tmp_path / make_run().record, make_run(), make_record())
+    found = json.loads(call(tmp_path, "--json").stdout)
+    assert found["studies"]["machines"] == {
+        "runs": 3, "done": 1, "running": 0, "queued": 2, "failed": 0, "diverged": 0,
+    }  # fmt: skip
+    assert [run["state"] for run in found["runs"]] == ["queued", "queued"]
+
+
+def test_the_time_left_is_that_of_the_slots_that_are_busy(a_process, tmp_path):
+    """One runs, one waits; a finished one of the same kernel took 0.8 + 0.0125 + 0.00325 s."""
+    write_record(tmp_path / make_run().record, make_run(), make_record())
+    lock = f"process {a_process.pid} on {platform.node()}\n"
+    log = f"{LOG}step 1 of 9, 1.0 steps/s, ETA 0:01:00\n"
+    leave(tmp_path, log, lock, run=make_run(train_samples=200))
+    left = json.loads(call(tmp_path, "--json").stdout)["seconds_left"]
+    # Nothing is known of 300 images: 10 s for 10,000 squared down, and a start-up of 5 s.
+    assert left == pytest.approx(60 + 10 * 0.03**2 + 5, abs=2)
+
+
+def test_a_wrong_study_is_a_sentence(tmp_path):
+    done = call(tmp_path, "--study", "machine")
+    assert done.returncode == 1
+    assert "there is no study 'machine'; did you mean 'machines'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_whoever_has_seen_enough_may_close_the_pipe(tmp_path):
+    text = CONFIG.replace("[100, 200, 300]", str(list(range(100, 1400))))
+    (tmp_path / "many.yaml").write_text(text)
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {PROJECT}/scripts/status.py --configfile many.yaml --json | head -1"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, env={**os.environ, "PATH": "/bin:/usr/bin"},
+    )  # fmt: skip
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
