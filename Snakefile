@@ -25,6 +25,7 @@ localrules:
     attribute_variance,
     compare_published,
     plot_study,
+    plot_curves,
     preview,
     design,
     plan,

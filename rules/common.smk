@@ -239,10 +239,14 @@ def all_tables(wildcards):
 
 
 def all_figures(wildcards):
-    """Every figure of the studies selected."""
+    """Every figure of the studies selected; a support vector machine has no learning curve."""
+    names = []
+    for name, study in CONFIG.studies.items():
+        names += [name, f"{name}_effects", f"{name}_tradeoff", f"{name}_grid"]
+        names += [f"{name}_curves"] if study.kind == "cnn" else []
     return [
-        f"results/figures/{study}.{suffix}"
-        for study in CONFIG.studies
+        f"results/figures/{name}.{suffix}"
+        for name in names
         for suffix in ("svg", "png")
     ]
 

@@ -1,4 +1,4 @@
-"""Rule plot_study: one study's table as a figure, as SVG and PNG."""
+"""Rule plot_study: one study's table, effects, trade-offs and grid as figures, as SVG and PNG."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,13 +6,16 @@ from typing import Any
 
 from ablations.config import parse_study
 from ablations.errors import run_script
-from ablations.figures import study_figure, write_figure
+from ablations.figures import effects_figure, grid_figure, study_figure, tradeoff_figure, write_figure
 from ablations.tables import load_records
 
 
 def plot_study(written: Mapping[str, Any], records: Path, published: Path | None, base: Path) -> None:
-    """Draw the study `written` in the config to `base`.svg and .png."""
-    write_figure(study_figure(parse_study(written), load_records(records), published), base)
+    """Draw the study `written` in the config to `base`.svg and .png, and the others beside them."""
+    study, found = parse_study(written), load_records(records)
+    write_figure(study_figure(study, found, published), base)
+    for name, draw in (("effects", effects_figure), ("tradeoff", tradeoff_figure), ("grid", grid_figure)):
+        write_figure(draw(study, found), base.with_name(f"{base.name}_{name}"))
 
 
 if __name__ == "__main__":

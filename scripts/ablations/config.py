@@ -390,6 +390,9 @@ def parse_study(written: Mapping[str, Any]) -> Study:
     return cls.model_validate(written, strict=True)
 
 
+# What stands behind the name of a study in the names of its other tables and figures.
+ENDINGS = ("_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
+
 # --- the whole -----------------------------------------------------------------------------------
 
 
@@ -489,9 +492,9 @@ def _check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
         yield "studies: it is empty, and there is nothing to run"
     for name, study in config.studies.items():
         where = f"studies.{name}"
-        for ending in ("_vs_published", "_effects", "_variance"):
+        for ending in ENDINGS:
             if name.endswith(ending):
-                yield f"{where}: a name that ends in {ending} is that of another table; choose another"
+                yield f"{where}: a name that ends in {ending} is taken by a table or figure; choose another"
         unknown = list(_check_names(config, study, where))
         if unknown:
             yield from unknown

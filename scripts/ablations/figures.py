@@ -1,30 +1,40 @@
-"""Figures: a study's table as a picture, with published values beside the measured ones."""
+"""Figures of a study: its table, its effects, what accuracy costs, a map of its grid, and its curves."""
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablations.config import Study
+from ablations.effects import effects
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
 from ablations.hyperparameters import spell
 from ablations.metrics import METRICS
 from ablations.published import read_published
 from ablations.runs import Run
-from ablations.tables import LABELS, cell, group_runs
+from ablations.tables import LABELS, Cell, cell, group_runs
 
 # Okabe and Ito's colours, told apart by every kind of colour vision and in grey print.
 MEASURED, PUBLISHED = "#0072B2", "#D55E00"
+COLOURS = (MEASURED, PUBLISHED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
+MARKERS = "os^Dv<>"
+# Of more points than these, no figure shows each by its name.
+MOST_ROWS = 60
+Records = Mapping[Run, Mapping[str, str]]
 
 
-def study_figure(
-    study: Study, records: Mapping[Run, Mapping[str, str]], published: Path | None = None
-) -> plt.Figure:
+def study_figure(study: Study, records: Records, published: Path | None = None) -> plt.Figure:
     """The first metric of the study's table, one row per point and one panel per column.
 
     Measured values are dots, with a bar of one standard deviation where there are several seeds;
@@ -33,7 +43,6 @@ def study_figure(
     layout = study.table
     name = layout.values[0]
     metric = METRICS[name]
-    varying = [f for f in layout.rows if len({spell(run.values()[f]) for run in study.runs()}) > 1]
     printed: dict[Run, float] = {}
     for value in read_published(study, published) if published else ():
         if value.metric == name:
@@ -42,13 +51,15 @@ def study_figure(
     panels: dict[str, dict[str, tuple[float | None, float | None, float | None]]] = {}
     rows: dict[str, None] = {}
     for values, runs in group_runs(study):
-        row = ", ".join(_level(f, spell(values[f])) for f in varying) or study.title
+        row = _named(values, _varying(study, layout.rows)) or study.title
         panel = spell(values[layout.columns]) if layout.columns else ""
         content = cell(metric, name, [records.get(run) for run in runs])
         rows.setdefault(row)
         panels.setdefault(panel, {})[row] = (content.mean, content.sd, printed.get(runs[0]))
     size = (2.2 + 3.6 * len(panels), 1.5 + 0.3 * len(rows))
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, sharex=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(panels), layout="constrained", figsize=size, sharey=True, sharex=True, squeeze=False
+    )
     places = {row: i for i, row in enumerate(rows)}
     for axis, (panel, by_row) in zip(axes[0], panels.items(), strict=True):
         for row, (mean, sd, value) in by_row.items():
@@ -73,8 +84,247 @@ def study_figure(
     figure.suptitle(study.title, fontsize="medium")
     if handles:
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, frameon=False)
-    figure.set_layout_engine("constrained")
     return figure
+
+
+def effects_figure(study: Study, records: Records) -> plt.Figure:
+    """Every comparison of the effects table: the difference of two levels with its 95 % interval."""
+    found = [(effect, effect.comparison) for effect in effects(study, records) if effect.comparison]
+    figure, axis = plt.subplots(
+        layout="constrained", figsize=(7.5, 1.6 + 0.35 * max(1, min(len(found), MOST_ROWS)))
+    )
+    names = []
+    for place, (effect, comparison) in enumerate(found[:MOST_ROWS]):
+        label = LABELS.get(effect.factor, effect.factor)
+        names.append(f"{label}: {spell(effect.first)} → {spell(effect.second)} (n = {comparison.pairs})")
+        interval = comparison.interval
+        if interval is not None:
+            axis.plot([interval.low, interval.high], [place, place], color=MEASURED, linewidth=2)
+        axis.plot(
+            comparison.difference,
+            place,
+            "o",
+            color=MEASURED,
+            mfc=MEASURED if interval else "none",
+            markersize=7,
+        )
+    axis.axvline(0, color="0.4", linewidth=1, linestyle="--")
+    axis.set_yticks(range(len(names)), names, fontsize="small")
+    axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    axis.set_xlabel("Difference of test accuracy (points), with its 95 % interval; open: no interval")
+    if not found:
+        axis.text(0.5, 0.5, "no two runs differ in one thing alone", ha="center", transform=axis.transAxes)
+    return _finished(figure, [axis], _title(study, "what each hyperparameter does", len(found), MOST_ROWS))
+
+
+def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
+    """Accuracy against training time, multiply-accumulates and parameters, with the Pareto front of each.
+
+    A point is on the front where none is more accurate at no greater cost. Those on the first front have
+    letters, which are named below.
+    """
+    colour = study.table.columns or _varying(study, study.factors)[:1] or ["model"]
+    factor = colour if isinstance(colour, str) else colour[0]
+    costs = ["train_time_ms", *(["gmacs", "params_m"] if study.kind == "cnn" else [])]
+    points = []
+    for values, runs in group_runs(study):
+        rows = [records.get(run) for run in runs]
+        accuracy = cell(METRICS["test_accuracy"], "test_accuracy", rows)
+        cost = {name: cell(METRICS[name], name, rows).mean for name in costs}
+        if accuracy.mean is not None:
+            points.append((values, accuracy, cost))
+    shown = [n for n in costs if n == costs[0] or len({cost[n] for _, _, cost in points if cost[n]}) > 1]
+    figure, axes = plt.subplots(
+        1, len(shown), layout="constrained", figsize=(1.4 + 3.6 * len(shown), 4.2), sharey=True, squeeze=False
+    )
+    levels = list(dict.fromkeys(values[factor] for values, _, _ in points)) if points else []
+    key: list[str] = []
+    for axis, name in zip(axes[0], shown, strict=True):
+        there = [(v, a, c[name]) for v, a, c in points if c[name] is not None]
+        # A time in seconds: ten thousands of milliseconds are hard to read on an axis.
+        scale = 1e-3 if name == "train_time_ms" else 1.0
+        for values, accuracy, cost in there:
+            i = levels.index(values[factor])
+            axis.errorbar(
+                cost * scale, accuracy.mean, yerr=accuracy.sd, fmt=MARKERS[i % len(MARKERS)],
+                color=COLOURS[i % len(COLOURS)], markersize=6, capsize=3, label=spell(values[factor]),
+            )  # fmt: skip
+        front = _front([(cost * scale, accuracy.mean) for _, accuracy, cost in there])
+        if len(front) > 1:
+            xs, ys = zip(*((there[i][2] * scale, there[i][1].mean) for i in front), strict=True)
+            axis.step(xs, ys, where="post", color="0.5", linewidth=1, zorder=0, label="Pareto front")
+        if name == "train_time_ms":
+            for letter, i in zip("ABCDEFGHIJ", front, strict=False):
+                values, accuracy, cost = there[i]
+                axis.annotate(
+                    letter, (cost * scale, accuracy.mean), xytext=(5, 5), textcoords="offset points"
+                )
+                key.append(f"{letter}: {_named(values, _varying(study, study.factors))}")
+            axis.set_xlabel("Training time (s)")
+        else:
+            axis.set_xlabel(METRICS[name].label)
+        if there and max(c for _, _, c in there) > 10 * min(c for _, _, c in there) > 0:
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_locator(NullLocator())
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.margins(0.12)
+    axes[0][0].set_ylabel(METRICS["test_accuracy"].label)
+    if not points:
+        axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
+    if key:
+        figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
+    return _finished(figure, axes[0], f"{study.title}: what accuracy costs")
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The points, by cost, than which none is more accurate at no greater cost."""
+    found: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not found or points[i][1] > points[found[-1]][1]:
+            found.append(i)
+    return found
+
+
+def grid_figure(study: Study, records: Records) -> plt.Figure:
+    """A map of the grid: a row per point, a column per level of the table's columns, coloured by accuracy.
+
+    What is missing or has diverged is marked; what is white is not in the grid.
+    """
+    layout = study.table
+    rows: dict[str, None] = {}
+    columns: dict[str, None] = {}
+    cells: dict[tuple[str, str], Cell] = {}
+    factors = [factor for factor in _varying(study, study.factors) if factor != layout.columns]
+    for values, runs in group_runs(study):
+        row, column = (
+            _named(values, factors) or study.title,
+            spell(values[layout.columns]) if layout.columns else "",
+        )
+        rows.setdefault(row)
+        columns.setdefault(column)
+        found = [records.get(run) for run in runs]
+        cells[row, column] = cell(METRICS["test_accuracy"], "test_accuracy", found)
+    every = len(rows)
+    rows = dict.fromkeys(list(rows)[:MOST_ROWS])
+    means = np.full((len(rows), len(columns)), np.nan)
+    size = (4.4 + 1.1 * len(columns), 1.6 + 0.32 * len(rows))
+    figure, axis = plt.subplots(layout="constrained", figsize=size)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            content = cells.get((row, column))
+            if content and content.mean is not None:
+                means[i, j] = content.mean
+    image = axis.imshow(np.ma.masked_invalid(means), cmap="cividis", aspect="auto")
+    low, high = (np.nanmin(means), np.nanmax(means)) if np.isfinite(means).any() else (0.0, 100.0)
+    marks = set()
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            content = cells.get((row, column))
+            if content is None:
+                continue
+            state = "missing" if content.missing else "diverged" if content.diverged else ""
+            if state:
+                marks.add(state)
+                patch = {
+                    "fill": content.mean is None,
+                    "facecolor": "0.85",
+                    "edgecolor": "0.3",
+                    "linewidth": 0,
+                }
+                hatch = "///" if state == "missing" else "xxx"
+                axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, hatch=hatch, **patch))
+            if content.mean is not None:
+                dark = content.mean < low + 0.5 * (high - low) if high > low else True
+                axis.text(j, i, f"{content.mean:.2f}", ha="center", va="center", fontsize="small",
+                          color="white" if dark else "black")  # fmt: skip
+    axis.set_xticks(range(len(columns)), list(columns))
+    axis.set_yticks(range(len(rows)), list(rows), fontsize="small")
+    axis.tick_params(length=0)
+    if np.isfinite(means).any():
+        figure.colorbar(image, ax=axis, label=METRICS["test_accuracy"].label)
+    handles = [
+        Patch(facecolor="0.85", edgecolor="0.3", hatch="///" if state == "missing" else "xxx", label=state)
+        for state in sorted(marks)
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return _finished(figure, (), _title(study, "the grid", every, MOST_ROWS))
+
+
+def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
+    """Test accuracy by epoch: a line per point, its band the standard deviation over seeds.
+
+    The same lines stand in every panel, each coloured by the levels of one hyperparameter: the one whose
+    colours separate is the one that matters.
+    """
+    factors = _varying(study, study.factors)[:6] or ["model"]
+    columns = min(3, len(factors))
+    lines = -(-len(factors) // columns)
+    figure, axes = plt.subplots(
+        lines,
+        columns,
+        layout="constrained",
+        figsize=(1.2 + 3.7 * columns, 0.8 + 3.1 * lines),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    curves = []
+    for values, runs in group_runs(study):
+        found = [curve for run in runs if run in histories and (curve := _curve(histories[run]))]
+        if found:
+            length = min(map(len, found))
+            curves.append((values, np.array([curve[:length] for curve in found])))
+    for axis, factor in zip(axes.flat, factors, strict=False):
+        levels = list(dict.fromkeys(values[factor] for values, _ in curves))
+        for values, accuracies in curves:
+            i = levels.index(values[factor])
+            epochs, mean = np.arange(1, accuracies.shape[1] + 1), accuracies.mean(axis=0)
+            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)]}
+            axis.plot(epochs, mean, linewidth=1.3, marker=MARKERS[i % len(MARKERS)], markersize=3.5,
+                      label=spell(values[factor]), **look)  # fmt: skip
+            if len(accuracies) > 1:
+                sd = accuracies.std(axis=0, ddof=1)
+                axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+                if len(epochs) == 1:
+                    axis.errorbar(epochs, mean, yerr=sd, color=look["color"], capsize=3)
+        axis.set_title(LABELS.get(factor, factor), fontsize="medium")
+        if levels and len(levels) <= 7:
+            handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+            axis.legend(handles.values(), handles, fontsize="x-small", frameon=False)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    for axis in axes.flat[len(factors) :]:
+        axis.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel("Epoch")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(METRICS["test_accuracy"].label)
+    if not curves:
+        axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
+    return _finished(figure, axes.flat, f"{study.title}: learning curves", legend=False)
+
+
+def _curve(history: Path) -> list[float]:
+    """The test accuracies of a history, by epoch; empty where it cannot be read."""
+    try:
+        with history.open(encoding="utf-8", newline="") as file:
+            return [float(row["test_accuracy"]) for row in csv.DictReader(file, delimiter="\t")]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return []
+
+
+# --- what they share -----------------------------------------------------------------------------
+
+
+def _varying(study: Study, factors: Sequence[str]) -> list[str]:
+    return [factor for factor in factors if len({run.value(factor) for run in study.runs()}) > 1]
+
+
+def _named(values: Mapping[str, Any], factors: Sequence[str]) -> str:
+    return ", ".join(_level(factor, spell(values[factor])) for factor in factors)
 
 
 def _level(factor: str, value: str) -> str:
@@ -83,6 +333,24 @@ def _level(factor: str, value: str) -> str:
         if factor in ("dataset", "model", "kernel", "optimizer")
         else f"{LABELS.get(factor, factor)} {value}"
     )
+
+
+def _title(study: Study, what: str, there: int, shown: int) -> str:
+    return f"{study.title}: {what}" + (f" (the first {shown} of {there})" if there > shown else "")
+
+
+def _finished(figure: plt.Figure, axes: Any, title: str, legend: bool = True) -> plt.Figure:
+    """What all figures have: a title, a quiet grid, one legend for all panels."""
+    handles = {}
+    for axis in axes:
+        axis.grid(color="0.92", zorder=0)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if handles and legend:
+        figure.legend(handles.values(), handles, loc="outside right center", frameon=False, fontsize="small")
+    figure.suptitle(title, fontsize="medium")
+    return figure
 
 
 def write_figure(figure: plt.Figure, base: Path) -> None:

@@ -255,7 +255,7 @@ BAD_TOP = [
     ({"weights": {"imagenet": "config/config.yaml"}}, ["weights.imagenet: this name is taken"]),
     ({"studdies": {}}, ["studdies: unknown key", "did you mean 'studies'"]),
     ({"datasets": {"mine": {"format": "image_folder"}}}, ["datasets.mine.image_shape: it is missing"]),
-    ({"studies": {"s_vs_published": STUDY}}, ["studies.s_vs_published", "that of another table"]),
+    ({"studies": {"s_vs_published": STUDY}}, ["studies.s_vs_published", "is taken by a table or figure"]),
     ({"data_dir": "~/data"}, ["data_dir", "no wildcards, braces, quotes, ~"]),
     (
         {

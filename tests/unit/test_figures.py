@@ -1,0 +1,150 @@
+"""Figures: what is drawn is what the records say, and what is not there is seen."""
+
+import random
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from ablations.figures import (
+    _front,
+    curves_figure,
+    effects_figure,
+    grid_figure,
+    study_figure,
+    tradeoff_figure,
+    write_figure,
+)
+from test_design import study_of
+from test_effects import noise, records_of
+from test_tables import record
+
+GRID = {"model": ["resnet18", "resnet50"], "batch_size": [16, 32], "lr": [0.1, 0.2]}
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def accuracy(run) -> float:
+    return 90 + 2 * (run.model == "resnet50") + run.value("seed") / 10 - (run.value("batch_size") == 32)
+
+
+@pytest.fixture
+def study():
+    return study_of(GRID, seeds=SEEDS)
+
+
+def texts(figure) -> list[str]:
+    drawn = [text.get_text() for axis in figure.axes for text in axis.texts]
+    return drawn + [label.get_text() for axis in figure.axes for label in axis.get_yticklabels()]
+
+
+def test_effects_are_drawn_with_their_intervals(study):
+    figure = effects_figure(study, records_of(study, lambda run: accuracy(run) + noise(run, 0.03)))
+    axis = figure.axes[0]
+    assert [text.split(" (")[0] for text in texts(figure)] == [
+        "Model: resnet18 → resnet50", "Batch size: 16 → 32", "Learning rate: 0.1 → 0.2",
+    ]  # fmt: skip
+    bars = [
+        line.get_xdata() for line in axis.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 2
+    ]
+    assert len(bars) == 3
+    assert bars[0][0] < 2 < bars[0][1]
+    assert "points" in axis.get_xlabel()
+
+
+def test_a_front_is_what_nothing_beats():
+    """Against the definition, over random points, some of them equal."""
+    draw = random.Random(0)
+    for _ in range(200):
+        points = [(draw.randint(1, 6), draw.randint(1, 6)) for _ in range(draw.randint(1, 10))]
+        front = {points[i] for i in _front(points)}
+        undominated = {
+            p for p in points if not any(c <= p[0] and a >= p[1] and (c, a) != p for c, a in points)
+        }
+        assert front == undominated
+
+
+def test_the_trade_off_names_the_points_of_its_front(study):
+    records = {
+        run: record(
+            run,
+            test_accuracy=str(accuracy(run)),
+            train_time_ms="1000" if run.model == "resnet18" else "2000",
+            macs="1000000" if run.model == "resnet18" else "2000000",
+            params="1000",
+        )
+        for run in study.runs()
+    }
+    figure = tradeoff_figure(study, records)
+    assert [axis.get_xlabel() for axis in figure.axes] == ["Training time (s)", "MACs (G)"], (
+        "params are all one"
+    )
+    assert [text for text in texts(figure) if text in "ABCDEF"] == ["A", "B"]
+    key = figure._supxlabel.get_text().splitlines()
+    assert key[0].startswith("A: resnet18, Batch size 16")
+    assert key[1].startswith("B: resnet50, Batch size 16")
+
+
+def test_the_grid_shows_what_is_missing_and_what_diverged(study):
+    runs = study.runs()
+    records = records_of(study, accuracy)
+    gone, diverged = runs[0:3], runs[3:6]
+    records = {run: row for run, row in records.items() if run not in gone}
+    records |= {run: record(run, status="diverged", test_accuracy=None) for run in diverged}
+    figure = grid_figure(study, records)
+    hatches = sorted(patch.get_hatch() for patch in figure.axes[0].patches)
+    assert hatches == ["///", "xxx"]
+    assert sorted(text.get_text() for text in figure.legends[0].texts) == ["diverged", "missing"]
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    assert len(numbers) == 6
+    assert "92.10" in numbers, "the mean over three seeds of resnet50 at 16"
+
+
+def test_curves_have_a_line_per_point_and_a_band_over_seeds(study, tmp_path):
+    histories = {}
+    for number, run in enumerate(study.runs()):
+        rows = "".join(f"{epoch}\t{50 + 10 * epoch + number}\n" for epoch in (1, 2, 3))
+        histories[run] = tmp_path / f"{number}.tsv"
+        histories[run].write_text(f"epoch\ttest_accuracy\n{rows}")
+    figure = curves_figure(study, histories)
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in panels] == ["Model", "Batch size", "Learning rate"]
+    for axis in panels:
+        assert len(axis.lines) == 8
+        assert len(axis.collections) == 8, "bands"
+    first = panels[0].lines[0]
+    assert first.get_xdata().tolist() == [1, 2, 3]
+    assert first.get_ydata().tolist() == [61, 71, 81], "the mean of seeds 0, 1 and 2"
+
+
+def test_a_history_that_cannot_be_read_is_left_out(study, tmp_path):
+    (tmp_path / "bad.tsv").write_text("epoch\ttest_accuracy\n1\tninety\n")
+    figure = curves_figure(study, dict.fromkeys(study.runs(), tmp_path / "bad.tsv"))
+    assert "no run is done" in texts(figure)
+
+
+@pytest.mark.parametrize("draw", [study_figure, effects_figure, tradeoff_figure, grid_figure])
+def test_without_records_a_figure_is_drawn_all_the_same(draw, study, tmp_path):
+    write_figure(draw(study, {}), tmp_path / "empty")
+    assert (tmp_path / "empty.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("draw", [study_figure, effects_figure, tradeoff_figure, grid_figure])
+def test_the_same_records_give_the_same_bytes(draw, study, tmp_path):
+    for name in ("one", "two"):
+        write_figure(draw(study, records_of(study, accuracy)), tmp_path / name)
+    for suffix in ("svg", "png"):
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
+
+
+def test_a_study_of_thousands_of_points_shows_the_first(tmp_path):
+    study = study_of({"batch_size": list(range(1, 301)), "lr": [0.1, 0.2]})
+    figure = grid_figure(study, records_of(study, lambda run: 90.0))
+    assert "the first 60 of 600" in figure.get_suptitle()
+    assert np.prod(figure.get_size_inches()) < 200
+    write_figure(figure, Path(tmp_path) / "many")
