@@ -3,7 +3,8 @@
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview status watch test check format schema lock slurm-packages slurm-up slurm-down
+.PHONY: help run part-b preview report status watch test check format schema lock slurm-packages browser-package \
+        slurm-up slurm-down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
@@ -19,6 +20,9 @@ part-b: .venv/installed ## the published part B on the real images
 preview: .venv/installed ## tables of the runs that are there, of config/config.yaml
 	$(SNAKEMAKE) --nolock preview
 
+report: .venv/installed ## all tables and figures of config/config.yaml in one page, once they are there
+	$(SNAKEMAKE) --report results/report.html $(ARGS)
+
 status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="--configfile my.yaml"
 	@.venv/bin/python scripts/status.py $(ARGS)
 
@@ -32,6 +36,10 @@ slurm-packages: ## install what the SLURM tests need (Debian, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    slurm-wlm slurmdbd munge mariadb-server
+
+browser-package: ## install what the test of the report needs (Debian, as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
 
 slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to play on
 	@.venv/bin/python tests/slurm/cluster.py up

@@ -229,7 +229,7 @@ def tables_of(study):
     return [
         f"results/tables/{name}.{suffix}"
         for name in names
-        for suffix in ("tsv", "md", "tex")
+        for suffix in ("tsv", "md", "tex", "html")
     ]
 
 
@@ -249,6 +249,15 @@ def all_figures(wildcards):
         for name in names
         for suffix in ("svg", "png")
     ]
+
+
+def in_report(path, what):
+    """For `output`: a file that stands in Snakemake's report, on the page of its study.
+
+    `what` is its label there; the caption is the file of that name in rules/captions/.
+    """
+    caption = f"captions/{what.replace(' ', '_')}.rst"
+    return report(path, category="{study}", labels={"what": what}, caption=caption)
 
 
 def published_of(wildcards):

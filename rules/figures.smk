@@ -6,11 +6,17 @@ rule plot_study:
         records="results/records.tsv",
         published=published_of,
     output:
-        expand(
-            "results/figures/{{study}}{name}.{suffix}",
-            name=["", "_effects", "_tradeoff", "_grid"],
-            suffix=["svg", "png"],
+        multiext(
+            "results/figures/{study}",
+            ".svg",
+            "_effects.svg",
+            "_tradeoff.svg",
+            "_grid.svg",
         ),
+        in_report("results/figures/{study}.png", "figure of the table"),
+        in_report("results/figures/{study}_effects.png", "figure of the effects"),
+        in_report("results/figures/{study}_tradeoff.png", "what accuracy costs"),
+        in_report("results/figures/{study}_grid.png", "map of the grid"),
     log:
         "logs/plot_study/{study}.log",
     conda:
@@ -28,7 +34,8 @@ rule plot_curves:
         # For when they are there: a run's history is written before its record.
         records="results/records.tsv",
     output:
-        multiext("results/figures/{study}_curves", ".svg", ".png"),
+        "results/figures/{study}_curves.svg",
+        in_report("results/figures/{study}_curves.png", "learning curves"),
     log:
         "logs/plot_curves/{study}.log",
     conda:

@@ -25,6 +25,7 @@ rule make_table:
         records="results/records.tsv",
     output:
         multiext("results/tables/{study}", ".tsv", ".md", ".tex"),
+        in_report("results/tables/{study}.html", "table"),
     log:
         "logs/make_table/{study}.log",
     conda:
@@ -42,6 +43,7 @@ rule compare_levels:
         records="results/records.tsv",
     output:
         multiext("results/tables/{study}_effects", ".tsv", ".md", ".tex"),
+        in_report("results/tables/{study}_effects.html", "effects"),
     log:
         "logs/compare_levels/{study}.log",
     conda:
@@ -59,6 +61,7 @@ rule attribute_variance:
         records="results/records.tsv",
     output:
         multiext("results/tables/{study}_variance", ".tsv", ".md", ".tex"),
+        in_report("results/tables/{study}_variance.html", "variance"),
     log:
         "logs/attribute_variance/{study}.log",
     conda:
@@ -77,6 +80,9 @@ rule compare_published:
         published=published_of,
     output:
         multiext("results/tables/{study}_vs_published", ".tsv", ".md", ".tex"),
+        in_report(
+            "results/tables/{study}_vs_published.html", "against the published values"
+        ),
     log:
         "logs/compare_published/{study}.log",
     conda:

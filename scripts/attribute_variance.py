@@ -11,7 +11,7 @@ from ablations.variance import variance_table
 
 
 def attribute_variance(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:
-    """Write the variance table of the study `written` in the config to `base`.tsv, .md and .tex."""
+    """Write the variance table of the study `written` in the config to `base`.tsv, .md, .tex and .html."""
     variance_table(name, parse_study(written), load_records(records)).write(base)
 
 

@@ -11,7 +11,7 @@ from ablations.tables import load_records
 
 
 def compare_levels(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:
-    """Write the effects table of the study `written` in the config to `base`.tsv, .md and .tex."""
+    """Write the effects table of the study `written` in the config to `base`.tsv, .md, .tex and .html."""
     effects_table(name, parse_study(written), load_records(records)).write(base)
 
 

@@ -13,7 +13,7 @@ from ablations.tables import load_records
 def compare_published(
     name: str, written: Mapping[str, Any], records: Path, published: Path, base: Path
 ) -> None:
-    """Write the comparison of the study `written` in the config to `base`.tsv, .md and .tex."""
+    """Write the comparison of the study `written` in the config to `base`.tsv, .md, .tex and .html."""
     study = parse_study(written)
     published_table(name, study, load_records(records), published).write(base)
 

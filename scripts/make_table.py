@@ -1,4 +1,4 @@
-"""Rule make_table: the table of one study, as TSV, Markdown and LaTeX."""
+"""Rule make_table: the table of one study, as TSV, Markdown, LaTeX and HTML."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from ablations.tables import load_records, study_table
 
 
 def make_table(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:
-    """Write the table of the study `written` in the config to `base`.tsv, .md and .tex."""
+    """Write the table of the study `written` in the config to `base`.tsv, .md, .tex and .html."""
     study_table(name, parse_study(written), load_records(records)).write(base)
 
 

@@ -1,5 +1,6 @@
 """Tables: the records of a study laid out as in a paper."""
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,16 +131,36 @@ class Table:
         ]
         return "\n".join(lines) + "\n"
 
+    def html(self) -> str:
+        """A page of its own, which needs nothing else."""
+        body = self.display.to_html(index=False, escape=True, border=0)
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        title = html.escape(self.title)
+        return (
+            f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+            f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
+            + (f"<ol>{notes}</ol>\n" if notes else "")
+            + "</body>\n</html>\n"
+        )
+
     def write(self, base: Path) -> None:
-        """Write `base`.tsv, .md and .tex, each atomically."""
+        """Write `base`.tsv, .md, .tex and .html, each atomically."""
         write_text(
             base.with_name(base.name + ".tsv"),
             self.data.to_csv(sep="\t", index=False, lineterminator="\n"),
         )
         write_text(base.with_name(base.name + ".md"), self.markdown())
         write_text(base.with_name(base.name + ".tex"), self.latex())
+        write_text(base.with_name(base.name + ".html"), self.html())
 
 
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;margin:2em}h1{font-size:1.2em}"
+    "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
+    "th{text-align:left;border-bottom:1px solid #222}th,td{padding:.25em .8em;vertical-align:top}"
+    "th,td:not(:last-child){white-space:nowrap}tr:nth-child(even) td{background:#f5f5f5}"
+    "ol{color:#555;max-width:60em}"
+)
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
