@@ -124,14 +124,14 @@ def hyperparameters_of(kind, text):
 
 @cache
 def digest_of(dataset):
-    """The digest of a dataset's definition. A changed definition is another staged file."""
+    """The digest of a dataset's definition."""
     return CONFIG.datasets[dataset].digest()
 
 
 @cache
 def staged_dataset(dataset):
     """Where a dataset is staged: its name says what it holds, when it was written says nothing."""
-    return ancient(f"{DATA}/{dataset}-{digest_of(dataset)}.safetensors")
+    return ancient(CONFIG.staged_path(dataset))
 
 
 # Each function that Snakemake has to call for a job costs the planning of a large study several
@@ -149,7 +149,9 @@ def inputs_of(kind):
         if name == "none":
             return [dataset]
         if name == "imagenet":
-            return [dataset, f"{DATA}/weights/imagenet/{wildcards.model}.safetensors"]
+            # Its content is verified when it is fetched, however often.
+            weights = f"{DATA}/weights/imagenet/{wildcards.model}.safetensors"
+            return [dataset, ancient(weights)]
         if name not in CONFIG.weights:
             raise WorkflowError(
                 f"the config's `weights` has no '{name}', which a run starts from"
@@ -205,17 +207,10 @@ def slots():
     return 1
 
 
-def profile_of(dataset, model):
-    """Where the profile of `model` for the images of `dataset` lies."""
-    definition = CONFIG.datasets[dataset]
-    shape = "x".join(map(str, definition.image_shape))
-    return f"results/models/{model}/image_shape={shape},classes={definition.classes}/profile.tsv"
-
-
 def profiles(wildcards=None):
     """(dataset, model) -> profile, for the networks of the studies selected."""
     return {
-        (run.dataset, run.model): profile_of(run.dataset, run.model)
+        (run.dataset, run.model): CONFIG.profile_path(run.dataset, run.model)
         for run in CONFIG.runs()
         if run.kind == "cnn"
     }

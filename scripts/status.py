@@ -20,8 +20,10 @@ from typing import Any
 from ablations.command_line import log_to_stderr
 from ablations.config import Config, load_config
 from ablations.costs import Costs, clock, makespan
+from ablations.datasets import count_images
 from ablations.errors import run_script
 from ablations.progress import Slurm, State, states
+from ablations.records import read_profile
 from ablations.runs import Run
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,8 @@ def main() -> None:
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="for scripts")
     options = parser.parse_args()
+    if options.watch is not None and not options.watch > 0:
+        parser.error("--watch is a number of seconds above 0")
     log_to_stderr()
     overrides = {"studies": options.study} if options.study else {}
     config = load_config([PROJECT / "config/datasets.yaml", options.configfile], overrides, PROJECT)
@@ -65,14 +69,24 @@ def look(config: Config) -> tuple[dict[Run, State], Slurm]:
     return {state.run: state for state in states(config.runs(), slurm)}, slurm
 
 
-def seconds_left(found: Mapping[Run, State]) -> float | None:
-    """Until all is done, with as many runs at a time as run now; None while none runs or all is done."""
+def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
+    """Until all is done, with as many runs at a time as run now.
+
+    None while none runs, and while there is nothing to judge by: no run is done, and a log has no ETA.
+    """
     running = [state for state in found.values() if state.what == "running"]
     todo = [state for state in found.values() if state.what in ("queued", "failed")]
-    if not running:
+    records = [state.record for state in found.values() if state.record]
+    if not running or not (records or (not todo and all(state.eta_s is not None for state in running))):
         return None
-    costs = Costs([state.record for state in found.values() if state.record], {}, {})
-    left = [state.eta_s if state.eta_s is not None else costs.of(state.run).seconds for state in running]
+    places = {(run.dataset, run.model): config.profile_path(run.dataset, run.model) for run in found}
+    macs = {key: read_profile(Path(path))["macs"] for key, path in places.items() if Path(path).exists()}
+    counts = {name: count_images(Path(config.staged_path(name))) for name in config.datasets}
+    costs = Costs(records, macs, {name: count for name, count in counts.items() if count})
+    left = [
+        state.eta_s if state.eta_s is not None else (1 - state.share) * costs.of(state.run).seconds
+        for state in running
+    ]
     return makespan([*left, *(costs.of(state.run).seconds for state in todo)], len(running))
 
 
@@ -84,7 +98,7 @@ def as_data(config: Config, looked: tuple[dict[Run, State], Slurm]) -> dict[str,
             name: {"runs": len(study.runs()), **_counts(found[run] for run in study.runs())}
             for name, study in config.studies.items()
         },
-        "seconds_left": seconds_left(found),
+        "seconds_left": seconds_left(config, found),
         "problem": slurm.problem,
         "runs": [
             {
@@ -163,7 +177,7 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
             )
         _more(console, by["failed"])
     print()
-    left = seconds_left(found)
+    left = seconds_left(config, found)
     rest = len(by["queued"]) + len(by["failed"])
     if slurm.problem:
         print(slurm.problem)

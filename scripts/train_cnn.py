@@ -57,14 +57,12 @@ def main() -> None:
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     run = Run(dataset.name, options.model, hp)
-    log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
     training.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
     not_loaded, weights_digest = None, "none"
     if options.weights is not None:
         weights_digest = digest(options.weights, "sha256")
         not_loaded = " ".join(models.load_pretrained(model, options.weights)) or "nothing"
-        log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
@@ -74,6 +72,10 @@ def main() -> None:
     if (lock := attempts.sole_writer(options.record, run, deadline)) is None:
         return
     waited_s = time.monotonic() - before
+    # Not before: a run whose log has begun holds its lock.
+    log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+    if not_loaded:
+        log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     # Another device or torch would go on, but not to the same bits, nor to times that add up.
     identity = {
         "run": run.directory,

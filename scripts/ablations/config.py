@@ -420,6 +420,16 @@ class Config(Section):
 
     _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)
 
+    def staged_path(self, dataset: str) -> str:
+        """Where a dataset is staged. A changed definition has another digest, and is another file."""
+        return f"{self.data_dir}/{dataset}-{self.datasets[dataset].digest()}.safetensors"
+
+    def profile_path(self, dataset: str, model: str) -> str:
+        """Where the profile of `model` for the images of `dataset` lies."""
+        definition = self.datasets[dataset]
+        shape = "x".join(map(str, definition.image_shape))
+        return f"results/models/{model}/image_shape={shape},classes={definition.classes}/profile.tsv"
+
     def source_of_batches(self) -> str:
         """`device` or `host`, one for all runs: their times are compared."""
         if self.batches != "auto":

@@ -19,7 +19,8 @@ WARM_UP_STEPS = 3
 def record(work: Callable[[], None]) -> Callable[[], None]:
     """Record what `work` launches on the current GPU, without running it; what is returned runs it."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # A recording that fails would leave its own stream behind as the current one.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
         work()
     return graph.replay
 
@@ -83,8 +84,11 @@ class GraphedStep:
         self.prepare()
         try:
             self._replay = self._recorder(lambda: self.step(self._images, self._labels))
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             self._impossible = True
-            reason = str(error).partition("\n")[0]
+            # The end of a recording that failed fails too; what came first is the reason.
+            reason = str(error.__context__ or error).partition("\n")[0]
             log.warning("a step cannot be recorded as a CUDA graph (%s); each is launched as it is", reason)
         return self._replay is not None

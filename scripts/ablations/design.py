@@ -19,16 +19,22 @@ from ablations.runs import SVM_MODEL, Run
 MOST_CANDIDATES = 10_000
 # Factors that another is looked at to follow from.
 MOST_FACTORS = 3
+# Factors that are explained one by one.
+MOST_LINES = 3
 
 Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Follows:
-    """In this grid the levels of `factor` follow from those of `of`, and of no fewer."""
+    """In this grid the levels of `factor` follow from those of `of`, and of no fewer.
+
+    `often` says that the same levels come several times, and not once each, as in a grid of few points.
+    """
 
     factor: str
     of: tuple[str, ...]
+    often: bool
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def design(study: Study) -> Design:
             separable.append(factor)
         else:
             aliased[factor] = _mixed_with(factor, rows, rank, levels)
-    follows = tuple(_dependencies(points, factors, set(aliased)))
+    follows = tuple(_dependencies(points, factors))
     missing, impossible = _missing(study, points, levels, rows, follows) if aliased else ((), False)
     return Design(
         levels=levels,
@@ -139,14 +145,8 @@ def _mixed_with(
     return tuple(mixed)
 
 
-def _dependencies(
-    points: Sequence[tuple[Any, ...]], factors: Sequence[str], aliased: set[str]
-) -> list[Follows]:
-    """Which factors follow from which, the smallest sets of each.
-
-    Of factors that are not aliased, only where the same levels come several times: in a grid of few
-    points everything follows from everything.
-    """
+def _dependencies(points: Sequence[tuple[Any, ...]], factors: Sequence[str]) -> list[Follows]:
+    """Which factors follow from which, the smallest sets of each."""
     found = []
     for factor in factors:
         others = [other for other in factors if other != factor]
@@ -154,8 +154,8 @@ def _dependencies(
             sets = []
             for of in itertools.combinations(others, size):
                 seen = _levels_by(points, factors, of, factor)
-                if seen is not None and (factor in aliased or 2 * len(seen) <= len(points)):
-                    sets.append(Follows(factor, of))
+                if seen is not None:
+                    sets.append(Follows(factor, of, often=2 * len(seen) <= len(points)))
             if sets:
                 found += sets
                 break
@@ -202,7 +202,8 @@ def _missing(
             if seen is not None
         )
 
-    candidates = [point for point in _candidates(points, levels) if _is_run(study, levels, point)]
+    found = _candidates(points, levels)
+    candidates = [point for point in found if _is_run(study, levels, point)]
     candidates.sort(key=lambda point: (-broken(point), _epochs(levels, point)))
     basis = _Basis(rows)
     chosen = []
@@ -213,7 +214,7 @@ def _missing(
             chosen.append(dict(zip(levels, point, strict=True)))
     if rank + len(chosen) == goal:
         return tuple(chosen), False
-    return (), True
+    return (), len(found) < MOST_CANDIDATES
 
 
 def _candidates(
@@ -257,8 +258,8 @@ class _Basis:
 
 def _is_run(study: Study, levels: Mapping[str, Sequence[Any]], point: Sequence[Any]) -> bool:
     """Whether a point can be trained (momentum is for sgd alone), and is not one that the study excludes."""
-    run = run_of(study, dict(zip(levels, point, strict=True)))
-    return run.hyperparameters.conflict() is None and not study.excludes(run)
+    runs = [run_of(study, dict(zip(levels, point, strict=True)), seed) for seed in study.seeds or [0]]
+    return runs[0].hyperparameters.conflict() is None and not all(map(study.excludes, runs))
 
 
 def run_of(study: Study, point: Point, seed: int = 0) -> Run:
@@ -288,9 +289,12 @@ def in_words(name: str, study: Study) -> str:
     lines = [f"{name}: {study.title}", f"  {found.points} points{seeds}, over {varied}"]
     if found.pure:
         lines.append(f"  told apart: {', '.join(found.pure)}")
-    for factor in found.separable:
-        if factor not in found.pure:
-            lines.append(f"  told apart only where nothing interacts: {factor}, which {_why(found, factor)}")
+    mixed = [factor for factor in found.separable if factor not in found.pure]
+    if len(mixed) > MOST_LINES:
+        names = ", ".join(mixed)
+        lines.append(f"  told apart only where nothing interacts: {names}; each follows from others")
+    else:
+        lines += [f"  told apart only where nothing interacts: {f}, which {_why(found, f)}" for f in mixed]
     lines += [f"  NOT told apart: {factor}, which {_why(found, factor)}" for factor in found.aliased_with]
     if found.missing:
         count = len(found.missing)

@@ -24,13 +24,15 @@ Records = Mapping[Run, Mapping[str, str]]
 class Effect:
     """Two levels of a factor, and their comparison: over `settings` of all else, and seeds.
 
-    `comparison` is None where no two runs that are there differ in this factor alone. `by_images` says
-    that it is of two single runs, by the test images that each got right.
+    `pairs` of runs in the grid differ in this factor alone; `comparison` is of those whose accuracies are
+    there, and None where none is. `by_images` says that it is of two single runs, by the test images that
+    each got right.
     """
 
     factor: str
     first: Any
     second: Any
+    pairs: int
     settings: int
     comparison: Comparison | None
     by_images: bool = False
@@ -39,16 +41,17 @@ class Effect:
 def effects(study: Study, records: Records) -> Iterator[Effect]:
     """The comparisons of test accuracy between the levels of each factor that varies."""
     runs = study.runs()
-    there = {run: record for run in runs if (record := records.get(run)) and "test_accuracy" in record}
     for factor in study.factors:
         levels = list(dict.fromkeys(run.value(factor) for run in runs))
         if len(levels) < 2:
             continue
-        # All else, the seed included -> level -> record.
-        alike: dict[tuple[Any, ...], dict[Any, Mapping[str, str]]] = {}
+        # All else, the seed included -> level -> record, if there is one with an accuracy.
+        alike: dict[tuple[Any, ...], dict[Any, Mapping[str, str] | None]] = {}
         names = [name for name in runs[0].values() if name != factor]
-        for run, record in there.items():
-            alike.setdefault(tuple(map(run.value, names)), {})[run.value(factor)] = record
+        for run in runs:
+            record = records.get(run)
+            found = record if record and "test_accuracy" in record else None
+            alike.setdefault(tuple(map(run.value, names)), {})[run.value(factor)] = found
         pairs = (
             itertools.combinations(levels, 2)
             if len(levels) <= MOST_LEVELS
@@ -56,9 +59,10 @@ def effects(study: Study, records: Records) -> Iterator[Effect]:
         )
         at_seed = names.index("seed") if "seed" in names else None
         for first, second in pairs:
-            both = {key: (by[first], by[second]) for key, by in alike.items() if first in by and second in by}
+            paired = {k: (by[first], by[second]) for k, by in alike.items() if first in by and second in by}
+            both = {key: (a, b) for key, (a, b) in paired.items() if a and b}
             settings = {tuple(v for i, v in enumerate(key) if i != at_seed) for key in both}
-            yield Effect(factor, first, second, len(settings), *_compare(list(both.values())))
+            yield Effect(factor, first, second, len(paired), len(settings), *_compare(list(both.values())))
 
 
 def _compare(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> tuple[Comparison | None, bool]:
@@ -186,18 +190,21 @@ def _notes(found: Sequence[Effect], apart: Sequence[Effect], tested: Sequence[Ef
         )
     if any(effect.settings > 1 for effect in tested):
         notes.append("Where the size of an effect depends on the other hyperparameters, its mean over them.")
-    if apart:
-        names = dict.fromkeys(effect.factor for effect in apart)
-        whole = [n for n in names if all(e.comparison is None for e in found if e.factor == n)]
-        some = [n for n in names if n not in whole]
-        if whole:
-            notes.append(
-                f"No two runs that are there differ in {' or in '.join(whole)} alone; see snakemake design."
-            )
-        if some:
-            notes.append(
-                f"Not all levels of {' and of '.join(some)} are there in runs that differ in nothing else."
-            )
+    never = [e for e in apart if not e.pairs]
+    names = dict.fromkeys(effect.factor for effect in never)
+    whole = [n for n in names if all(not e.pairs for e in found if e.factor == n)]
+    some = [n for n in names if n not in whole]
+    if whole:
+        notes.append(
+            f"No two runs of this study differ in {' or in '.join(whole)} alone; see snakemake design."
+        )
+    if some:
+        notes.append(f"Not all levels of {' and of '.join(some)} are in runs that differ in nothing else.")
+    lost = {e.factor: 0 for e in found}
+    for effect in found:
+        lost[effect.factor] += effect.pairs - (effect.comparison.pairs if effect.comparison else 0)
+    if missing := ", ".join(f"{count} of {factor}" for factor, count in lost.items() if count):
+        notes.append(f"Pairs left out, as a run of them is not there or has diverged: {missing}.")
     if not found:
         notes.append("Nothing varies in this study.")
     return notes

@@ -276,8 +276,9 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     for values, runs in group_runs(study):
         found = [curve for run in runs if run in histories and (curve := _curve(histories[run]))]
         if found:
-            length = min(map(len, found))
-            curves.append((values, np.array([curve[:length] for curve in found])))
+            # A run that diverged has a shorter history, and would cut off those of the other seeds.
+            length = max(map(len, found))
+            curves.append((values, np.array([curve for curve in found if len(curve) == length])))
     for axis, factor in zip(axes.flat, factors, strict=False):
         levels = list(dict.fromkeys(values[factor] for values, _ in curves))
         for values, accuracies in curves:

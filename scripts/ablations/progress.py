@@ -19,6 +19,8 @@ from ablations.runs import Run
 What = Literal["done", "diverged", "running", "queued", "failed"]
 # A run's log grows every ten seconds while it trains; older than this, it is no sign of life.
 SILENCE_S = 120.0
+# A log that is empty for longer than this was left by a run that could not start.
+STARTING_S = 60.0
 # Of a log, the end that is read.
 TAIL_BYTES = 8192
 SLURM_PATIENCE_S = 20
@@ -49,13 +51,15 @@ SIGNS = (
 class State:
     """Where a run stands.
 
-    `why` is the class of a failure, or what SLURM says of a run in its queue; `eta_s` is from the log.
+    `why` is the class of a failure, or what SLURM says of a run in its queue. Of a run that is running,
+    `share` of its steps are done, and `eta_s` seconds are left where its log says so.
     """
 
     run: Run
     what: What
     why: str = ""
     epoch: str = ""
+    share: float = 0.0
     eta_s: float | None = None
     last_line: str = ""
     record: Mapping[str, str] = field(default_factory=dict)
@@ -63,34 +67,34 @@ class State:
 
 @dataclass(frozen=True)
 class Slurm:
-    """What SLURM says: the state of the user's jobs by id, and by the run's name in their comments.
+    """What SLURM says of the user's jobs in a directory: their states by id, and by the run in their comment.
 
-    `ended` are the states of jobs that are no longer there, where accounting tells them. `problem` is a
-    sentence where SLURM is there and does not answer.
+    `answered` is false where there is no SLURM, or where it does not answer; then `problem` is a sentence.
     """
 
     jobs: Mapping[str, str] = field(default_factory=dict)
     runs: Mapping[str, str] = field(default_factory=dict)
+    answered: bool = False
     problem: str | None = None
 
     @classmethod
-    def ask(cls) -> "Slurm":
-        """One `squeue` for all jobs of the user; nothing where there is no SLURM."""
+    def ask(cls, root: Path = Path()) -> "Slurm":
+        """One `squeue` for all jobs of the user; those submitted in `root` count."""
         if not shutil.which("squeue"):
             return cls()
         try:
-            lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%k").splitlines()
+            lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k").splitlines()
         except (OSError, subprocess.SubprocessError) as error:
             return cls(
                 problem=f"squeue does not answer ({_reason(error)}): what is in the queue is not known"
             )
         jobs, runs = {}, {}
         for line in lines:
-            job, _, rest = line.partition("|")
-            state, _, comment = rest.partition("|")
+            job, state, folder, comment = (line.split("|", 3) + [""] * 3)[:4]
             jobs[job] = state
-            runs[comment.partition("_wildcards_")[2]] = state
-        return cls(jobs, runs)
+            if Path(folder).resolve() == root.resolve():
+                runs[comment.partition("_wildcards_")[2]] = state
+        return cls(jobs, runs, answered=True)
 
 
 def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
@@ -137,9 +141,12 @@ def _state(run: Run, folder: Path, slurm: Slurm) -> State:
     if not folder.is_dir():
         return State(run, "queued", why=in_queue.lower())
     lines = list(_tail(folder / "run.log"))
-    if _is_alive(folder, slurm, in_queue):
-        epoch, eta_s = _where(lines, folder / "run.log")
-        return State(run, "running", epoch=epoch, eta_s=eta_s, last_line=_last(lines))
+    # A run writes its log as soon as it holds its lock; Snakemake makes the file when it starts it.
+    starting = not lines and _age(folder / "run.log") < STARTING_S
+    if starting or _is_alive(folder, slurm, in_queue):
+        epoch, share, eta_s = _where(lines, folder / "run.log")
+        last = _last(lines)
+        return State(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last)
     if in_queue:
         return State(run, "queued", why=in_queue.lower())
     if not lines and not (folder / "attempts.json").exists():
@@ -164,12 +171,11 @@ def _is_alive(folder: Path, slurm: Slurm, in_queue: str) -> bool:
     pid, host, job = holder.groups()
     if host == platform.node():
         try:
-            return any(
-                word.endswith(("train_cnn.py", "fit_svm.py")) for word in psutil.Process(int(pid)).cmdline()
-            )
+            words = psutil.Process(int(pid)).cmdline()
         except psutil.Error:
             return False
-    if job and slurm.jobs:
+        return any(word.endswith(f"{folder.name}/record.tsv") for word in words)
+    if job and slurm.answered:
         return slurm.jobs.get(job, "") in ("RUNNING", "COMPLETING")
     return _age(folder / "run.log") < SILENCE_S
 
@@ -213,16 +219,15 @@ def _last(lines: Sequence[str]) -> str:
     return "".join(c for c in STAMP.sub("", lines[-1]) if c.isprintable()) if lines else ""
 
 
-def _where(lines: Sequence[str], log: Path) -> tuple[str, float | None]:
-    """How far a running run is, and its ETA in seconds, from the last lines of its log."""
-    epoch, eta_s = "", None
+def _where(lines: Sequence[str], log: Path) -> tuple[str, float, float | None]:
+    """How far a running run is, as text and share, and its ETA in seconds, from the end of its log."""
+    epoch, share, eta_s = "", 0.0, None
     for line in reversed(lines):
-        if step := STEP.search(line):
-            if eta_s is None:
-                hours, minutes, seconds = (int(text) for text in step.groups()[2:])
-                eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - _age(log))
-                epoch = epoch or f"step {step.group(1)}/{step.group(2)}"
+        if (step := STEP.search(line)) and not epoch:
+            hours, minutes, seconds = (int(text) for text in step.groups()[2:])
+            eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - _age(log))
+            epoch, share = f"step {step.group(1)}/{step.group(2)}", int(step.group(1)) / int(step.group(2))
         elif done := EPOCH.search(line):
-            epoch = f"epoch {min(int(done.group(1)) + 1, int(done.group(2)))}/{done.group(2)}"
-            break
-    return epoch, eta_s
+            number, total = int(done.group(1)), int(done.group(2))
+            return f"epoch {min(number + 1, total)}/{total}", max(share, number / total), eta_s
+    return epoch, share, eta_s

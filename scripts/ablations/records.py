@@ -48,15 +48,13 @@ class Record(BaseModel):
 
     @model_validator(mode="after")
     def _accuracy_of_ok(self) -> "Record":
-        if self.status == "ok":
-            if self.test_accuracy is None:
-                raise ValueError("a run that is ok has a test_accuracy")
-            if self.test_correct is None:
-                raise ValueError("a run that is ok has a test_correct")
-            correct = unpack(self.test_correct, self.test_samples)
+        if self.status == "ok" and self.test_accuracy is None:
+            raise ValueError("a run that is ok has a test_accuracy")
+        if self.test_accuracy is not None and self.test_correct is not None:
+            share = 100 * unpack(self.test_correct, self.test_samples).mean()
             # A record holds six decimals.
-            if abs(100 * correct.mean() - self.test_accuracy) > 1e-6:
-                raise ValueError(f"test_correct has an accuracy of {100 * correct.mean():.6f} %")
+            if abs(share - self.test_accuracy) > 1e-6:
+                raise ValueError(f"test_correct has an accuracy of {share:.6f} %")
         return self
 
 
@@ -69,8 +67,8 @@ class CnnRecord(Record):
 
     train_accuracy: Percent | None = None
     train_loss: float | None = None
-    batches: Literal["device", "host"]
-    cuda_graph: bool
+    batches: Literal["device", "host"] | None = None
+    cuda_graph: bool | None = None
     pin_memory_effective: bool
     precision_effective: str
     weights_not_loaded: str | None = None
@@ -88,6 +86,8 @@ class SvmRecord(Record):
 
 RECORDS: dict[str, type[Record]] = {"cnn": CnnRecord, "svm": SvmRecord}
 PLACES = ("kind", "dataset", "model")
+# Columns that came later: older records are without them.
+ADDED = ("batches", "cuda_graph", "test_correct")
 
 
 def columns(kind: str) -> list[str]:
@@ -137,9 +137,10 @@ def quick_record(path: Path) -> dict[str, str] | None:
     """
     try:
         names, values = path.read_text(encoding="utf-8").split("\n")[:2]
-        return dict(zip(names.split("\t"), values.split("\t"), strict=True))
+        record = dict(zip(names.split("\t"), values.split("\t"), strict=True))
     except (OSError, ValueError):
         return None
+    return record if {*PLACES, "status"} <= record.keys() else None
 
 
 def read_record(path: Path) -> tuple[Run, Record]:
@@ -167,7 +168,7 @@ def read_record(path: Path) -> tuple[Run, Record]:
     if kind not in KINDS:
         raise AblationsError(_advice(path, f"its kind is '{kind}', and no record's"))
     # A hyperparameter that is newer than the record has its default in it.
-    newer = {name for name, field in KINDS[kind].model_fields.items() if not field.is_required()}
+    newer = {name for name, field in KINDS[kind].model_fields.items() if not field.is_required()} | {*ADDED}
     expected = [name for name in columns(kind) if name in names or name not in newer]
     if names != expected:
         strange = sorted(set(names) ^ set(expected))

@@ -13,6 +13,10 @@ from scipy import optimize, stats
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
+# A record holds six decimals: what differs by less is the same.
+ROUNDING = 2e-6
+# Of larger ones, the interval of the effect says nothing that the effect does not.
+LARGEST_T = 1000.0
 # More pairs than these nobody will train.
 MOST_PAIRS = 10_000
 
@@ -59,12 +63,12 @@ def compare_pairs(differences: Sequence[float]) -> Comparison:
     """Student's paired test of differences, at least one."""
     n, mean = len(differences), float(np.mean(differences))
     sd = float(np.std(differences, ddof=1)) if n > 1 else 0.0
-    # Differences that agree to the last digits of a float have no spread.
-    if n < 2 or sd <= 1e-12 * max(1.0, abs(mean)):
+    if n < 2 or sd <= ROUNDING:
         return Comparison(n, mean, None, None)
     t = mean / (sd / math.sqrt(n))
     p = float(2 * stats.t.sf(abs(t), n - 1))
-    return Comparison(n, mean, t_interval(differences), p, mean / sd, _effect_interval(t, n))
+    effect_interval = _effect_interval(t, n) if abs(t) <= LARGEST_T else None
+    return Comparison(n, mean, t_interval(differences), p, mean / sd, effect_interval)
 
 
 def _effect_interval(t: float, n: int) -> Interval:
@@ -127,9 +131,9 @@ def pairs_needed(effect: float, tests: int = 1) -> int | None:
 
     low, high = 1, 2
     while power(high) < POWER:
-        low, high = high, 2 * high
-        if high > MOST_PAIRS:
+        if high == MOST_PAIRS:
             return None
+        low, high = high, min(2 * high, MOST_PAIRS)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power(middle) >= POWER else (middle, high)

@@ -260,8 +260,15 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
                 "counted by torch (two for each multiply-accumulate), both for one image forward."
             )
             notes += _counter_notes(there)
-        if any(r["pin_memory"] == "true" and r["pin_memory_effective"] == "false" for r in there):
+        idle = [r for r in there if r["pin_memory"] == "true" and r["pin_memory_effective"] == "false"]
+        if any(r["device"] == "cpu" for r in idle):
             notes.append("pin_memory had no effect where no accelerator was at hand.")
+        if any(r["device"] != "cpu" for r in idle):
+            notes.append("pin_memory had no effect where the images lay on the accelerator.")
+        if len({r.get("batches") for r in there if r["device"] != "cpu"}) > 1:
+            notes.append(
+                "Some runs took their batches from the device, some from the host: their times do not compare."
+            )
     if len(study.seeds) > 1 and there:
         notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
     if "test_accuracy" in study.table.values and there:
@@ -277,7 +284,8 @@ def _noise_floor(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """What the choice of the test images alone does to the accuracies."""
     errors: dict[int, list[float]] = {}
     for row in rows:
-        if "test_accuracy" in row:
+        # Where all or none are right, the approximation has nothing to say.
+        if 0 < float(row.get("test_accuracy", 0)) < 100:
             images = int(row["test_samples"])
             errors.setdefault(images, []).append(binomial_error(float(row["test_accuracy"]), images))
     notes = []

@@ -83,6 +83,8 @@ def configure(hp: CnnHyperparameters, threads: int) -> None:
     # A few layers have no deterministic version on a GPU (the adaptive pooling of vgg and alexnet);
     # torch then warns, in the run's log, and the run goes on.
     torch.set_deterministic_debug_mode("warn")
+    # It would fill every new tensor, hundreds a step, in case one were read before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     # torch's default lets cuDNN use tf32; here it is a hyperparameter.
     precision = "tf32" if hp.precision == "tf32" else "ieee"

@@ -54,7 +54,8 @@ def together(found: Design) -> list[Factor]:
     """The factors of a design, those that it does not tell apart, or only without interactions, as one."""
     group = {factor: {factor} for factor in found.levels}
     joined = [(factor, *others) for factor, others in found.aliased_with.items()]
-    joined += [(each.factor, *each.of) for each in found.follows]
+    # In a grid of few points everything follows from something; the balanced part will leave it out.
+    joined += [(each.factor, *each.of) for each in found.follows if each.often]
     for names in joined:
         whole = set().union(*(group[name] for name in names))
         for name in whole:
@@ -69,9 +70,11 @@ def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis 
     factors = together(design(study))
     cells: dict[tuple[Level, ...], list[float]] = {}
     groups = group_runs(study)
+    seeds = max(len(runs) for _, runs in groups)
     for values, runs in groups:
         there = [records.get(run) for run in runs]
-        if all(record and "test_accuracy" in record for record in there):
+        # A point of which the study excludes a seed would unbalance the rest.
+        if len(runs) == seeds and all(record and "test_accuracy" in record for record in there):
             key = tuple(tuple(values[name] for name in factor) for factor in factors)
             cells[key] = [float(record["test_accuracy"]) for record in there if record]
     levels = _balanced(cells, len(factors))
@@ -194,8 +197,10 @@ def _name(source: Source, plain: bool = False) -> str:
 
 def _notes(study: Study, found: Analysis | None) -> list[str]:
     if found is None:
-        return ["No part of this study is balanced: there are no two levels with the same of all else."]
+        return ["The runs that are there have no balanced part: no two levels with the same of all else."]
     notes = ["Shares of the total sum of squares of a balanced layout: they add up to 100 %."]
+    if not any(source.share for source in found.sources):
+        notes = ["All accuracies of the balanced part are equal."]
     if found.seeds > 1:
         notes.append("p is of the F test against the variance between seeds.")
     else:

@@ -62,8 +62,8 @@ def test_the_published_part_a():
     assert found.pure == ("dataset", "model", "batch_size")
     assert found.aliased_with == {"lr": ("epochs",), "epochs": ("lr",)}
     follows = set(found.follows)
-    assert Follows("epochs", ("lr",)) in follows
-    assert Follows("pin_memory", ("optimizer", "lr")) in follows
+    assert Follows("epochs", ("lr",), often=True) in follows
+    assert Follows("pin_memory", ("optimizer", "lr"), often=True) in follows
     assert len(found.missing) == 1
     assert found.missing[0]["epochs"] == 5, "of two points that do, the one with fewer epochs"
     words = in_words("part_a", study)
@@ -146,6 +146,29 @@ def test_excluded_points_and_impossible_ones_are_not_named():
     momentum = [{"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adam", "momentum": 0.0}]
     found = design(study_of({"recipe": momentum}))
     assert found.missing == ({"optimizer": "sgd", "momentum": 0.0},), "adam has no momentum"
+
+
+def test_a_latin_square_tells_apart_only_what_does_not_interact():
+    """Nine points of three levels each: whatever the third does, an interaction of the others may do."""
+    square = [
+        {"model": LEVELS["model"][i], "epochs": j + 1, "batch_size": 16 * ((i + j) % 3 + 1)}
+        for i in range(3)
+        for j in range(3)
+    ]
+    found = design(study_of(*square))
+    assert set(found.separable) == {"model", "epochs", "batch_size"}
+    assert found.pure == ()
+    assert (
+        "told apart only where nothing interacts: batch_size, which follows from model and epochs"
+        in in_words("it", study_of(*square))
+    )
+
+
+def test_a_seed_that_is_excluded_excludes_no_point():
+    recipe = [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}]
+    found = design(study_of({"recipe": recipe}, exclude=({"seed": 0},), seeds=(0, 1, 2)))
+    assert len(found.missing) == 1
+    assert not found.impossible
 
 
 def test_a_grid_whose_missing_points_are_all_excluded_says_so():

@@ -68,7 +68,7 @@ def test_what_is_aliased_is_never_compared():
     )
     table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
     assert table.data["hyperparameter"].tolist() == ["batch_size"]
-    assert "No two runs that are there differ in lr or in epochs alone; see snakemake design." in table.notes
+    assert "No two runs of this study differ in lr or in epochs alone; see snakemake design." in table.notes
 
 
 def test_one_pair_of_single_runs_is_compared_by_their_images():
@@ -94,6 +94,20 @@ def test_one_pair_of_single_runs_is_compared_by_their_images():
 
 def _accuracy_of(found: Mapping[str, str]) -> dict[str, str]:
     return {name: found[name] for name in ("test_accuracy", "test_correct")}
+
+
+def test_pairs_that_diverged_are_counted():
+    study = study_of({"lr": [0.1, 100.0]}, seeds=(0, 1, 2))
+    found = dict(records_of(study, lambda run: 90.0 + run.value("seed")))
+    for run in study.runs():
+        if run.value("lr") == 100 and run.value("seed") > 0:
+            found[run] = record(run, status="diverged", test_accuracy=None)
+    table = effects_table("it", study, found)
+    assert row(table, "lr")["pairs"] == "1"
+    assert "Pairs left out, as a run of them is not there or has diverged: 2 of lr." in table.notes
+    nothing = effects_table("it", study, {})
+    assert "Pairs left out, as a run of them is not there or has diverged: 3 of lr." in nothing.notes
+    assert not any("alone" in note for note in nothing.notes)
 
 
 def test_one_pair_without_images_has_no_test():

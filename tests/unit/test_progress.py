@@ -63,17 +63,23 @@ def test_a_record_is_the_end(status, what, tmp_path):
 
 
 @pytest.fixture
-def a_process(tmp_path):
-    """One that looks like a run."""
-    script = tmp_path / "train_cnn.py"
-    script.write_text("import time; time.sleep(1000)")
-    process = subprocess.Popen([sys.executable, str(script)])
-    yield process
-    process.kill()
-    process.wait()
+def process_of(tmp_path):
+    """Starts a process that looks like a run."""
+    started = []
+
+    def start(run) -> subprocess.Popen:
+        code = "import time; time.sleep(1000)"
+        started.append(subprocess.Popen([sys.executable, "-c", code, "--record", run.record]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
-def test_a_run_with_a_living_process_runs(a_process, tmp_path):
+def test_a_run_with_a_living_process_runs(process_of, tmp_path):
+    a_process = process_of(make_run())
     log = (
         f"{LOG}epoch 1/5: loss 0.5, training accuracy 80.00 %\n"
         f"{LOG}step 120 of 900, 3.2 steps/s, ETA 0:04:05\n"
@@ -135,15 +141,32 @@ def test_slurm_knows_better_why_a_job_ended(ended, why, tmp_path, monkeypatch):
 def test_what_is_in_the_queue(tmp_path, monkeypatch):
     comment = "rule_fit_svm_wildcards_digits_" + make_run().hyperparameters.canonical()
     for slurms, what in (("PENDING", "queued"), ("RUNNING", "running"), ("COMPLETING", "running")):
-        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|{slurms}|{comment}"')
+        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|{slurms}|{tmp_path}|{comment}"')
         (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=True)
-        assert state(tmp_path).what == what
+        assert state(tmp_path, Slurm.ask(tmp_path)).what == what
+        assert state(tmp_path, Slurm.ask(tmp_path / "another")).what == "queued", "another study's job"
     commands(tmp_path / "bin", monkeypatch, squeue='echo "slurm_load_jobs error: no controller" >&2; exit 1')
     slurm = Slurm.ask()
     assert slurm.problem == (
         "squeue does not answer (slurm_load_jobs error: no controller): what is in the queue is not known"
     )
     assert state(tmp_path, slurm).what == "queued"
+
+
+def test_a_run_that_is_starting_has_not_failed(tmp_path):
+    leave(tmp_path)
+    folder = tmp_path / make_run().directory
+    (folder / "attempts.json").write_text("{}")
+    (folder / "run.log").touch()
+    assert state(tmp_path).what == "running"
+    os.utime(folder / "run.log", (time.time() - 1000,) * 2)
+    assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
+
+
+def test_a_job_that_is_not_in_the_queue_is_over(tmp_path, monkeypatch):
+    commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct="exit 1")
+    leave(tmp_path, "step 3 of 9\n", "process 1 on another-node (job 7)\n", age_s=5)
+    assert state(tmp_path, Slurm.ask(tmp_path)).what == "failed"
 
 
 def test_a_log_cannot_write_to_the_terminal(tmp_path):
@@ -196,10 +219,10 @@ def test_a_script_reads_json(tmp_path):
     assert [run["state"] for run in found["runs"]] == ["queued", "queued"]
 
 
-def test_the_time_left_is_that_of_the_slots_that_are_busy(a_process, tmp_path):
+def test_the_time_left_is_that_of_the_slots_that_are_busy(process_of, tmp_path):
     """One runs, one waits; a finished one of the same kernel took 0.8 + 0.0125 + 0.00325 s."""
     write_record(tmp_path / make_run().record, make_run(), make_record())
-    lock = f"process {a_process.pid} on {platform.node()}\n"
+    lock = f"process {process_of(make_run(train_samples=200)).pid} on {platform.node()}\n"
     log = f"{LOG}step 1 of 9, 1.0 steps/s, ETA 0:01:00\n"
     leave(tmp_path, log, lock, run=make_run(train_samples=200))
     left = json.loads(call(tmp_path, "--json").stdout)["seconds_left"]

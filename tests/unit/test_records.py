@@ -149,6 +149,21 @@ def test_a_record_older_than_a_hyperparameter_has_its_default(written):
     assert run == make_run()
 
 
+@pytest.mark.parametrize("text", ["", "garbage\nmore\n", "kind\tdataset\nsvm\tdigits\n"])
+def test_a_glance_takes_no_other_file_for_a_record(text, written):
+    assert records.quick_record(written)["status"] == "ok"
+    written.write_text(text)
+    assert records.quick_record(written) is None
+
+
+def test_a_mask_that_contradicts_the_accuracy_is_damage(written):
+    text = written.read_text()
+    other = make_record(test_accuracy=50.0).test_correct
+    written.write_text(text.replace(make_record().test_correct, other))
+    with pytest.raises(AblationsError, match="test_correct has an accuracy of 50.000000 %"):
+        read_record(written)
+
+
 def test_a_foreign_record_is_an_error(written, tmp_path):
     other = tmp_path / make_run(C=2.0).record
     other.parent.mkdir(parents=True)

@@ -44,6 +44,14 @@ def test_a_paired_comparison_is_scipys():
     assert found.effect == pytest.approx(np.mean(second - first) / np.std(second - first, ddof=1))
 
 
+def test_the_rounding_of_a_record_is_no_spread():
+    """One image of 360 is 0.277777 or 0.277778 points, by what it is the difference of."""
+    accuracies = [round(100 * right / 360, 6) for right in range(340, 352)]
+    differences = [b - a for a, b in zip(accuracies[::2], accuracies[1::2], strict=True)]
+    assert len(set(differences)) > 1
+    assert compare_pairs(differences).p is None
+
+
 def test_without_spread_there_is_no_test():
     assert compare_pairs([0.0, 0.0, 0.0]) == statistics.Comparison(3, 0.0, None, None)
     assert compare_pairs([0.1] * 3).p is None, "three times the same float"
@@ -111,6 +119,7 @@ def test_cohens_table():
     assert (pairs_needed(0.5), pairs_needed(0.8)) == (34, 15)
     assert pairs_needed(0) is None
     assert pairs_needed(0.001) is None
+    assert 8192 < pairs_needed(0.0306) < 10_000
 
 
 # --- which images were right ---------------------------------------------------------------------

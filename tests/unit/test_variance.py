@@ -94,13 +94,20 @@ def test_only_the_balanced_part_is_analysed():
     assert "Of 8 of 12 points, which are balanced; left out: model = resnet34." in notes
 
 
+def test_a_point_that_lacks_a_seed_is_left_out():
+    study = study_of(GRID, seeds=SEEDS, exclude=({"model": "resnet34", "batch_size": 32, "seed": 2},))
+    found = analyse(study, records_of(study, made_up(study).get))
+    assert found.left_out
+    assert found.seeds == 3
+
+
 @pytest.mark.parametrize("grid", [{}, {"recipe": [{"lr": 0.1}, {"lr": 0.2}]}])
 def test_without_records_nothing_is_claimed(grid, tmp_path):
     study = study_of(grid)
     table = variance_table("it", study, {})
     assert table.data.empty
     assert table.notes == [
-        "No part of this study is balanced: there are no two levels with the same of all else."
+        "The runs that are there have no balanced part: no two levels with the same of all else."
     ]
     table.write(tmp_path / "it_variance")
     assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\tdf\tp\n"
