@@ -267,7 +267,7 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
             notes.append("pin_memory had no effect where the images lay on the accelerator.")
         if len({r.get("batches") for r in there if r["device"] != "cpu"}) > 1:
             notes.append(
-                "Some runs took their batches from the device, some from the host: their times do not compare."
+                "Some runs took their batches from the device, some from the host: times do not compare."
             )
     if len(study.seeds) > 1 and there:
         notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
