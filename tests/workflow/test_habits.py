@@ -30,6 +30,14 @@ studies:
 RBF_200 = "results/runs/svm/digits/svc/kernel=rbf+train_samples=200/record.tsv"
 
 
+def made_of_records(studies: int) -> dict[str, int]:
+    """The jobs that make tables and figures of the records of so many studies."""
+    return dict.fromkeys(("make_table", "compare_levels", "attribute_variance", "plot_study"), studies)
+
+
+NEW_RUN = {"fit_svm": 1, "merge_records": 1, **made_of_records(2), "all": 1}
+
+
 @pytest.fixture(scope="module")
 def finished_once(module_checkout: Checkout) -> Checkout:
     """A checkout where two studies that share runs were finished."""
@@ -86,7 +94,7 @@ def test_a_deleted_record_reruns_that_run_its_merge_and_the_tables(finished):
     (finished.root / RBF_200).unlink()
     done = finished.snakemake("--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
-    assert jobs(done) == {"fit_svm": 1, "merge_records": 1, "make_table": 2, "plot_study": 2, "all": 1}
+    assert jobs(done) == NEW_RUN
     after = finished.records()
     assert [record for record in after if after[record] != before.get(record)] == [RBF_200]
 
@@ -176,9 +184,6 @@ def plan_with_one_more(finished: Checkout, *arguments: str) -> dict[str, int]:
     """The jobs of a call that names one run more than is finished."""
     finished.config(STUDIES.replace("[200, 400, 600]", "[200, 400, 600, 700]"))
     return jobs(finished.snakemake("-n", "--configfile", "my.yaml", *arguments))
-
-
-NEW_RUN = {"fit_svm": 1, "merge_records": 1, "make_table": 2, "plot_study": 2, "all": 1}
 
 
 def staged(checkout: Checkout) -> Path:
@@ -339,7 +344,7 @@ def test_a_changed_title_makes_its_table_alone(finished):
     finished.config(STUDIES.replace("Machines on digits", "Another title"))
     done = finished.snakemake("-n", "--configfile", "my.yaml")
     finished.config(STUDIES)
-    assert jobs(done) == {"make_table": 1, "plot_study": 1, "all": 1}
+    assert jobs(done) == {**made_of_records(1), "all": 1}
 
 
 def test_a_selection_runs_that_study(checkout):
@@ -379,7 +384,8 @@ studies:
     before = checkout.records()
     again = checkout.snakemake("--configfile", "my.yaml")
     assert again.returncode == 1
-    assert jobs(again) == {"train_cnn": 1, "merge_records": 1, "make_table": 1, "plot_study": 1, "all": 1}
+    made = made_of_records(1)
+    assert jobs(again) == {"train_cnn": 1, "merge_records": 1, **made, "plot_curves": 1, "all": 1}
     assert checkout.records() == before
 
 
