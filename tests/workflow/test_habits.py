@@ -420,7 +420,7 @@ studies:
   s:
     title: Long enough to be killed
     kind: cnn
-    grid: [{dataset: digits, model: resnet18, batch_size: 16, optimizer: sgd, lr: 0.01, epochs: 3,
+    grid: [{dataset: digits, model: resnet18, batch_size: 16, optimizer: sgd, lr: 0.01, epochs: 40,
             pin_memory: false, train_samples: 160}]
     table: {rows: [batch_size], values: test_accuracy}
 """)
@@ -432,7 +432,7 @@ studies:
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not any("epoch 1/3" in log.read_text() for log in checkout.root.glob("results/runs/**/run.log")):
+    while not any("epoch 1/40" in log.read_text() for log in checkout.root.glob("results/runs/**/run.log")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
@@ -485,7 +485,7 @@ def test_after_snakemake_alone_was_killed_no_run_has_two_writers(training, check
         run.resume()
     assert again.result().returncode == 0, again.result().stderr
     assert f"process {run.pid} on " in log.read_text()
-    assert "epoch 1/3" not in log.read_text(), "the second process trains nothing"
+    assert "epoch 1/40" not in log.read_text(), "the second process trains nothing"
     assert len(checkout.records()) == 1
 
 
