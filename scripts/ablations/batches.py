@@ -1,7 +1,7 @@
 """Where a training takes its batches from: the device that it runs on, or the host by a DataLoader.
 
 Both yield the same images, as bytes, in the same order. A dataset of the size of MNIST lies on a GPU
-whole, and a batch is picked there in microseconds; `pin_memory` then has nothing to speed up. A study
+whole, and a batch is picked there; `pin_memory` then has nothing to speed up. A study
 that varies it takes its batches from the host.
 """
 

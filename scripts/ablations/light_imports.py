@@ -2,7 +2,7 @@
 
 Both import `torch._dynamo`, the front end of torch's compiler: torchvision for one question asked
 about regions of interest, the optimizers for two marks that mean something to the compiler alone. That
-is half of all the seconds before a run's first step, and a sweep pays them once per run.
+is about a second before a run's first step, and a sweep pays it once per run.
 """
 
 import importlib
