@@ -3,8 +3,8 @@
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview report status watch test check format schema lock slurm-packages browser-package \
-        slurm-up slurm-down
+.PHONY: help run part-b preview report status watch tensorboard mlflow test check format schema lock \
+        slurm-packages browser-package slurm-up slurm-down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
@@ -29,7 +29,10 @@ status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="
 watch: .venv/installed ## the same, again every ten seconds
 	@.venv/bin/python scripts/status.py --watch 10 $(ARGS)
 
-test: check ## all checks and all tests
+tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or to MLflow; ARGS as for status
+	@.venv/bin/python scripts/export.py $@ $(ARGS)
+
+test: check .venv/exports-installed ## all checks and all tests
 	.venv/bin/pytest -n 2 --dist loadfile tests
 
 slurm-packages: ## install what the SLURM tests need (Debian, as root)
@@ -66,10 +69,17 @@ lock: .venv/installed ## pin what envs/requirements.in names, with hashes
 	.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-options \
 	    --output-file envs/requirements.txt envs/requirements.in
+	cd envs && ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-options \
+	    --output-file exports.txt exports.in
 	.venv/bin/python envs/mirror.py
 
 .venv/installed: envs/requirements.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and this is {v[0]}.{v[1]}; call make with PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
+	touch $@
+
+.venv/exports-installed: .venv/installed envs/exports.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/exports.txt
 	touch $@

@@ -20,6 +20,7 @@ ENVIRONMENT = "../envs/environment.yaml"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from ablations.config import load_config
+from ablations.costs import read_plan, time_limit_min
 from ablations.controller import remove_locks_of_the_dead
 from ablations.errors import AblationsError
 from ablations.hyperparameters import KINDS
@@ -173,6 +174,38 @@ def flags_of(kind):
         return shlex.join(words)
 
     return flags
+
+
+@cache
+def planned_runs():
+    """What the last `snakemake plan` expected of each run, by its record."""
+    return read_plan()
+
+
+def time_limit(rule, otherwise):
+    """For `resources.runtime`: minutes, from the plan, where the profile gives bounds for the rule.
+
+    `otherwise` where it gives none: on one machine nothing is ended for the time it takes.
+    """
+    given = workflow.resource_settings.overwrite_resources.get(rule, {})
+    bounds = [
+        str(given[name].raw) for name in ("min_runtime", "max_runtime") if name in given
+    ]
+    if not bounds:
+        return otherwise
+    whole = all(re.fullmatch("[1-9][0-9]*", bound) for bound in bounds)
+    if len(bounds) < 2 or not whole or int(bounds[0]) > int(bounds[1]):
+        raise WorkflowError(
+            f"set-resources of {rule}: min_runtime and max_runtime are given together, in whole minutes, "
+            f"the smaller first; found: {', '.join(bounds)}"
+        )
+    least, most = map(int, bounds)
+
+    def limit(wildcards, attempt):
+        planned = planned_runs().get(RECORD[rule].format(**dict(wildcards.items())))
+        return time_limit_min(planned, attempt, least, most)
+
+    return limit
 
 
 def all_staged(wildcards):

@@ -1,12 +1,17 @@
 # One job, one record. Everything a run leaves, its log included, lies in the run's directory. The
 # command that Snakemake prints runs in a terminal too; without its redirection it shows a bar.
 
+RECORD = {
+    "train_cnn": "results/runs/cnn/{dataset}/{model}/{hyperparameters}/record.tsv",
+    "fit_svm": "results/runs/svm/{dataset}/svc/{hyperparameters}/record.tsv",
+}
+
 
 rule train_cnn:
     input:
         files=inputs_of("cnn"),
     output:
-        record="results/runs/cnn/{dataset}/{model}/{hyperparameters}/record.tsv",
+        record=RECORD["train_cnn"],
         history="results/runs/cnn/{dataset}/{model}/{hyperparameters}/history.tsv",
     log:
         "results/runs/cnn/{dataset}/{model}/{hyperparameters}/run.log",
@@ -17,7 +22,7 @@ rule train_cnn:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime="4h",
+        runtime=time_limit("train_cnn", "4h"),
     params:
         call=untracked(
             script=f"{SCRIPTS}/train_cnn.py",
@@ -38,7 +43,7 @@ rule fit_svm:
     input:
         files=inputs_of("svm"),
     output:
-        record="results/runs/svm/{dataset}/svc/{hyperparameters}/record.tsv",
+        record=RECORD["fit_svm"],
     log:
         "results/runs/svm/{dataset}/svc/{hyperparameters}/run.log",
     conda:
@@ -46,7 +51,7 @@ rule fit_svm:
     threads: 2
     resources:
         mem_mb=4000,
-        runtime="1h",
+        runtime=time_limit("fit_svm", "1h"),
     params:
         call=untracked(script=f"{SCRIPTS}/fit_svm.py"),
         flags=flags_of("svm"),

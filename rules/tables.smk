@@ -1,4 +1,4 @@
-# Records become results/records.tsv, the one source of every table.
+# Records become results/records.tsv, the one source of every table, and the same in Parquet.
 
 
 rule merge_records:
@@ -7,6 +7,7 @@ rule merge_records:
         profiles=lambda wildcards: sorted(set(profiles().values())),
     output:
         "results/records.tsv",
+        "results/records.parquet",
     log:
         "logs/merge_records/merge_records.log",
     conda:

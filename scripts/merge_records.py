@@ -1,16 +1,17 @@
-"""Rule merge_records: all records of the studies, with their models' profiles, in one TSV."""
+"""Rule merge_records: all records of the studies, with their models' profiles, as TSV and as Parquet."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ablations.errors import run_script
-from ablations.records import merge, read_profile, write_table
+from ablations.records import merge, read_profile, write_parquet, write_table
 
 
 def merge_files(records: Iterable[str], profiles: Mapping[tuple[str, str], str], output: Path) -> None:
-    """Merge `records`, joined with the profile of each (dataset, model), into `output`."""
+    """Merge `records`, each with the profile of its (dataset, model), into `output` and a .parquet."""
     counts = {key: read_profile(Path(path)) for key, path in profiles.items()}
     names, rows = merge(map(Path, records), Path.cwd(), counts)
+    write_parquet(output.with_suffix(".parquet"), names, rows)
     write_table(output, names, rows)
 
 

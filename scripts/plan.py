@@ -1,6 +1,5 @@
 """Rule plan: what the runs that are not there yet will take, and how wrong earlier plans were."""
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,12 @@ from statistics import median, quantiles
 from typing import Any
 
 from ablations.config import parse_study
-from ablations.costs import BASES, Costs, Estimate, clock, makespan, seconds_taken
+from ablations.costs import BASES, PLAN, Costs, Estimate, clock, makespan, read_plan, seconds_taken
 from ablations.datasets import count_images
 from ablations.errors import run_script
 from ablations.records import quick_record, read_profile, write_table
 from ablations.runs import Run
 
-PLAN = Path("results/plan.tsv")
 COLUMNS = ("run", "seconds", "basis", "planned_on")
 
 
@@ -38,7 +36,7 @@ def plan(
         print(line)
     for dataset in sorted({run.dataset for run in estimates} - set(images)):
         print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
-    earlier = _read()
+    earlier = read_plan()
     if looked_back := _how_wrong(earlier, records):
         print(looked_back)
     kept = {path: row for path, row in earlier.items() if Path(path).exists()}
@@ -94,19 +92,6 @@ def _lines(
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def _read() -> dict[str, dict[str, str]]:
-    """The estimates that earlier plans wrote, by the run's record."""
-    try:
-        with PLAN.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return {row["run"]: row for row in rows if float(row["seconds"]) > 0 and row["basis"] in BASES}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        logging.warning("%s cannot be read (%s): how wrong it was is not known", PLAN, error)
-        return {}
 
 
 def _how_wrong(

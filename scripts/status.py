@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations.command_line import log_to_stderr
-from ablations.config import Config, load_config
+from ablations.command_line import CONFIG, add_config, log_to_stderr, take_config
+from ablations.config import Config
 from ablations.costs import Costs, clock, makespan
 from ablations.datasets import count_images
 from ablations.errors import run_script
@@ -26,7 +26,6 @@ from ablations.progress import Slurm, State, states
 from ablations.records import read_profile
 from ablations.runs import Run
 
-PROJECT = Path(__file__).resolve().parent.parent
 # Runs of one kind that are shown by name; the others are counted.
 SHOWN = 20
 STATES = ("done", "running", "queued", "failed", "diverged")
@@ -34,16 +33,14 @@ STATES = ("done", "running", "queued", "failed", "diverged")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--configfile", type=Path, default=PROJECT / "config/config.yaml")
-    parser.add_argument("--study", nargs="+", help="these studies alone")
+    add_config(parser)
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="for scripts")
     options = parser.parse_args()
     if options.watch is not None and not options.watch > 0:
         parser.error("--watch is a number of seconds above 0")
     log_to_stderr()
-    overrides = {"studies": options.study} if options.study else {}
-    config = load_config([PROJECT / "config/datasets.yaml", options.configfile], overrides, PROJECT)
+    config = take_config(options)
     if options.json:
         print(json.dumps(as_data(config, look(config)), indent=1))
     elif options.watch:
@@ -58,7 +55,7 @@ def command(options: argparse.Namespace) -> str:
     words = ["snakemake", "--profile", f"profiles/{profile}"]
     if options.study:
         words += ["--config", f"studies=[{', '.join(options.study)}]"]
-    if options.configfile != PROJECT / "config/config.yaml":
+    if options.configfile != CONFIG:
         words += ["--configfile", str(options.configfile)]
     return shlex.join(words)
 

@@ -1,16 +1,24 @@
-"""Command lines whose flags are the hyperparameters of a kind of run."""
+"""Command lines: flags that are the hyperparameters of a kind of run, or that choose a config."""
 
 import argparse
 import logging
 import sys
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from ablations.errors import AblationsError
 from ablations.hyperparameters import Hyperparameters
 
+if TYPE_CHECKING:
+    from ablations.config import Config
+
 H = TypeVar("H", bound=Hyperparameters)
+
+PROJECT = Path(__file__).resolve().parents[2]
+# The config of a call that names none.
+CONFIG = PROJECT / "config/config.yaml"
 
 
 def add_hyperparameters(parser: argparse.ArgumentParser, cls: type[Hyperparameters]) -> None:
@@ -42,6 +50,24 @@ def take_hyperparameters(options: argparse.Namespace, cls: type[H]) -> H:
     if conflict := hyperparameters.conflict():
         raise AblationsError(conflict)
     return hyperparameters
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose a config and some of its studies."""
+    parser.add_argument("--configfile", type=Path, default=CONFIG)
+    parser.add_argument("--study", nargs="+", help="these studies alone")
+
+
+def take_config(options: argparse.Namespace) -> "Config":
+    """The config that parsed options choose, checked.
+
+    Raises ConfigError with one line for each problem found.
+    """
+    # What only trains reads no config, and is spared the import.
+    from ablations.config import load_config
+
+    overrides = {"studies": options.study} if options.study else {}
+    return load_config([PROJECT / "config/datasets.yaml", options.configfile], overrides, PROJECT)
 
 
 def log_to_stderr() -> None:

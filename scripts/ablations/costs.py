@@ -1,9 +1,13 @@
 """What runs will take: from finished ones of the same kind where there are any, and from MACs otherwise."""
 
+import csv
 import heapq
+import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from ablations.runs import Run
@@ -16,8 +20,19 @@ USUAL_IMAGES = 60_000
 USUAL_STARTUP_S = 5.0
 USUAL_SVM_S = 10.0
 
-# What an estimate can rest on, the best first.
-BASES = ("the same settings", "the same model", "MACs of other models", "the published speed")
+# What an estimate can rest on, the best first, and how many times as long a first attempt may take.
+MARGINS = {
+    "the same settings": 2,
+    "the same model": 3,
+    "MACs of other models": 5,
+    "the published speed": 10,
+}
+BASES = tuple(MARGINS)
+# In a job's time limit, beside its run: to start, and to be stopped with a checkpoint in time.
+AROUND_A_RUN_S = 180.0
+
+# Where `snakemake plan` writes its estimates.
+PLAN = Path("results/plan.tsv")
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,31 @@ def _cnn_keys(values: Mapping[str, str]) -> list[tuple[str, ...]]:
 def _svm_keys(values: Mapping[str, str]) -> list[tuple[str, ...]]:
     place = (values["dataset"], values["train_samples"])
     return [(*place, values["kernel"]), place]
+
+
+def read_plan(path: Path = PLAN) -> dict[str, dict[str, str]]:
+    """The rows that `snakemake plan` wrote last, by the run's record; none where there are none to read."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        return {row["run"]: row for row in rows if float(row["seconds"]) > 0 and row["basis"] in BASES}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        logging.warning("%s cannot be read (%s), and is not used", path, error)
+        return {}
+
+
+def time_limit_min(planned: Mapping[str, str] | None, attempt: int, least: int, most: int) -> int:
+    """The time limit of a job in minutes, from the row of its run in the plan, if it has one.
+
+    Its margin grows with the attempt, and is the wider the less the estimate rests on. A run that was
+    never planned gets the most.
+    """
+    if planned is None:
+        return most
+    seconds = float(planned["seconds"]) * MARGINS[planned["basis"]] * attempt
+    return min(most, max(least, math.ceil((seconds + AROUND_A_RUN_S) / 60)))
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:

@@ -1,6 +1,5 @@
 """Figures of a study: its table, its effects, what accuracy costs, a map of its grid, and its curves."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ablations.files import atomic_path
 from ablations.hyperparameters import spell
 from ablations.metrics import METRICS
 from ablations.published import read_published
+from ablations.records import read_history
 from ablations.runs import Run
 from ablations.tables import LABELS, Cell, cell, group_runs
 
@@ -274,7 +274,11 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     )
     curves = []
     for values, runs in group_runs(study):
-        found = [curve for run in runs if run in histories and (curve := _curve(histories[run]))]
+        found = [
+            curve
+            for run in runs
+            if run in histories and (curve := [row["test_accuracy"] for row in read_history(histories[run])])
+        ]
         if found:
             # A run that diverged has a shorter history, and would cut off those of the other seeds.
             length = max(map(len, found))
@@ -306,15 +310,6 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     if not curves:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
     return _finished(figure, axes.flat, f"{study.title}: learning curves", legend=False)
-
-
-def _curve(history: Path) -> list[float]:
-    """The test accuracies of a history, by epoch; empty where it cannot be read."""
-    try:
-        with history.open(encoding="utf-8", newline="") as file:
-            return [float(row["test_accuracy"]) for row in csv.DictReader(file, delimiter="\t")]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        return []
 
 
 # --- what they share -----------------------------------------------------------------------------

@@ -18,12 +18,28 @@ from ablations.tables import LABELS, Cell, Table, cell, group_runs
 # Half-width of a 95 % interval, in standard errors.
 Z = 1.96
 
-VERDICTS = (
-    "reproduced: depends on no chance, and rounds to what was printed. within noise: differs by no "
-    "more than the 95 % interval of the difference of two accuracies on the test images, and of the "
-    "seeds where there are several. differs: by more. not comparable: a time belongs to its machine, "
-    "and is given as a ratio; or there is no such run."
+# Why a verdict is what it is: the footnotes of the table.
+EXACT = (
+    "Depends on no chance: reproduced if it rounds to what was printed, and so if the difference is no "
+    "more than half a unit of the last printed digit."
 )
+ONE_RUN = (
+    "One run: within noise if the difference is no more than the half-width of the 95 % interval of the "
+    "difference of two accuracies on these test images, 1.96 binomial standard errors. The noise of the seed "
+    "is not in it: more seeds would tell."
+)
+SEEDS = (
+    "Several seeds: within noise if the difference is no more than the half-width of the 95 % interval of "
+    "the difference: the binomial errors of both on these test images, the variance of one seed for the "
+    "published run, and of their mean for the measured ones."
+)
+MACHINE = "A time belongs to its machine: a ratio, and no verdict."
+NO_MEASURE = (
+    "Not measured on the test images, and so without a noise that is known: a difference, and no verdict."
+)
+DIVERGED = "All runs of this point diverged: their loss was no longer finite."
+NOT_THERE = "The run is not there yet."
+NOT_IN_THE_GRID = "The study has no such run."
 
 
 @dataclass(frozen=True)
@@ -96,10 +112,16 @@ def _canonical(study: Study, name: str, text: str, place: str) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a measured value says of a published one: `text` is one of the four verdicts."""
+    """What a measured value says of a published one.
+
+    `text` is `reproduced`, `within noise`, `differs` or `not comparable`, `reason` the footnote that says
+    why, and `allowed` the largest difference that would not be called one.
+    """
 
     text: str
-    difference: str
+    reason: str
+    difference: str = ""
+    allowed: str = ""
 
 
 def compare(published: str, content: Cell, kind: str, test_samples: int | None) -> Verdict:
@@ -111,51 +133,69 @@ def compare(published: str, content: Cell, kind: str, test_samples: int | None) 
     there are several. A time belongs to a machine, and is `not comparable`.
     """
     if content.mean is None:
-        return Verdict("differs" if content.diverged else "not comparable", "")
+        return Verdict("differs", DIVERGED) if content.diverged else Verdict("not comparable", NOT_THERE)
     expected = float(published)
     decimals = len(published.partition(".")[2])
     metric = content.metric
     if metric.comparison == "time":
-        return Verdict("not comparable", f"×{content.mean / expected:.2f}")
+        return Verdict("not comparable", MACHINE, f"×{content.mean / expected:.2f}")
     difference = content.mean - expected
-    text = f"{difference:+.{max(decimals, metric.decimals)}f}"
+    decimals_shown = max(decimals, metric.decimals)
+    text = f"{difference:+.{decimals_shown}f}"
     if metric.comparison == "exact" or kind == "svm":
-        # Half a unit of the last printed digit, and what float arithmetic may add.
-        same = abs(difference) <= 0.5 * 10**-decimals + 1e-9
-        return Verdict("reproduced" if same else "differs", text)
+        half = 0.5 * 10**-decimals
+        # What float arithmetic may add.
+        same = abs(difference) <= half + 1e-9
+        return Verdict("reproduced" if same else "differs", EXACT, text, f"±{half:.{decimals + 1}f}")
     if not test_samples:
-        return Verdict("not comparable", text)
+        return Verdict("not comparable", NO_MEASURE, text)
     variance = sum(p * (100 - p) / test_samples for p in (expected, content.mean))
     if content.sd is not None:
         variance += content.sd**2 * (1 + 1 / len(content.values))
-    within = abs(difference) <= Z * math.sqrt(variance)
-    return Verdict("within noise" if within else "differs", text)
+    half = Z * math.sqrt(variance)
+    reason = ONE_RUN if content.sd is None else SEEDS
+    verdict = "within noise" if abs(difference) <= half else "differs"
+    return Verdict(verdict, reason, text, f"±{half:.{decimals_shown}f}")
 
 
 def published_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]], path: Path) -> Table:
-    """Every published value beside the measured one, with their difference and a verdict."""
+    """Every published value beside the measured one: their difference, a verdict, and its reason below."""
     rows = []
     for value in read_published(study, path):
-        row = {**value.where, "metric": value.metric, "published": value.text}
+        verdict, measured = Verdict("not comparable", NOT_IN_THE_GRID), "not in the grid"
         if value.runs:
             found = [records.get(run) for run in value.runs]
             content = cell(METRICS[value.metric], value.metric, found)
             # What is not measured on the test images has not their noise.
             samples = next((int(record["test_samples"]) for record in found if record), None)
             samples = samples if value.metric == "test_accuracy" else None
-            verdict = compare(value.text, content, study.kind, samples)
-            measured = (content.text(), verdict.difference, verdict.text)
-        else:
-            measured = ("not in the grid", "", "not comparable")
-        rows.append(row | dict(zip(("measured", "difference", "verdict"), measured, strict=True)))
+            verdict, measured = compare(value.text, content, study.kind, samples), content.text()
+        rows.append(
+            {
+                **value.where,
+                "metric": value.metric,
+                "published": value.text,
+                "measured": measured,
+                "difference": verdict.difference,
+                "allowed": verdict.allowed,
+                "verdict": verdict.text,
+                "reason": verdict.reason,
+            }
+        )
     if not rows:
         raise AblationsError(f"{path}: it holds no published value")
     data = pd.DataFrame(rows).fillna("")
     levels = [factor for factor in study.factors if factor in data]
-    data = data[[*levels, "metric", "published", "measured", "difference", "verdict"]]
-    display = data.assign(metric=[METRICS[metric].label for metric in data["metric"]])
-    display.columns = [LABELS.get(column, column.capitalize()) for column in data]
-    notes = [VERDICTS]
+    data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
+    notes = list(dict.fromkeys(data["reason"]))
+    display = data.assign(
+        metric=[METRICS[metric].label for metric in data["metric"]],
+        verdict=[
+            f"{verdict} [{notes.index(reason) + 1}]"
+            for verdict, reason in zip(data["verdict"], data["reason"], strict=True)
+        ],
+    ).drop(columns="reason")
+    display.columns = [LABELS.get(column, column.capitalize()) for column in display]
     if {"gmacs", "gflops"} & set(data["metric"]):
         notes.append("The published FLOPs are multiply-accumulates, and stand here as MACs.")
     title = f"{study.title}: against the published values"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ablations.errors import AblationsError
-from ablations.files import write_text
+from ablations.files import atomic_path, write_text
 from ablations.hits import unpack
 from ablations.hyperparameters import KINDS, spell
 from ablations.runs import Run
@@ -113,6 +113,25 @@ def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, An
     write_text(path, out.getvalue())
 
 
+def write_parquet(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as Parquet, atomically, each column in the type of its values.
+
+    A column of several types (`train_samples` is a number or `all`) is text.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        kinds = {type(value) for value in values} - {type(None)}
+        if len(kinds) > 1 and kinds != {int, float}:
+            values = [None if value is None else spell(value) for value in values]
+        columns[name] = pyarrow.array(values)
+    with atomic_path(path) as temporary:
+        parquet.write_table(pyarrow.table(columns), temporary)
+
+
 def _field(value: Any) -> str:
     if value is None:
         return ""
@@ -123,6 +142,16 @@ def _field(value: Any) -> str:
 def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
     """Write a run's history, one row per epoch (a dataclass), atomically; it may have no rows."""
     write_table(path, [f.name for f in fields(epoch_type)], (_rounded(asdict(e)) for e in epochs))
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a run's history; none where there is none that can be read whole."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            return [{name: float(value) for name, value in row.items()} for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []
 
 
 def _rounded(measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Table:
             header=[_tex(str(name)) for name in self.display.columns],
             column_format="l" * len(self.display.columns),
         )
-        notes = " ".join(_tex(note) for note in self.notes)
+        notes = " ".join(f"[{i}] {_tex(note)}" for i, note in enumerate(self.notes, 1))
         lines = [
             "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down to it",
             "\\begin{table}",

@@ -61,7 +61,7 @@ def prepare(undisturbed: Checkout, root: Path) -> Checkout:
         checkout,
         ('"my_account"', f'"{ACCOUNT}"'),
         ("status-checks: 10", "status-checks: 3"),
-        ("runtime: 240 *", "runtime: 30 *"),
+        ("max_runtime: 480", "max_runtime: 30"),
     )
     return checkout
 
@@ -116,7 +116,7 @@ def test_jobs_near_and_at_their_time_limit_go_on_in_another(study, undisturbed):
     """Two networks stand still. One moves again near the end of its limit, and stops by itself; the other
     is ended by SLURM, and what it is told then is enough for a checkpoint.
     """
-    edit_profile(study.checkout, ("runtime: 30 *", "runtime: 1 *"))
+    edit_profile(study.checkout, ("min_runtime: 10", "min_runtime: 1"), ("max_runtime: 30", "max_runtime: 1"))
     study.start()
     near, at = study.freeze_a_network(), study.freeze_a_network()
     # A run keeps a quarter of a short limit, counted from its own start, to stop in.

@@ -49,10 +49,16 @@ def documented(line: str) -> str:
     raise AssertionError(f"nothing tells the user of '{line}'")
 
 
-def test_without_accounting_and_without_gpus(executor, bare, ready):
+def test_without_accounting_and_without_gpus_with_a_plan(executor, bare, ready):
     study = Study(ready, bare, executor)
     try:
+        assert ready.snakemake("plan", "--configfile", "my.yaml").returncode == 0
         study.start()
+        run = study.freeze_a_network()
+        assert bare.call("squeue", "-h", "-j", run.job, "-o", "%l").strip() == "10:00", (
+            "as planned, and no less"
+        )
+        run.thaw()
         assert study.finish() == 0, study.printed
         assert (ready.root / "results/tables/s.md").is_file()
     finally:

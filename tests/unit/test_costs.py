@@ -1,7 +1,7 @@
 """What runs will take: the best that is known of their kind, and how wrong it was."""
 
 import pytest
-from ablations.costs import BASES, USUAL_STARTUP_S, Costs, clock, makespan, seconds_taken
+from ablations.costs import BASES, USUAL_STARTUP_S, Costs, clock, makespan, seconds_taken, time_limit_min
 from ablations.runs import Run, parse_hyperparameters
 from test_tables import record
 
@@ -80,6 +80,25 @@ def test_the_seconds_of_a_record_are_all_of_them():
 )
 def test_makespans(seconds, slots, expected):
     assert makespan(seconds, slots) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "basis", "attempt", "minutes"),
+    [
+        (600, BASES[0], 1, 23),  # twice 10 minutes, and 3 around them
+        (600, BASES[0], 2, 43),
+        (600, BASES[3], 1, 103),
+        (5, BASES[0], 1, 10),  # no less than the least
+        (36_000, BASES[1], 1, 480),  # no more than the most
+    ],
+)
+def test_a_time_limit_is_the_estimate_with_a_margin_within_bounds(seconds, basis, attempt, minutes):
+    planned = {"seconds": str(seconds), "basis": basis}
+    assert time_limit_min(planned, attempt, least=10, most=480) == minutes
+
+
+def test_a_run_that_was_never_planned_gets_the_most():
+    assert time_limit_min(None, 1, least=10, most=480) == 480
 
 
 @pytest.mark.parametrize(

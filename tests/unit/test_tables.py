@@ -9,7 +9,7 @@ from ablations.config import load_config, parse_study
 from ablations.errors import AblationsError
 from ablations.hyperparameters import spell
 from ablations.metrics import METRICS
-from ablations.published import compare, published_table
+from ablations.published import DIVERGED, EXACT, MACHINE, ONE_RUN, SEEDS, compare, published_table
 from ablations.tables import Cell, study_table
 
 PROJECT = Path(__file__).parents[2]
@@ -159,6 +159,33 @@ def test_every_published_value_is_held_against_its_run(name, values):
         assert table.data.iloc[3][["model", "published"]].tolist() == ["resnet50", "98.85"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "kind", "published", "cell", "reason", "allowed"),
+    [
+        (MACS, "cnn", "1.7", {"values": (1.7,)}, EXACT, "±0.05"),
+        (ACCURACY, "svm", "95.94", {"values": (95.94,)}, EXACT, "±0.005"),
+        # 1.96 × √(2 × 99 × 1 / 10,000)
+        (ACCURACY, "cnn", "99.00", {"values": (99.0,)}, ONE_RUN, "±0.28"),
+        # and the variance of seeds, 0.04: 1.96 × √(0.0198 + 0.04 × 4/3)
+        (ACCURACY, "cnn", "99.00", {"values": (98.8, 99.0, 99.2)}, SEEDS, "±0.53"),
+        (TIME, "cnn", "2000", {"values": (500.0,)}, MACHINE, ""),
+        (ACCURACY, "cnn", "99.00", {"values": (), "diverged": 1}, DIVERGED, ""),
+    ],
+)
+def test_a_verdict_says_why(metric, kind, published, cell, reason, allowed):
+    verdict = compare(published, Cell(metric, **cell), kind, 10_000)
+    assert (verdict.reason, verdict.allowed) == (reason, allowed)
+
+
+def test_each_verdict_points_to_its_own_footnote():
+    of = study("part_b")
+    table = published_table("part_b", of, all_records(of), PROJECT / of.published.file)
+    for row, shown in zip(table.data.itertuples(), table.display["Verdict"], strict=True):
+        assert shown == f"{row.verdict} [{table.notes.index(row.reason) + 1}]"
+    assert table.notes == [EXACT, MACHINE]
+    assert f"[2] {MACHINE}" in table.latex()
+
+
 def test_a_published_row_outside_the_grid_is_not_comparable(tmp_path):
     part_b = study("part_b")
     (tmp_path / "p.tsv").write_text("dataset\tkernel\ttest_accuracy\nmnist\tlinear\t90\nmnist\trbf\t99.18\n")
@@ -205,7 +232,10 @@ def test_the_three_files_hold_the_same_content(tmp_path):
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the LaTeX tables were not compiled")
 def test_the_latex_compiles(tmp_path):
     wide = study("question_2", title="Machines & 100 % of {them}_ ± ×", seeds=[0, 1])
-    table = study_table("question_2", wide, all_records(wide)).latex()
+    records = all_records(wide)
+    path = PROJECT / wide.published.file
+    tables = [study_table("question_2", wide, records), published_table("question_2", wide, records, path)]
+    table = "".join(each.latex() for each in tables)
     document = (
         r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + table + r"\end{document}"
     )

@@ -255,6 +255,37 @@ def test_a_plan_says_what_is_left_and_how_wrong_it_was(finished):
     assert finished.snakemake("plan", "--configfile", "my.yaml").returncode == 0
 
 
+def test_on_a_cluster_the_plan_sets_the_limit_of_a_job(checkout):
+    run = (
+        "results/runs/cnn/digits/resnet18/batch_size=32+optimizer=sgd+lr=0.1+epochs=1+pin_memory=false"
+        "+train_samples=960+seed=0/record.tsv"
+    )
+
+    def limit(*bounds: str) -> str:
+        """The minutes that the job would ask for, or what is wrong with its bounds."""
+        flags = ["--set-resources", *bounds] if bounds else []
+        done = checkout.snakemake(
+            run, "-n", "-p", *flags, "--configfile", "config/quickstart.yaml", profile="slurm"
+        )
+        printed = done.stdout + done.stderr
+        assert "Traceback" not in printed
+        found = re.search(r"--time-limit-min (\d+)", printed)
+        return found.group(1) if found else printed
+
+    assert limit() == "480", "nothing is known: the most"
+    plan = checkout.root / "results/plan.tsv"
+    plan.parent.mkdir(exist_ok=True)
+    plan.write_text(f"run\tseconds\tbasis\tplanned_on\n{run}\t600.0\tthe same model\t2026-01-01\n")
+    assert limit() == "33", "three times ten minutes, and three around them"
+    # On the command line they replace those of the profile, all of them.
+    assert limit("train_cnn:min_runtime=10", "train_cnn:max_runtime=20") == "20"
+    assert limit("train_cnn:min_runtime=40", "train_cnn:max_runtime=60") == "40"
+    assert limit("train_cnn:runtime=7") == "7"
+    wrong = limit("train_cnn:min_runtime=10", "train_cnn:max_runtime=5")
+    assert "set-resources of train_cnn: min_runtime and max_runtime are given together" in wrong
+    assert "found: 10, 5" in wrong
+
+
 def test_a_preview_leaves_the_lock_of_a_running_study(finished):
     locks = finished.root / ".snakemake/locks"
     locks.mkdir(exist_ok=True)

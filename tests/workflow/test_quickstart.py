@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 from checkout import PROJECT, Checkout
 
 
@@ -34,6 +35,11 @@ def test_make_run_builds_and_prints_every_table(checkout: Checkout):
     assert len(checkout.records()) == 25, "26 points, one of them in two studies"
     merged = (checkout.root / "results/records.tsv").read_text().splitlines()
     assert len(merged) == 26
+    rows = pd.read_parquet(checkout.root / "results/records.parquet")
+    assert list(rows.columns) == merged[0].split("\t")
+    assert [f"{accuracy:.6f}".rstrip("0").rstrip(".") for accuracy in rows["test_accuracy"]] == [
+        line.split("\t")[rows.columns.get_loc("test_accuracy")] for line in merged[1:]
+    ]
 
     # What a run learnt is better than a guess, and the published counts of the models do not depend on it.
     question_2 = [line.split("\t") for line in (tables / "question_2.tsv").read_text().splitlines()]

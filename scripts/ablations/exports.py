@@ -1,0 +1,190 @@
+"""Exports of finished runs to trackers, for those who look at them there.
+
+Each can be made again at any time: what is there already is left, and what has changed replaced.
+Nothing of the workflow imports this.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import AblationsError
+from ablations.hyperparameters import spell
+from ablations.records import Record, read_history, read_record
+from ablations.runs import Run
+
+# What a record measures, as a tracker's final metrics.
+METRICS = (
+    "test_accuracy",
+    "train_accuracy",
+    "train_loss",
+    "train_time_ms",
+    "test_time_ms",
+    "startup_time_ms",
+    "peak_memory_mb",
+    "support_vectors",
+)
+# A record's SHA-256, by which an export knows that it is of this record.
+DIGEST = "record_sha256"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with its record and its history, and the SHA-256 of the record's file."""
+
+    run: Run
+    record: Record
+    history: Sequence[Mapping[str, float]]
+    sha256: str
+
+    def metrics(self) -> dict[str, float]:
+        """What was measured of the run as a whole."""
+        values = {name: getattr(self.record, name, None) for name in METRICS}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    def metadata(self) -> dict[str, str]:
+        """The rest of the record: where, when, with what."""
+        rest = {**dict(self.record), DIGEST: self.sha256}
+        for name in (*METRICS, "test_correct"):
+            rest.pop(name, None)
+        return {name: spell(value) for name, value in rest.items() if value is not None}
+
+    def epochs(self) -> list[tuple[int, float, dict[str, float]]]:
+        """For each epoch its number, when it ended in seconds of the epoch of Unix, and its values."""
+        clock = datetime.fromisoformat(self.record.started_at).timestamp()
+        clock += self.record.startup_time_ms / 1000
+        rows = []
+        for row in self.history:
+            clock += row["seconds"] + row["test_seconds"]
+            rows.append((int(row["epoch"]), clock, {k: v for k, v in row.items() if k != "epoch"}))
+        return rows
+
+
+def finished(runs: Iterable[Run]) -> list[Finished]:
+    """Every run that has a record, checked.
+
+    Raises AblationsError, naming the file, for a record that is damaged.
+    """
+    found = []
+    for run in runs:
+        path = Path(run.record)
+        if not path.exists():
+            continue
+        _, record = read_record(path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        found.append(Finished(run, record, read_history(path.with_name("history.tsv")), sha256))
+    return found
+
+
+def to_tensorboard(runs: Iterable[Finished], folder: Path) -> int:
+    """Write the runs as TensorBoard's event files under `folder`; return how many were new or changed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+    except ImportError as error:
+        raise _missing(error, "tensorboard") from None
+    written = 0
+    for each in runs:
+        place = folder / Path(each.run.directory).relative_to("results/runs")
+        mark = place / DIGEST
+        if mark.exists() and mark.read_text(encoding="utf-8") == each.sha256:
+            continue
+        # Event files are only ever added to.
+        if place.exists():
+            shutil.rmtree(place)
+        with SummaryWriter(str(place)) as writer:
+            for epoch, clock, values in each.epochs():
+                for name, value in values.items():
+                    writer.add_scalar(f"epoch/{name}", value, epoch, walltime=clock)
+            named = {f"run/{name}": value for name, value in each.metrics().items()}
+            varied = {name: spell(value) for name, value in each.run.values().items()}
+            for summary in hparams(varied, named):
+                writer.file_writer.add_summary(summary)
+            for name, value in named.items():
+                writer.add_scalar(name, value)
+            writer.add_text("record", "\n".join(f"    {k}: {v}" for k, v in each.metadata().items()))
+        mark.write_text(each.sha256, encoding="utf-8")
+        written += 1
+    return written
+
+
+def to_mlflow(studies: Mapping[str, Iterable[Finished]], uri: str) -> int:
+    """Write the runs to the MLflow store at `uri`, an experiment for each study.
+
+    Returns how many were new or changed.
+
+    Raises AblationsError for a store that cannot be reached.
+    """
+    try:
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise _missing(error, "mlflow") from None
+    written = 0
+    try:
+        client = MlflowClient(uri)
+        for study, runs in studies.items():
+            experiment = client.get_experiment_by_name(study)
+            number = experiment.experiment_id if experiment else client.create_experiment(study)
+            there = _mlflow_runs(client, number)
+            for each in runs:
+                old = there.get(each.run.record)
+                if old is not None:
+                    if old.data.tags.get(DIGEST) == each.sha256 and old.info.status == "FINISHED":
+                        continue
+                    client.delete_run(old.info.run_id)
+                epochs = each.epochs()
+                start = int(1000 * datetime.fromisoformat(each.record.started_at).timestamp())
+                end = int(1000 * epochs[-1][1]) if epochs else start + int(_milliseconds(each.record))
+                run = client.create_run(number, start_time=start, run_name=_name(each.run))
+                metrics = [
+                    Metric(f"epoch/{name}", value, int(1000 * clock), epoch)
+                    for epoch, clock, values in epochs
+                    for name, value in values.items()
+                ]
+                metrics += [Metric(name, value, end, 0) for name, value in each.metrics().items()]
+                tags = {"record": each.run.record, **each.metadata()}
+                client.log_batch(
+                    run.info.run_id,
+                    params=[Param(name, spell(value)) for name, value in each.run.values().items()],
+                    tags=[RunTag(name, value) for name, value in tags.items()],
+                )
+                # A request may hold a thousand.
+                for i in range(0, len(metrics), 1000):
+                    client.log_batch(run.info.run_id, metrics=metrics[i : i + 1000])
+                client.set_terminated(run.info.run_id, "FINISHED", end_time=end)
+                written += 1
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise AblationsError(f"MLflow at {uri} did not take the runs ({reason})") from None
+    return written
+
+
+def _mlflow_runs(client: Any, experiment: str) -> dict[str, Any]:
+    """The runs of an experiment that came from records, by the record's path."""
+    found, token = {}, None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        found |= {run.data.tags["record"]: run for run in page if "record" in run.data.tags}
+        token = page.token
+        if not token:
+            return found
+
+
+def _milliseconds(record: Record) -> float:
+    return record.startup_time_ms + record.train_time_ms + record.test_time_ms
+
+
+def _name(run: Run) -> str:
+    return f"{run.dataset}/{run.model}/{run.hyperparameters.canonical()}"
+
+
+def _missing(error: ImportError, target: str) -> AblationsError:
+    return AblationsError(
+        f"{error.name} is not installed; `make {target}` installs what this export needs (envs/exports.txt)"
+    )
