@@ -36,7 +36,7 @@ def main() -> None:
             name: [runs[run] for run in study.runs() if run in runs] for name, study in config.studies.items()
         }
         written = to_mlflow(studies, place)
-        look = f"mlflow ui --backend-store-uri {place}"
+        look = f"mlflow ui --backend-store-uri {place} (mlflow ui comes with the whole of the package mlflow)"
     print(f"{written} runs written to {place}; {len(runs)} of {len(config.runs())} are finished.")
     print(f"See them with: {look}")
 
