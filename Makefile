@@ -33,7 +33,7 @@ tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or
 	@.venv/bin/python scripts/export.py $@ $(ARGS)
 
 test: check .venv/exports-installed ## all checks and all tests
-	.venv/bin/pytest -n 2 --dist loadfile tests
+	.venv/bin/pytest -n 2 --dist loadfile tests plugins
 
 slurm-packages: ## install what the SLURM tests need (Debian, as root)
 	apt-get update -qq
@@ -74,10 +74,13 @@ lock: .venv/installed ## pin what envs/requirements.in names, with hashes
 	    --output-file exports.txt exports.in
 	.venv/bin/python envs/mirror.py
 
-.venv/installed: envs/requirements.txt
+PLUGIN = plugins/snakemake-executor-plugin-submitit
+
+.venv/installed: envs/requirements.txt $(PLUGIN)/pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and this is {v[0]}.{v[1]}; call make with PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(PLUGIN)
 	touch $@
 
 .venv/exports-installed: .venv/installed envs/exports.txt

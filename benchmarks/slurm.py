@@ -1,10 +1,12 @@
-"""What a cluster's time is spent on: makespan, held time and controller CPU, per executor and size.
+"""What a cluster's time is spent on: makespan, held GPU time and controller CPU, per executor and size.
 
     python benchmarks/slurm.py [--runs 8 40 200] [--length-s 2] [--json PATH]
 
-Brings up the test cluster (two nodes, eight slots; the machine may have fewer cores) and sends through
-each executor N runs that only sleep, with the settings of profiles/slurm. The ideal makespan is
-runs × length / slots, the ideal time that a run holds its allocation is its length.
+Brings up the test cluster (two nodes of eight CPUs and four GPUs, which are only names; the machine may have
+fewer cores) and sends N runs that only sleep through each executor, with the settings of its profile.
+Every allocation asks for one GPU, so that there are eight slots. The ideal makespan of one run per job is
+runs × length / slots; a run holds its allocation, and so a GPU, for its length at best, or a share of it in
+a pack.
 """
 
 import argparse
@@ -24,34 +26,44 @@ sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/slurm")]
 from cluster import ACCOUNT, NODES, Cluster
 from studies import EXECUTORS
 
-CPUS = 4
+CPUS, GPUS = 8, 4
+SLOTS = GPUS * len(NODES)
+# What is compared: an executor, and what is changed in its profile.
+VARIANTS = {
+    "slurm": ("slurm", {}),
+    "submitit": ("submitit", {}),
+    "submitit, in turn": ("submitit", {"submitit-array-parallelism": SLOTS, "submitit-waves": 100}),
+    "submitit, packs of 8": ("submitit", {"submitit-pack": 8}),
+}
 SNAKEFILE = """
 rule all:
     input: [f"done/{i}" for i in range(RUNS)]
 rule stub:
     output: "done/{i}"
     threads: 1
-    resources: mem_mb=500, runtime=10, slurm_account="ACCOUNT", slurm_partition="gpu"
+    resources: mem_mb=500, runtime=10, slurm_account="ACCOUNT", slurm_partition="gpu", gres="gpu:1"
     shell: "sleep LENGTH; touch {output}"
 """
 # Of the profile, what is not of one cluster or of one rule.
 LEFT_OUT = ("default-resources", "set-resources", "rerun-triggers", "slurm-jobname-prefix")
 
 
-def measure(cluster: Cluster, executor: str, runs: int, length_s: float) -> dict[str, float]:
+def measure(cluster: Cluster, variant: str, runs: int, length_s: float) -> dict[str, float]:
     """One call of Snakemake with `runs` stubs, by its whole process and by SLURM's accounts."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         root = Path(folder)
         text = SNAKEFILE.replace("RUNS", str(runs)).replace("LENGTH", str(length_s))
         (root / "Snakefile").write_text(text.replace("ACCOUNT", ACCOUNT))
-        profile = yaml.safe_load((PROJECT / "profiles/slurm/config.yaml").read_text())
-        kept = {key: value for key, value in profile.items() if key not in LEFT_OUT} | {"jobs": 1000}
+        executor, changes = VARIANTS[variant]
+        profile = yaml.safe_load((PROJECT / EXECUTORS[executor] / "config.yaml").read_text())
+        kept = {key: value for key, value in profile.items() if key not in LEFT_OUT}
+        kept |= {"jobs": 1000, **changes}
         (root / "profile").mkdir()
         (root / "profile/config.yaml").write_text(yaml.safe_dump(kept))
         before = set(cluster.call("sacct", "-X", "-n", "-P", "-o", "JobIDRaw").split())
         start = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--profile", "profile", *EXECUTORS[executor]],
+            [sys.executable, "-m", "snakemake", "--profile", "profile"],
             cwd=root,
             env={**os.environ, **cluster.environment},
             stdout=subprocess.DEVNULL,
@@ -60,10 +72,10 @@ def measure(cluster: Cluster, executor: str, runs: int, length_s: float) -> dict
         _, status, usage = os.wait4(process.pid, 0)
         makespan = time.monotonic() - start
         if status:
-            sys.exit(f"error: {executor} failed:\n{(root / 'err').read_text()[-3000:]}")
+            sys.exit(f"error: {variant} failed:\n{(root / 'err').read_text()[-3000:]}")
         lines = cluster.call("sacct", "-X", "-n", "-P", "-o", "JobIDRaw,ElapsedRaw").split()
         held = sum(int(s) for job, s in (line.split("|") for line in lines) if job not in before)
-    ideal = max(1.0, runs / (CPUS * len(NODES))) * length_s
+    ideal = max(1.0, runs / SLOTS) * length_s
     return {
         "makespan_s": makespan,
         "makespan_ratio": makespan / ideal,
@@ -78,12 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[8, 40, 200])
     parser.add_argument("--length-s", type=float, default=2)
-    parser.add_argument("--executors", nargs="+", choices=EXECUTORS, default=list(EXECUTORS))
+    parser.add_argument("--executors", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    cluster = Cluster.launch(cpus=CPUS)
+    cluster = Cluster.launch(cpus=CPUS, gpus=GPUS)
     results: dict[str, float] = {}
-    columns = f"{'executor':10} {'runs':>5} {'makespan':>9} {'ideal ×':>8} {'held/run':>9} {'ideal ×':>8}"
+    columns = f"{'executor':21} {'runs':>5} {'makespan':>9} {'ideal ×':>8} {'held/run':>9} {'ideal ×':>8}"
     print(f"{columns} {'controller CPU':>15} {'per run':>8}")
     try:
         for runs in options.runs:
@@ -91,7 +103,7 @@ def main() -> None:
                 found = measure(cluster, executor, runs, options.length_s)
                 results |= {f"{executor}_{runs}_{name}": value for name, value in found.items()}
                 print(
-                    f"{executor:10} {runs:5} {found['makespan_s']:7.1f} s {found['makespan_ratio']:8.1f} "
+                    f"{executor:21} {runs:5} {found['makespan_s']:7.1f} s {found['makespan_ratio']:8.1f} "
                     f"{found['held_s_per_run']:7.1f} s {found['held_ratio']:8.1f} "
                     f"{found['controller_cpu_s']:13.1f} s {found['controller_cpu_s_per_run']:6.2f} s",
                     flush=True,

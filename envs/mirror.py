@@ -6,6 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 HEADER = """\
 # For `snakemake --software-deployment-method conda`, or `conda env create -f envs/environment.yaml`.
+# What calls Snakemake with profiles/slurm-packed needs the plugin too: pip install --no-deps ./plugins/*
 # Written by `make lock` with the versions of requirements.txt; edit requirements.in instead.
 name: ablation-tables
 channels:

@@ -30,6 +30,8 @@ MARGINS = {
 BASES = tuple(MARGINS)
 # In a job's time limit, beside its run: to start, and to be stopped with a checkpoint in time.
 AROUND_A_RUN_S = 180.0
+# Limits of up to so many minutes are multiples of so many.
+STEPS_MIN = ((60, 5), (480, 30), (float("inf"), 120))
 
 # Where `snakemake plan` writes its estimates.
 PLAN = Path("results/plan.tsv")
@@ -140,12 +142,14 @@ def time_limit_min(planned: Mapping[str, str] | None, attempt: int, least: int, 
     """The time limit of a job in minutes, from the row of its run in the plan, if it has one.
 
     Its margin grows with the attempt, and is the wider the less the estimate rests on. A run that was
-    never planned gets the most.
+    never planned gets the most. Limits come in steps: jobs with equal ones can be submitted together.
     """
     if planned is None:
         return most
     seconds = float(planned["seconds"]) * MARGINS[planned["basis"]] * attempt
-    return min(most, max(least, math.ceil((seconds + AROUND_A_RUN_S) / 60)))
+    minutes = (seconds + AROUND_A_RUN_S) / 60
+    step = next(step for longest, step in STEPS_MIN if minutes <= longest)
+    return min(most, max(least, step * math.ceil(minutes / step)))
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:

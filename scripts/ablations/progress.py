@@ -1,5 +1,6 @@
 """How far a study is: the state of every run, from what it left on disk and what SLURM says."""
 
+import json
 import os
 import platform
 import re
@@ -24,6 +25,8 @@ STARTING_S = 60.0
 # Of a log, the end that is read.
 TAIL_BYTES = 8192
 SLURM_PATIENCE_S = 20
+# Of a run: the job that it shares with others runs.
+IN_A_PACK = "in a running job"
 
 HOLDER = re.compile(r"process (\d+) on (\S+)(?: \(job (\d+)\))?")
 STEP = re.compile(r"step (\d+) of (\d+), .*ETA (\d+):(\d\d):(\d\d)")
@@ -67,8 +70,9 @@ class State:
 
 @dataclass(frozen=True)
 class Slurm:
-    """What SLURM says of the user's jobs in a directory: their states by id, and by the run in their comment.
+    """What SLURM says of the user's jobs in a directory: their states by id, and of the runs in them.
 
+    A run is named as in the comment of its job, or, in a job that several share, by its record.
     `answered` is false where there is no SLURM, or where it does not answer; then `problem` is a sentence.
     """
 
@@ -83,18 +87,35 @@ class Slurm:
         if not shutil.which("squeue"):
             return cls()
         try:
-            lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k").splitlines()
+            lines = _call("squeue", "--me", "--noheader", "--array", "--format=%A|%i|%T|%Z|%k").splitlines()
         except (OSError, subprocess.SubprocessError) as error:
             return cls(
                 problem=f"squeue does not answer ({_reason(error)}): what is in the queue is not known"
             )
         jobs, runs = {}, {}
         for line in lines:
-            job, state, folder, comment = (line.split("|", 3) + [""] * 3)[:4]
-            jobs[job] = state
+            number, job, state, folder, comment = (line.split("|", 4) + [""] * 4)[:5]
+            jobs[number] = jobs[job] = state
             if Path(folder).resolve() == root.resolve():
                 runs[comment.partition("_wildcards_")[2]] = state
-        return cls(jobs, runs, answered=True)
+        return cls(jobs, runs | _packed(root, jobs), answered=True)
+
+
+def _packed(root: Path, jobs: Mapping[str, str]) -> dict[str, str]:
+    """The states of runs that share jobs, by their records, as executor `submitit` keeps them."""
+    runs = {}
+    for path in root.glob(".snakemake/submitit/*/manifest.json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
+                for m, member in enumerate(pack):
+                    ended = (path.parent / f"results/{p}-{m}.json").exists()
+                    # In a job that runs, a run may still wait for its turn: its own log says.
+                    state = "" if ended else jobs.get(job, "").replace("RUNNING", IN_A_PACK)
+                    runs |= dict.fromkeys(member["outputs"], "ENDED" if ended else state)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {output: state for output, state in runs.items() if state}
 
 
 def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
@@ -137,13 +158,15 @@ def _state(run: Run, folder: Path, slurm: Slurm) -> State:
         return State(run, "diverged" if record.get("status") == "diverged" else "done", record=record)
     # As the executor writes the wildcards of a run's rule into the comment of its job.
     names = (run.dataset, run.model, folder.name) if run.kind == "cnn" else (run.dataset, folder.name)
-    in_queue = slurm.runs.get("_".join(names), "")
+    in_queue = slurm.runs.get("_".join(names), "") or slurm.runs.get(run.record, "")
+    if ended := in_queue == "ENDED":
+        in_queue = ""
     if not folder.is_dir():
         return State(run, "queued", why=in_queue.lower())
     lines = list(_tail(folder / "run.log"))
     # A run writes its log as soon as it holds its lock; Snakemake makes the file when it starts it.
     starting = not lines and _age(folder / "run.log") < STARTING_S
-    if starting or _is_alive(folder, slurm, in_queue):
+    if not ended and (starting or _is_alive(folder, slurm, in_queue)):
         epoch, share, eta_s = _where(lines, folder / "run.log")
         last = _last(lines)
         return State(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last)

@@ -15,8 +15,8 @@ import psutil
 from checkout import Checkout
 from cluster import Cluster
 
-# Every executor that the project supports, and the flags that choose it over that of the profile.
-EXECUTORS: dict[str, list[str]] = {"slurm": []}
+# Every executor that the project supports, and the profile that uses it.
+EXECUTORS = {"slurm": "profiles/slurm", "submitit": "profiles/slurm-packed"}
 # How long a test waits for what should come; nothing is measured by it.
 PATIENCE_S = 300
 
@@ -44,8 +44,8 @@ class Study:
         with self._output.open("wb") as out:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "snakemake", "--profile", "profiles/slurm",
-                    *EXECUTORS[self.executor], "--configfile", "my.yaml", *arguments,
+                    sys.executable, "-m", "snakemake", "--profile", EXECUTORS[self.executor],
+                    "--configfile", "my.yaml", *arguments,
                 ],
                 cwd=self.root,
                 env={**os.environ, **self.cluster.environment},
@@ -193,10 +193,13 @@ def content(checkout: Checkout) -> dict[str, list[list[str]]]:
 
 
 def edit_profile(checkout: Checkout, *lines: tuple[str, str]) -> None:
-    """Edit the profile as a user does: the first occurrence of each line becomes the other."""
-    path = checkout.root / "profiles/slurm/config.yaml"
-    text = path.read_text()
+    """Edit the profiles as a user does: the first occurrence of each line becomes the other.
+
+    What one profile has not, another has.
+    """
+    paths = [checkout.root / profile / "config.yaml" for profile in EXECUTORS.values()]
     for old, new in lines:
-        assert old in text, f"the profile has no '{old}'"
-        text = text.replace(old, new, 1)
-    path.write_text(text)
+        having = [path for path in paths if old in path.read_text()]
+        assert having, f"no profile has '{old}'"
+        for path in having:
+            path.write_text(path.read_text().replace(old, new, 1))

@@ -4,6 +4,7 @@ After each fault the same command finishes the study; what was finished is not t
 has two writers, and tables, records and histories equal those of a study that nothing happened to.
 """
 
+import re
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from checkout import Checkout
 from cluster import ACCOUNT, Cluster
-from studies import NotEnded, Study, content, edit_profile
+from studies import FrozenRun, NotEnded, Study, content, edit_profile
 
 CONFIG = """
 device: cpu
@@ -112,13 +113,22 @@ def test_a_run_that_dies_is_tried_again_within_the_call(study, undisturbed):
     assert_finished_as(undisturbed, study)
 
 
-def test_jobs_near_and_at_their_time_limit_go_on_in_another(study, undisturbed):
-    """Two networks stand still. One moves again near the end of its limit, and stops by itself; the other
-    is ended by SLURM, and what it is told then is enough for a checkpoint.
+def test_jobs_near_and_at_their_time_limit_go_on(study, undisturbed):
+    """Two networks stand still. With the stock executor one moves again near the end of its limit, and stops
+    by itself; the other is ended by SLURM, and what it is told then is enough for a checkpoint. With ours
+    both are told before the limit, and their job goes back to the queue.
     """
     edit_profile(study.checkout, ("min_runtime: 10", "min_runtime: 1"), ("max_runtime: 30", "max_runtime: 1"))
     study.start()
     near, at = study.freeze_a_network(), study.freeze_a_network()
+    if study.executor == "submitit":
+        assert near.job == at.job, "they share it"
+        assert study.finish() == 0, study.printed
+        assert study.state(near.job) == "COMPLETED", "the same job"
+        assert "Trying to restart" not in study.printed, "it counts as no attempt"
+        assert_went_on(near, at)
+        assert_finished_as(undisturbed, study)
+        return
     # A run keeps a quarter of a short limit, counted from its own start, to stop in.
     study.wait_for("the margin", lambda: time.time() > near.process.create_time() + 46)
     near.thaw()
@@ -126,18 +136,27 @@ def test_jobs_near_and_at_their_time_limit_go_on_in_another(study, undisturbed):
     study.wait_for("the time-out of the second", lambda: study.state(at.job) == "TIMEOUT")
     assert study.finish() == 0, study.printed
     assert "error: its job is about to reach its time limit; the checkpoint" in study.printed
-    for frozen in near, at:
+    assert_went_on(near, at)
+    assert_finished_as(undisturbed, study)
+
+
+def assert_went_on(*runs: FrozenRun) -> None:
+    """These were begun twice, and the second time where the first had come to."""
+    for frozen in runs:
         assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
         assert frozen.columns()["attempts"] == "2"
-    assert_finished_as(undisturbed, study)
 
 
 def test_a_job_that_takes_too_much_memory_gets_more(study, undisturbed):
     edit_profile(study.checkout, ("mem_mb: 8000 * attempt", "mem_mb: 300 * attempt**2"))
     study.start()
     assert study.finish() == 0, study.printed
-    logs = [log.read_text() for log in study.root.glob("logs/slurm/rule_train_cnn/*/*.log")]
-    assert sum("exceeded memory limit" in log for log in logs) == 2, "both networks, at the first attempt"
+    if study.executor == "submitit":
+        logs, killed = study.root.glob("logs/slurm/train_cnn/**/*.log"), "and its share is 300 MB"
+    else:
+        logs, killed = study.root.glob("logs/slurm/rule_train_cnn/*/*.log"), "exceeded memory limit"
+    found = [log.read_text().count(killed) for log in logs]
+    assert sum(found) == 2, "both networks, at the first attempt"
     assert_finished_as(undisturbed, study)
 
 
@@ -239,10 +258,23 @@ def test_snakemake_that_is_interrupted_takes_its_jobs_with_it(study, undisturbed
     assert frozen.columns()["attempts"] == "2"
 
 
-def test_snakemake_that_is_terminated_lets_its_jobs_end(study, undisturbed):
+def test_snakemake_that_is_terminated(study, undisturbed):
+    """The stock executor waits for what is in the queue; ours takes it out, as when it is interrupted."""
     study.start("--jobs", "2")
     frozen = study.freeze_a_network()
+    foreign = ("--account", ACCOUNT, "--partition=cpu", "--output=/dev/null", "--wrap=sleep 600")
+    other = study.cluster.call("sbatch", "--parsable", *foreign).strip()
     study.process.send_signal(signal.SIGTERM)
+    if study.executor == "submitit":
+        assert study.finish() != 0
+        study.wait_for("a queue without its jobs", lambda: list(study.jobs()) == [other])
+        study.cluster.call("scancel", other)
+        study.start()
+        assert study.finish() == 0, study.printed
+        assert_went_on(frozen)
+        assert_finished_as(undisturbed, study)
+        return
+    study.cluster.call("scancel", other)
     study.wait_for("the answer", lambda: "Will exit after finishing currently running jobs" in study.printed)
     frozen.thaw()
     assert study.finish() != 0
@@ -256,12 +288,21 @@ def test_snakemake_that_is_terminated_lets_its_jobs_end(study, undisturbed):
 
 
 def test_after_snakemake_was_killed_no_run_has_two_writers(study, undisturbed):
-    """Its jobs live on. The same command submits their runs again; those wait, and take the records."""
+    """Its jobs live on. With the stock executor the same command submits their runs again; those wait, and
+    take the records. Ours takes the jobs over.
+    """
     study.start()
     frozen = study.freeze_a_network()
     study.process.kill()
     study.process.wait()
     study.start()
+    if study.executor == "submitit":
+        study.wait_for("the take-over", lambda: "of an earlier call is taken over" in study.printed)
+        frozen.thaw()
+        assert study.finish() == 0, study.printed
+        assert_finished_as(undisturbed, study)
+        assert frozen.columns()["attempts"] == "1"
+        return
     log = frozen.record.with_name("run.log")
     study.wait_for(
         "a second job at the run", lambda: log.exists() and "waiting for it to end" in log.read_text()
@@ -289,7 +330,8 @@ def test_after_snakemake_was_killed_its_jobs_are_adopted(study, undisturbed):
     submitted = set(study.jobs())
     study.start()
     study.wait_for("the plan", lambda: "Job stats" in study.printed)
-    study.wait_for("more jobs", lambda: "has been submitted" in study.printed or len(study.jobs()) == 1)
+    words = re.compile("has been submitted|is taken over")
+    study.wait_for("more jobs", lambda: words.search(study.printed) or len(study.jobs()) == 1)
     try:
         if more := set(study.jobs()) - submitted:
             raise SubmittedTwice(f"jobs {more} for the runs of {submitted}")

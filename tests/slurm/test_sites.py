@@ -1,6 +1,5 @@
 """Clusters that are otherwise: each is a documented line of the profile away."""
 
-import shlex
 import sys
 
 import pytest
@@ -82,8 +81,7 @@ def test_where_jobs_take_whole_nodes(executor, bare, ready):
 def test_snakemake_may_run_in_a_job_of_its_own(executor, bare, ready):
     """Told to stop before its limit, as the documented line has SLURM do, it takes its jobs with it."""
     study = Study(ready, bare, executor)
-    flags = shlex.join([*EXECUTORS[executor], "--configfile", "my.yaml"])
-    command = f"exec {sys.executable} -m snakemake --profile profiles/slurm {flags}"
+    command = f"exec {sys.executable} -m snakemake --profile {EXECUTORS[executor]} --configfile my.yaml"
     # SLURM exports the environment of this call, in which its commands are found.
     submit = ("sbatch", "--parsable", "--partition=cpu", documented("--signal=B:INT@300"), "--time=60")
     submit += (f"--output={ready.root}/controller.out", f"--chdir={ready.root}", f"--wrap={command}")

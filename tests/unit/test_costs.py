@@ -85,9 +85,9 @@ def test_makespans(seconds, slots, expected):
 @pytest.mark.parametrize(
     ("seconds", "basis", "attempt", "minutes"),
     [
-        (600, BASES[0], 1, 23),  # twice 10 minutes, and 3 around them
-        (600, BASES[0], 2, 43),
-        (600, BASES[3], 1, 103),
+        (600, BASES[0], 1, 25),  # twice 10 minutes, and 3 around them, in steps of 5
+        (600, BASES[0], 2, 45),
+        (600, BASES[3], 1, 120),
         (5, BASES[0], 1, 10),  # no less than the least
         (36_000, BASES[1], 1, 480),  # no more than the most
     ],

@@ -141,7 +141,7 @@ def test_slurm_knows_better_why_a_job_ended(ended, why, tmp_path, monkeypatch):
 def test_what_is_in_the_queue(tmp_path, monkeypatch):
     comment = "rule_fit_svm_wildcards_digits_" + make_run().hyperparameters.canonical()
     for slurms, what in (("PENDING", "queued"), ("RUNNING", "running"), ("COMPLETING", "running")):
-        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|{slurms}|{tmp_path}|{comment}"')
+        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|7|{slurms}|{tmp_path}|{comment}"')
         (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=True)
         assert state(tmp_path, Slurm.ask(tmp_path)).what == what
         assert state(tmp_path, Slurm.ask(tmp_path / "another")).what == "queued", "another study's job"

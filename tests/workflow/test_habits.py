@@ -276,7 +276,7 @@ def test_on_a_cluster_the_plan_sets_the_limit_of_a_job(checkout):
     plan = checkout.root / "results/plan.tsv"
     plan.parent.mkdir(exist_ok=True)
     plan.write_text(f"run\tseconds\tbasis\tplanned_on\n{run}\t600.0\tthe same model\t2026-01-01\n")
-    assert limit() == "33", "three times ten minutes, and three around them"
+    assert limit() == "35", "three times ten minutes, and three around them, in steps of five"
     # On the command line they replace those of the profile, all of them.
     assert limit("train_cnn:min_runtime=10", "train_cnn:max_runtime=20") == "20"
     assert limit("train_cnn:min_runtime=40", "train_cnn:max_runtime=60") == "40"

@@ -1,0 +1,77 @@
+"""A stand-in for SLURM's commands, for what a real one does not do on demand: lie, forget, and be slow.
+
+`sbatch` starts each task of a script as a process, after DELAY_S seconds; `squeue` says STATE of every
+job, whatever it does. What a real SLURM does is tested on a real one.
+"""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "srun")
+
+
+def install(folder: Path, **settings: str) -> dict[str, str]:
+    """Put the commands into `folder`; return the environment in which they are found."""
+    folder.mkdir()
+    for name in COMMANDS:
+        path = folder / name
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {name} "$@"\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return {**os.environ, "QUEUE": str(folder), "PATH": f"{folder}:{os.environ['PATH']}", **settings}
+
+
+def sbatch(queue: Path, script: str) -> None:
+    text = Path(script).read_text()
+    number = len(list(queue.glob("job-*"))) + 100
+    name = re.search(r"^#SBATCH --job-name=(\S+)", text, re.M).group(1)
+    array = re.search(r"^#SBATCH --array=0-(\d+)", text, re.M)
+    count = int(array.group(1)) + 1 if array else 0
+    (queue / f"job-{number}").write_text(f"{name} {count}")
+    (queue / f"script-{number}").write_text(text)
+    for task in range(count or 1):
+        environment = {**os.environ, "SLURM_JOB_ID": str(number)}
+        if count:
+            environment |= {"SLURM_ARRAY_JOB_ID": str(number), "SLURM_ARRAY_TASK_ID": str(task)}
+        if os.environ.get("RUNS", "yes") == "yes":
+            delay = os.environ.get("DELAY_S", "0")
+            subprocess.Popen(
+                ["sh", "-c", f"sleep {delay}; exec bash {script}"],
+                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+    print(f"Submitted batch job {number}")
+
+
+def squeue(queue: Path) -> None:
+    with (queue / "asked").open("a") as file:
+        file.write(f"{time.time()}\n")
+    if (queue / "silent").exists():
+        sys.exit("slurm_load_jobs error: Unable to contact slurm controller")
+    state = (queue / "state").read_text() if (queue / "state").exists() else os.environ["STATE"]
+    if state == "GONE":
+        return
+    for path in sorted(queue.glob("job-*")):
+        name, count = path.read_text().split()
+        number = path.name.removeprefix("job-")
+        for task in range(int(count)) if int(count) else [None]:
+            print(f"{number}{'' if task is None else f'_{task}'}|{name}|{state}")
+
+
+if __name__ == "__main__":
+    folder, command = Path(os.environ["QUEUE"]), sys.argv[1]
+    if command == "sbatch":
+        sbatch(folder, sys.argv[2])
+    elif command == "squeue":
+        squeue(folder)
+    elif command == "scancel":
+        with (folder / "cancelled").open("a") as lines:
+            lines.write("\n".join(sys.argv[2:]) + "\n")
+    elif command == "scontrol":
+        print(f"MaxArraySize = {os.environ.get('MAX_ARRAY_SIZE', '1001')}")
+    elif command == "sacct":
+        # Without accounting.
+        sys.exit("Slurm accounting storage is disabled")

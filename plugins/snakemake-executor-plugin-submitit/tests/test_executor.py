@@ -1,0 +1,293 @@
+"""Snakemake with this executor: on this machine, and on a queue that lies, forgets and is slow."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+import queues
+
+SNAKEFILE = """
+rule all:
+    input: [f"done/{{i}}" for i in range({jobs})]
+rule one:
+    output: "done/{{i}}"
+    log: "log/{{i}}"
+    resources: mem_mb=500, runtime={runtime}
+    shell: "echo begun >> began{{wildcards.i}}; {command}; touch {{output}}"
+"""
+
+
+class Workflow:
+    """A Snakemake call in a directory of its own."""
+
+    def __init__(self, root: Path, command: str, jobs: int = 3, runtime: int = 10) -> None:
+        self.root = root
+        (root / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs, command=command, runtime=runtime))
+        self.process: subprocess.Popen | None = None
+
+    def start(self, *arguments: str, cluster: str = "local", environment: dict[str, str] | None = None):
+        plain = ["--executor", "submitit", "--submitit-cluster", cluster, "--submitit-linger", "0.2"]
+        plain += ["--jobs", "1000", "--scheduler", "greedy", "--max-jobs-per-timespan", "10000/1s"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--keep-going", "--rerun-incomplete", *plain, *arguments],
+            cwd=self.root,
+            env=environment,
+            stdout=(self.root / "out").open("wb"),
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            start_new_session=True,
+        )
+        return self
+
+    def run(self, *arguments: str, **options) -> int:
+        return self.start(*arguments, **options).process.wait(180)
+
+    @property
+    def printed(self) -> str:
+        return (self.root / "out").read_text()
+
+    def done(self) -> list[str]:
+        return sorted(path.name for path in self.root.glob("done/*"))
+
+    def began(self, i: int) -> int:
+        path = self.root / f"began{i}"
+        return path.read_text().count("begun") if path.exists() else 0
+
+    def wait_for(self, happened: Callable[[], object]) -> None:
+        end = time.monotonic() + 60
+        while not happened():
+            assert time.monotonic() < end, self.printed
+            time.sleep(0.05)
+
+
+def jobs_of(root: Path) -> list[psutil.Process]:
+    """The processes of jobs that were submitted from there."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(root) in line and "submitit.local._local" in line and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_a_pack_of_which_one_fails(tmp_path):
+    workflow = Workflow(tmp_path, "[ {wildcards.i} != 1 ] || [ -e mended ] || exit 7")
+    assert workflow.run("--submitit-pack", "3") == 1
+    assert workflow.done() == ["0", "2"]
+    assert "3 jobs in 1 allocations" in workflow.printed
+    assert (tmp_path / ".snakemake/submitit_logs/one/i_1.log").read_text().count("Error in rule one") == 1
+    (tmp_path / "mended").touch()
+    assert workflow.run("--submitit-pack", "3") == 0
+    assert [workflow.began(i) for i in range(3)] == [1, 2, 1]
+
+
+def test_a_job_is_tried_again_alone(tmp_path):
+    workflow = Workflow(tmp_path, "[ {wildcards.i} != 1 ] || [ $(wc -l < began1) = 2 ]")
+    assert workflow.run("--submitit-pack", "3", "--retries", "1") == 0
+    assert [workflow.began(i) for i in range(3)] == [1, 2, 1]
+
+
+def test_what_is_done_leaves_no_pickle_behind(tmp_path):
+    workflow = Workflow(tmp_path, "true")
+    assert workflow.run() == 0
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+    (tmp_path / "done/1").unlink()
+    assert workflow.run("done/1") == 0
+    left = list((tmp_path / ".snakemake/submitit").glob("*/jobs/*.pkl"))
+    assert len(left) <= 2, "of the last call alone"
+
+
+def test_after_a_kill_its_jobs_are_taken_over_and_finished_ones_taken_as_finished(tmp_path):
+    """One ends between the calls, one goes on, and one of them fails later."""
+    workflow = Workflow(
+        tmp_path, "[ {wildcards.i} = 0 ] || until [ -e go ]; do sleep 0.1; done; [ {wildcards.i} != 2 ]"
+    )
+    workflow.start("--submitit-pack", "3")
+    workflow.wait_for(lambda: all(workflow.began(i) for i in range(3)))
+    workflow.process.kill()
+    workflow.process.wait()
+    workflow.wait_for(lambda: workflow.done() == ["0"])
+    workflow.start("--nolock", "--submitit-pack", "3")
+    workflow.wait_for(lambda: workflow.printed.count("is taken over") >= 2)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 1
+    assert "has been submitted" not in workflow.printed
+    assert workflow.done() == ["0", "1"]
+    assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
+
+
+def test_one_that_ended_while_the_next_call_was_starting(tmp_path):
+    """Its output is there, and Snakemake plans it all the same when told to: nothing runs twice."""
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    workflow.start()
+    workflow.wait_for(lambda: workflow.done() == ["0"])
+    workflow.process.kill()
+    workflow.process.wait()
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+    assert workflow.run("--nolock", "--forcerun", "one") == 0
+    assert "is taken over" in workflow.printed
+    assert workflow.began(0) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_takes_its_jobs_with_it(number, tmp_path):
+    told = "trap 'touch told{wildcards.i}; exit 1' TERM; while :; do sleep 0.1; done"
+    workflow = Workflow(tmp_path, told).start("--submitit-pack", "2")
+    workflow.wait_for(lambda: all(workflow.began(i) for i in range(3)))
+    workflow.process.send_signal(number)
+    assert workflow.process.wait(60) != 0
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("told*")) == ["told0", "told1", "told2"]
+    assert workflow.done() == []
+
+
+def test_at_its_limit_a_job_goes_on_under_the_same_number(tmp_path):
+    command = "trap 'touch saved; exit 1' TERM; [ -e saved ] || while :; do sleep 0.1; done"
+    workflow = Workflow(tmp_path, command, jobs=1, runtime=1)
+    assert workflow.run() == 0, workflow.printed
+    assert workflow.began(0) == 2
+    assert workflow.printed.count("has been submitted") == 1
+
+
+def test_gpus_are_as_visible_as_they_were(tmp_path):
+    workflow = Workflow(tmp_path, "(printenv CUDA_VISIBLE_DEVICES || echo unset) > {log}", jobs=1)
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    assert workflow.run(environment=environment) == 0, workflow.printed
+    assert (tmp_path / "log/0").read_text() == "unset\n"
+    (tmp_path / "done/0").unlink()
+    assert workflow.run(environment={**environment, "CUDA_VISIBLE_DEVICES": "3"}) == 0
+    assert (tmp_path / "log/0").read_text() == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--submitit-pack", "0"], "--submitit-pack is 0; at least 1"),
+        (["--submitit-latency", "-1"], "--submitit-latency is -1; at least 0"),
+        (["--default-resources", "slurm_extra='--output=x'"], "which this executor sets itself"),
+        (["--submitit-cluster", "slurm"], "without SLURM: --submitit-cluster local"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(flags, sentence, tmp_path):
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    assert workflow.run(*flags) == 1
+    assert sentence in workflow.printed
+    assert "Traceback" not in workflow.printed
+
+
+# --- a queue that is not as it should be ---------------------------------------------------------
+
+
+def test_results_that_come_seconds_late_are_waited_for(tmp_path):
+    """The queue says COMPLETED at once; what the jobs write is seen seconds later."""
+    environment = queues.install(tmp_path / "queue", STATE="COMPLETED", DELAY_S="5")
+    workflow = Workflow(tmp_path, "true")
+    assert workflow.run(cluster="slurm", environment=environment) == 0, workflow.printed
+    assert workflow.done() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "state", ["COMPLETED", "CANCELLED by 0", "OUT_OF_MEMORY", "TIMEOUT", "FAILED", "GONE"]
+)
+def test_a_job_that_ended_without_a_word_has_failed(state, tmp_path):
+    """COMPLETED is no success either: nothing says that its run was."""
+    environment = queues.install(tmp_path / "queue", STATE=state, RUNS="no")
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    began = time.monotonic()
+    assert workflow.run("--submitit-latency", "2", cluster="slurm", environment=environment) == 1
+    assert time.monotonic() - began < 30
+    word = "an unknown state" if state == "GONE" else state.split()[0]
+    assert f"has ended with {word}, and this run had not" in workflow.printed
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL"])
+def test_a_job_that_was_taken_away_is_submitted_again_and_not_for_ever(state, tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE=state, RUNS="no")
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    flags = ("--submitit-latency", "1", "--submitit-requeues", "2")
+    assert workflow.run(*flags, cluster="slurm", environment=environment) == 1
+    assert workflow.printed.count("is submitted again") == 2
+    assert len(list((tmp_path / "queue").glob("job-*"))) == 3
+
+
+def test_an_unknown_state_and_a_silent_queue_are_neither_success_nor_failure(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="QUITE_NEW", RUNS="no")
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    flags = ("--submitit-latency", "1", "--submitit-status-interval", "3")
+    workflow.start(*flags, cluster="slurm", environment=environment)
+    asked = tmp_path / "queue/asked"
+    workflow.wait_for(lambda: asked.exists() and len(asked.read_text().split()) >= 3)
+    (tmp_path / "queue/silent").touch()
+    (tmp_path / "queue/state").write_text("FAILED")
+    before = len(asked.read_text().split())
+    workflow.wait_for(lambda: len(asked.read_text().split()) >= before + 3)
+    assert workflow.process.poll() is None
+    assert "Error" not in workflow.printed
+    (tmp_path / "queue/silent").unlink()
+    assert workflow.process.wait(60) == 1
+    assert "has ended with FAILED" in workflow.printed
+
+
+def test_the_queue_is_asked_rarely_while_nothing_happens(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="PENDING", RUNS="no")
+    workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
+    time.sleep(25)
+    times = [float(line) for line in (tmp_path / "queue/asked").read_text().split()]
+    workflow.process.send_signal(signal.SIGINT)
+    workflow.process.wait(30)
+    gaps = [b - a for a, b in pairwise(times)]
+    assert 2 <= len(gaps) <= 6, "one query for all jobs"
+    assert gaps == sorted(gaps) or gaps[-1] > 1.5 * gaps[0], gaps
+    assert (tmp_path / "queue/cancelled").read_text().split() == ["100_0", "100_1", "100_2"]
+
+
+def test_a_thousand_ready_jobs_are_a_few_submissions(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="PENDING", RUNS="no", MAX_ARRAY_SIZE="301")
+    workflow = Workflow(tmp_path, "true", jobs=1000).start(
+        "--submitit-array-parallelism", "40", cluster="slurm", environment=environment
+    )
+    workflow.wait_for(lambda: workflow.printed.count("has been submitted") >= 4)
+    workflow.process.send_signal(signal.SIGINT)
+    workflow.process.wait(60)
+    scripts = [path.read_text() for path in sorted((tmp_path / "queue").glob("script-*"))]
+    assert len(scripts) == 4, "1,000 by 301"
+    arrays = [re.search(r"^#SBATCH --array=0-(\d+)%(\d+)$", text, re.M).groups() for text in scripts]
+    assert sorted(int(last) + 1 for last, _ in arrays) == [97, 301, 301, 301]
+    assert {limit for _, limit in arrays} == {"40"}
+    assert len((tmp_path / "queue/cancelled").read_text().split()) == 1000
+
+
+def test_a_controller_that_died_while_it_submitted_finds_its_jobs_by_name(tmp_path):
+    """sbatch had been called, and its answer was not yet noted."""
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING", RUNS="no")
+    workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
+    workflow.wait_for(lambda: "has been submitted" in workflow.printed)
+    workflow.process.kill()
+    workflow.process.wait()
+    (manifest,) = tmp_path.glob(".snakemake/submitit/*/manifest.json")
+    manifest.write_text(re.sub(r'"jobs": \[.*?\]', '"jobs": []', manifest.read_text()))
+    workflow.start("--nolock", cluster="slurm", environment=environment)
+    workflow.wait_for(lambda: workflow.printed.count("is taken over") == 3)
+    workflow.process.send_signal(signal.SIGINT)
+    workflow.process.wait(60)
+    assert len(list((tmp_path / "queue").glob("job-*"))) == 1, "nothing was submitted twice"
+
+
+def test_jobs_left_in_a_queue_that_cannot_be_seen_are_not_submitted_twice(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING", RUNS="no")
+    workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
+    workflow.wait_for(lambda: "has been submitted" in workflow.printed)
+    workflow.process.kill()
+    workflow.process.wait()
+    (tmp_path / "queue/silent").touch()
+    assert workflow.run("--nolock", cluster="slurm", environment=environment) == 1
+    assert "their runs would be submitted twice otherwise" in workflow.printed
+    assert len(list((tmp_path / "queue").glob("job-*"))) == 1

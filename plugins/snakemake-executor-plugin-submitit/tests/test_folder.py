@@ -1,0 +1,103 @@
+"""The folder of the pickles, which are code: its owner's alone, or refused."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from snakemake_executor_plugin_submitit.folder import (
+    Result,
+    Submission,
+    make_private,
+    opened_private,
+    write_result,
+)
+from snakemake_interface_common.exceptions import WorkflowError
+
+
+def submission(folder, members: int = 2) -> Submission:
+    make_private(folder)
+    members = [{"key": str(i), "outputs": [f"out{i}"], "log": f"log{i}"} for i in range(members)]
+    made = Submission.create(folder, "prefix", "slurm", [members])
+    made.save()
+    return made
+
+
+def test_it_is_made_for_its_owner_alone(tmp_path):
+    os.umask(0)
+    try:
+        made = submission(tmp_path / "submitit")
+    finally:
+        os.umask(0o022)
+    for folder in (tmp_path / "submitit", made.folder, made.folder / "jobs"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777, 0o770])
+def test_one_that_others_can_enter_is_refused(mode, tmp_path):
+    make_private(tmp_path / "submitit")
+    (tmp_path / "submitit").chmod(mode)
+    with pytest.raises(WorkflowError, match=f"open to others .mode {mode:o}.*chmod 700"):
+        make_private(tmp_path / "submitit")
+
+
+def test_a_link_is_refused(tmp_path):
+    make_private(tmp_path / "real")
+    (tmp_path / "submitit").symlink_to(tmp_path / "real")
+    with pytest.raises(WorkflowError, match="is no folder that jobs can be kept in"):
+        make_private(tmp_path / "submitit")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: only root can give a folder to somebody else")
+def test_one_of_somebody_else_is_refused(tmp_path):
+    make_private(tmp_path / "submitit")
+    os.chown(tmp_path / "submitit", 65534, 65534)
+    with pytest.raises(WorkflowError, match="belongs to user 65534, and this is user 0"):
+        make_private(tmp_path / "submitit")
+
+
+def test_a_job_unpickles_nothing_from_an_open_folder(tmp_path):
+    """The pickle would write a file."""
+    made = submission(tmp_path / "submitit")
+    jobs = made.folder / "jobs"
+    evil = b"cos\nsystem\n(S'touch " + str(tmp_path / "pwned").encode() + b"'\ntR."
+    (jobs / "7_submitted.pkl").write_bytes(evil)
+    command = [sys.executable, "-m", "snakemake_executor_plugin_submitit.job", str(jobs)]
+    environment = {**os.environ, "SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "7"}
+    jobs.chmod(0o777)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "open to others" in done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_an_opened_folder_stays_the_same_when_its_name_is_taken(tmp_path):
+    make_private(tmp_path / "submitit")
+    (tmp_path / "submitit/mine").touch()
+    with opened_private(tmp_path / "submitit") as folder:
+        (tmp_path / "submitit").rename(tmp_path / "moved")
+        (tmp_path / "submitit").mkdir()
+        assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path):
+    made = submission(tmp_path / "submitit")
+    made.jobs = ["12_0"]
+    made.save()
+    assert Submission.load(made.folder) == made
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}'])
+def test_a_damaged_manifest_is_no_submission(text, tmp_path):
+    made = submission(tmp_path / "submitit")
+    (made.folder / "manifest.json").write_text(text)
+    assert Submission.load(made.folder) is None
+
+
+def test_results_are_read_once(tmp_path):
+    made = submission(tmp_path / "submitit")
+    write_result(made.results, 0, 1, Result(3, "why"))
+    (made.results / "0-0.json").write_text('{"exi')
+    (made.results / ".0-0.json.tmp").write_text("{}")
+    assert made.read_results(set()) == {(0, 1): Result(3, "why")}
+    assert made.read_results({(0, 1)}) == {}

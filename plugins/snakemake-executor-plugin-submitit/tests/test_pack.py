@@ -1,0 +1,214 @@
+"""Inside an allocation: members side by side, each on its own; told, requeued, and never run twice."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from snakemake_executor_plugin_submitit.pack import Member, Pack
+
+# Calls a pack as submitit does: with a handler that checkpoints, and keeps what is to be requeued.
+CALL = """
+import pickle, signal, sys, threading
+pack = pickle.load(open(sys.argv[1], "rb"))
+def requeue(number, frame):
+    again = pack.checkpoint()
+    if again is not None:
+        pickle.dump(again.function, open(sys.argv[1], "wb"))
+    sys.exit(99 if again is not None else 98)
+signal.signal(signal.SIGUSR2, requeue)
+pack()
+"""
+
+
+class Allocation:
+    """A pack of shell commands, and the process that runs it."""
+
+    def __init__(self, root: Path, *commands: str, places: int = 8, memory_mb: int | None = None, **changes):
+        self.root = root
+        (root / "results").mkdir()
+        members = [Member(text, str(root / f"{i}.log"), memory_mb) for i, text in enumerate(commands)]
+        plain = {"runtime_min": 10, "delay_s": 5, "requeues": 10, "environment": {}}
+        pack = Pack(0, members, places, str(root / "results"), str(root), **plain | changes)
+        (root / "pack.pkl").write_bytes(pickle.dumps(pack))
+
+    def start(self, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-c", CALL, str(self.root / "pack.pkl")],
+            env=kept | environment,
+            stderr=(self.root / "err").open("ab"),
+        )
+
+    def run(self, prefix: tuple[str, ...] = (), **environment: str) -> int:
+        return self.start(prefix, **environment).wait(60)
+
+    def results(self) -> dict[int, int]:
+        paths = sorted((self.root / "results").glob("*.json"))
+        return {int(path.stem.partition("-")[2]): json.loads(path.read_text())["exit"] for path in paths}
+
+    def log(self, member: int) -> str:
+        return (self.root / f"{member}.log").read_text()
+
+    def lines(self, name: str) -> list[str]:
+        return (self.root / name).read_text().splitlines()
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_each_member_has_its_own_status_and_log(tmp_path):
+    pack = Allocation(tmp_path, "echo one", "echo two >&2; exit 3", "kill -9 $$", "sleep 1; echo four")
+    assert pack.run() == 0
+    assert pack.results() == {0: 0, 1: 3, 2: -9, 3: 0}, "one failing takes no other with it"
+    assert [pack.log(i).splitlines()[1:] for i in range(4)] == [["one"], ["two"], [], ["four"]]
+
+
+def test_members_run_at_the_same_time_as_there_are_places(tmp_path):
+    command = "date +%s.%N >> starts; sleep 1"
+    began = time.monotonic()
+    assert Allocation(tmp_path, *[command] * 6, places=3).run() == 0
+    assert 2 < time.monotonic() - began < 5, "two waves of a second"
+    starts = sorted(map(float, (tmp_path / "starts").read_text().split()))
+    assert starts[2] - starts[0] < 0.9
+    assert starts[3] - starts[0] > 0.9
+
+
+def test_one_that_holds_too_much_memory_is_ended_alone(tmp_path):
+    eats = f'{sys.executable} -c "x = bytearray(400 * 2**20); import time; time.sleep(30)"'
+    pack = Allocation(tmp_path, f"({eats}); true", "sleep 3; echo fine", memory_mb=200)
+    assert pack.run() == 0
+    assert pack.results() == {0: -9, 1: 0}
+    assert "MB of memory, and its share is 200 MB" in pack.log(0)
+    assert "fine" in pack.log(1)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="NOT TESTED: one processor cannot be divided")
+def test_processors_are_divided_where_slurm_bound_the_job(tmp_path):
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    show = f"{sys.executable} -c 'import os; print(sorted(os.sched_getaffinity(0)))'"
+    pack = Allocation(tmp_path, show, show, places=2)
+    bound = ("taskset", "-c", ",".join(map(str, cpus)))
+    assert pack.run(bound, SLURM_CPUS_ON_NODE="2") == 0
+    assert sorted(json.loads(pack.log(i).splitlines()[-1]) for i in (0, 1)) == [[cpus[0]], [cpus[1]]]
+
+
+def test_processors_that_nobody_bound_are_not_divided(tmp_path):
+    """Every allocation on the node would choose the same."""
+    show = f"{sys.executable} -c 'import os; print(len(os.sched_getaffinity(0)))'"
+    pack = Allocation(tmp_path, show, show, places=2)
+    assert pack.run(SLURM_CPUS_ON_NODE="64") == 0
+    assert int(pack.log(0).splitlines()[-1]) == len(os.sched_getaffinity(0))
+
+
+# Runs for ever, until it is told to stop; and then ends well.
+GOES_ON = (
+    "echo $$ >> began{0}; trap 'echo saved > state{0}; exit 1' TERM; "
+    "[ -e state{0} ] || while :; do sleep 0.1; done"
+)
+
+
+def test_before_the_limit_members_are_told_and_only_the_unfinished_run_again(tmp_path):
+    pack = Allocation(tmp_path, "echo $$ >> began0", GOES_ON.format(1), GOES_ON.format(2))
+    process = pack.start()
+    wait_for(lambda: 0 in pack.results() and (tmp_path / "began2").exists())
+    time.sleep(0.3)
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(30) == 99, "to be requeued"
+    assert pack.results() == {0: 0}, "what was interrupted has not failed"
+    assert pack.run() == 0
+    assert pack.results() == {0: 0, 1: 0, 2: 0}
+    assert [len(pack.lines(f"began{i}")) for i in range(3)] == [1, 2, 2]
+
+
+def test_the_allocation_watches_its_own_end(tmp_path):
+    """SLURM's signal is a minute coarse: it comes too early here, and is passed over; the clock is not."""
+    pack = Allocation(tmp_path, GOES_ON.format(0))
+    process = pack.start(SLURM_JOB_END_TIME=str(int(time.time()) + 10))
+    wait_for(lambda: (tmp_path / "began0").exists())
+    began = time.monotonic()
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(30) == 99
+    assert 1.5 < time.monotonic() - began < 6.5
+    assert (tmp_path / "state0").exists()
+
+
+def test_what_does_not_stop_in_time_is_killed_and_run_again(tmp_path):
+    pack = Allocation(
+        tmp_path, "echo $$ >> began0; trap '' TERM; [ $(wc -l < began0) = 2 ] || sleep 600", delay_s=7
+    )
+    process = pack.start()
+    wait_for(lambda: (tmp_path / "began0").exists())
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(30) == 99
+    assert pack.run() == 0
+    assert pack.results() == {0: 0}
+
+
+def test_requeues_have_a_limit(tmp_path):
+    pack = Allocation(tmp_path, "sleep 600", requeues=1)
+    for status in (99, 98):
+        process = pack.start()
+        wait_for(lambda: (tmp_path / "0.log").exists())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGUSR2)
+        assert process.wait(30) == status
+    (path,) = (tmp_path / "results").iterdir()
+    assert "it has been requeued 1 times, which is the limit" in json.loads(path.read_text())["why"]
+
+
+def test_preempted_members_write_their_checkpoints_and_have_not_failed(tmp_path):
+    pack = Allocation(tmp_path, GOES_ON.format(0), GOES_ON.format(1))
+    process = pack.start()
+    wait_for(lambda: (tmp_path / "began0").exists() and (tmp_path / "began1").exists())
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert pack.results() == {}
+    assert (tmp_path / "state0").exists()
+    assert (tmp_path / "state1").exists()
+
+
+def test_nothing_outlives_its_member(tmp_path):
+    pack = Allocation(tmp_path, "sleep 600 & echo $! > child")
+    assert pack.run() == 0
+    child = int((tmp_path / "child").read_text())
+    wait_for(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
+
+
+def test_members_have_the_environment_they_were_given(tmp_path):
+    given = {"GIVEN": "it's $HOME", "TAKEN": None}
+    pack = Allocation(tmp_path, 'echo "$GIVEN ${TAKEN-unset}"', environment=given)
+    assert pack.run(TAKEN="something", SUBMITIT_X="1") == 0
+    assert pack.log(0).splitlines()[-1] == "it's $HOME unset"
+
+
+def test_the_multi_process_service_is_started_for_a_pack_and_ended(tmp_path):
+    """Its control program is a stand-in: there is no GPU here."""
+    (tmp_path / "bin").mkdir()
+    control = tmp_path / "bin/nvidia-cuda-mps-control"
+    control.write_text(f'#!/bin/sh\necho "$1 $(cat) $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/mps\n')
+    control.chmod(0o755)
+    pack = Allocation(tmp_path, *["echo $CUDA_MPS_PIPE_DIRECTORY"] * 2, places=2, mps=True)
+    assert pack.run(PATH=f"{tmp_path}/bin:{os.environ['PATH']}") == 0
+    pipe = pack.log(0).splitlines()[-1]
+    assert pipe.endswith("/pipe")
+    started, ended = pack.lines("mps")
+    assert started.split() == ["-d", pipe]
+    assert ended.split() == ["quit", pipe]
+
+
+def test_without_that_service_members_run_all_the_same(tmp_path):
+    pack = Allocation(tmp_path, "true", "true", places=2, mps=True)
+    assert pack.run() == 0
+    assert pack.results() == {0: 0, 1: 0}

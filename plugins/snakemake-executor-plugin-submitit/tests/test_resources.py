@@ -1,0 +1,125 @@
+"""From a job's resources to sbatch's options, with nothing that could reach a shell."""
+
+import shlex
+
+import pytest
+from snakemake_executor_plugin_submitit import clusters
+from snakemake_executor_plugin_submitit.resources import request_of, signal_delay_s
+from snakemake_interface_common.exceptions import WorkflowError
+from submitit.slurm.slurm import _make_sbatch_string
+
+
+def request(threads: int = 1, pack: int = 1, **resources):
+    return request_of(resources, threads, pack)
+
+
+def test_a_pack_asks_for_so_many_times_the_rest_and_one_gpu():
+    asked = request(threads=2, pack=8, mem_mb=4000, runtime=30, gres="gpu:1", slurm_partition="gpu")
+    options = asked.of_pack(8)
+    assert (options["cpus-per-task"], options["mem"], options["gres"]) == (16, "32000M", "gpu:1")
+    assert asked.of_pack(3)["mem"] == "12000M", "a short one asks for what it needs"
+    assert asked.member_memory_mb() == 4000
+
+
+def test_memory_per_cpu_grows_with_the_cpus():
+    asked = request(threads=2, mem_mb_per_cpu=1000)
+    assert asked.of_pack(4)["mem-per-cpu"] == "1000M"
+    assert "mem" not in asked.of_pack(4)
+    assert asked.member_memory_mb() == 2000
+
+
+@pytest.mark.parametrize(
+    ("resources", "option", "value"),
+    [
+        ({"slurm_account": "a"}, "account", "a"),
+        ({"qos": "short"}, "qos", "short"),
+        ({"constraint": "a100&ib"}, "constraint", "a100&ib"),
+        ({"gpu": 2}, "gpus", "2"),
+        ({"gpu": 1, "gpu_model": "a100"}, "gpus", "a100:1"),
+        ({"nodes": 2, "tasks": 4}, "ntasks", "4"),
+        ({"slurm_extra": "--exclusive"}, "exclusive", True),
+        ({"slurm_extra": "--mail-user='a b@c'"}, "mail-user", "a b@c"),
+        ({"slurm_extra": "--nice 100"}, "nice", "100"),
+    ],
+)
+def test_resources_have_the_names_of_the_stock_executor(resources, option, value):
+    assert request(**resources).of_pack(1)[option] == value
+
+
+def test_what_is_empty_is_left_out():
+    assert not {"account", "gres", "mem"} & request(slurm_account="", gres="").of_pack(1).keys()
+
+
+def test_cpus_are_the_resource_or_the_threads():
+    assert request(threads=3).cpus == 3
+    assert request(threads=3, cpus_per_task=5).cpus == 5
+
+
+def test_a_job_over_several_nodes_is_never_packed():
+    assert request(pack=8, tasks=2).pack == 1
+    assert request(pack=8).pack == 8
+    assert request(pack=8, pack_of_its_own=1).pack == 8
+
+
+def test_the_resource_pack_counts_more_than_the_setting():
+    assert request_of({"pack": 2}, 1, 8).pack == 2
+
+
+@pytest.mark.parametrize(
+    ("resources", "sentence"),
+    [
+        ({"mem_mb": "lots"}, "the resource mem_mb is 'lots'"),
+        ({"runtime": -1}, "the resource runtime is -1"),
+        ({"pack": "many"}, "the resource pack is 'many'"),
+        ({"slurm_partition": "gpu\nrm -rf /"}, "the resource slurm_partition .* line breaks"),
+        ({"slurm_extra": "--output=/etc/passwd"}, "--output, which this executor sets itself"),
+        ({"slurm_extra": "--wrap=ls"}, "--wrap, which this executor sets itself"),
+        ({"slurm_extra": "-p gpu"}, "options are written in long form"),
+        ({"slurm_extra": "--exclusive; rm -rf /"}, "is no option of sbatch"),
+        ({"slurm_extra": "--nice=1 rm"}, "slurm_extra has 'rm'"),
+        ({"slurm_extra": "--comment='"}, "cannot be read"),
+        ({"gres": "gpu:1", "gpu": 1}, "both gres and gpu"),
+    ],
+)
+def test_what_slurm_could_not_take_is_a_sentence(resources, sentence):
+    with pytest.raises(WorkflowError, match=sentence):
+        request(**resources)
+
+
+@pytest.mark.parametrize("value", ["a'b", 'a"b', "$(touch pwned)", "`touch pwned`", "a b;touch pwned", "#x"])
+def test_no_value_can_begin_a_command(value):
+    """In the script that submitit writes, a value stays within its option."""
+    options = request(constraint=value, slurm_extra=f"--mail-user={shlex.quote(value)}").of_pack(1)
+    script = _make_sbatch_string(command="true", folder="/tmp/x", additional_parameters=options)
+    lines = [
+        line for line in script.splitlines() if "touch" in line or "constraint" in line or "mail" in line
+    ]
+    assert lines
+    for line in lines:
+        assert line.startswith("#SBATCH --")
+        assert shlex.split(line.removeprefix("#SBATCH "))[0].partition("=")[2] == value
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(1, 20), (3, 60), (6, 120), (600, 120)])
+def test_a_job_is_told_before_a_run_would_stop_by_itself(minutes, seconds):
+    """Which is 90 seconds, or a quarter of a short limit, before its end."""
+    assert signal_delay_s(minutes) == seconds
+    assert seconds > min(90, 60 * minutes / 4)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "room"),
+    [
+        ("gpu*|64|256000\ncpu|8|16000", {"slurm_partition": "gpu", "mem_mb": 8000}, 32),
+        ("gpu*|64|256000\ncpu|8|16000", {"slurm_partition": "cpu", "mem_mb": 8000}, 2),
+        ("gpu*|64|256000\ncpu|8|16000", {}, 64),  # the default partition
+        ("gpu|2|4000\ngpu|16|8000", {"slurm_partition": "gpu", "cpus_per_task": 2}, 8),  # its largest nodes
+        ("gpu|4+|64000+", {"slurm_partition": "gpu"}, 4),
+        ("gpu|4|64000", {"slurm_partition": "no_such"}, None),
+        ("", {"slurm_partition": "gpu"}, None),
+    ],
+)
+def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
+    said = {"scontrol": "MaxArraySize = 1001", "sinfo": nodes}
+    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
+    assert clusters.Slurm(array_size=1000).room(request(**resources)) == room
