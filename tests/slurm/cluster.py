@@ -84,6 +84,8 @@ JobAcctGatherParams=OverMemoryKill
 PartitionName=gpu Nodes=n[1-2] Default=YES PriorityTier=1 MaxTime=1-0
 PartitionName=cpu Nodes=n[1-2] PriorityTier=1 MaxTime=1-0
 PartitionName=whole Nodes=n[1-2] PriorityTier=1 MaxTime=1-0 OverSubscribe=EXCLUSIVE
+# Tells what it preempts, and leaves it this many seconds.
+PartitionName=graceful Nodes=n[1-2] PriorityTier=1 MaxTime=1-0 GraceTime=20
 PartitionName=scavenger Nodes=n[1-2] PriorityTier=1 MaxTime=1-0 PreemptMode=CANCEL
 # What preempts all others: its jobs take the place of theirs.
 PartitionName=urgent Nodes=n[1-2] PriorityTier=10 PreemptMode=off MaxTime=1-0

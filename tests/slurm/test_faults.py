@@ -180,6 +180,21 @@ def preempt(study: Study, job: str) -> None:
     )  # fmt: skip
 
 
+def test_a_job_that_is_preempted_with_grace_goes_on(study, undisturbed):
+    """It is told, and may end by itself before it is made to."""
+    edit_profile(study.checkout, ('slurm_partition: "gpu"', 'slurm_partition: "graceful"'))
+    study.start()
+    frozen = study.freeze_a_network()
+    preempt(study, frozen.job)
+    study.wait_for("the preemption", lambda: study.state(frozen.job) != "RUNNING")
+    assert study.finish() == 0, study.printed
+    assert_went_on(frozen)
+    assert_finished_as(undisturbed, study)
+    if study.executor == "submitit":
+        assert study.state(frozen.job) == "COMPLETED", "the same job"
+        assert "Trying to restart" not in study.printed, "it counts as no attempt"
+
+
 @pytest.mark.falls_short(
     "slurm",
     reason="where a partition cancels what it preempts, the executor waits for ever: it takes PREEMPTED "

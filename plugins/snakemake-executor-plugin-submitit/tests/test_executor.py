@@ -137,6 +137,20 @@ def test_one_that_ended_while_the_next_call_was_starting(tmp_path):
     assert workflow.began(0) == 1
 
 
+def test_a_second_call_leaves_the_jobs_of_the_first_alone(tmp_path):
+    workflow = Workflow(tmp_path, "[ {wildcards.i} = 0 ] || until [ -e go ]; do sleep 0.1; done")
+    first = workflow.start("--submitit-pack", "2").process
+    workflow.wait_for(lambda: all(workflow.began(i) for i in range(3)))
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second/Snakefile").write_text("rule all:\n    input: 'done/0'\n")
+    printed = workflow.printed
+    assert workflow.run("--nolock", "--snakefile", "second/Snakefile") == 0
+    assert "taken over" not in workflow.printed
+    (tmp_path / "go").touch()
+    assert first.wait(60) == 0, printed
+    assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_takes_its_jobs_with_it(number, tmp_path):
     told = "trap 'touch told{wildcards.i}; exit 1' TERM; while :; do sleep 0.1; done"

@@ -179,6 +179,46 @@ def test_preempted_members_write_their_checkpoints_and_have_not_failed(tmp_path)
     assert (tmp_path / "state1").exists()
 
 
+def test_preempted_with_grace_an_allocation_asks_to_be_requeued(tmp_path):
+    """One that just ended within its grace would have ended for good. A cancelled one asks for nothing."""
+    (tmp_path / "bin").mkdir()
+    scontrol = tmp_path / "bin/scontrol"
+    found = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    for said, status in (
+        ("JobState=RUNNING PreemptTime=2026-01-01T00:00:00", 99),
+        ("JobState=COMPLETING PreemptTime=None", 0),
+        ("JobState=RUNNING PreemptTime=None", 0),
+    ):
+        scontrol.write_text(f"#!/bin/sh\necho '{said}'\n")
+        scontrol.chmod(0o755)
+        for path in (tmp_path / "results", tmp_path / "pack.pkl", tmp_path / "began0", tmp_path / "state0"):
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        pack = Allocation(tmp_path, GOES_ON.format(0))
+        process = pack.start(**found)
+        wait_for(lambda: (tmp_path / "began0").exists())
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == status, said
+        assert (tmp_path / "state0").exists()
+        assert pack.results() == {}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: a full disk needs a file system of its own")
+def test_a_result_that_cannot_be_written_is_tried_again(tmp_path):
+    pack = Allocation(tmp_path, "sleep 1", "sleep 2")
+    command = ["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", str(tmp_path / "results")]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED: no file system can be mounted here")
+    try:
+        process = pack.start()
+        wait_for(lambda: "cannot be written" in (tmp_path / "err").read_text())
+        subprocess.run(["mount", "-o", "remount,nr_inodes=100", str(tmp_path / "results")], check=True)
+        assert process.wait(60) == 0
+        assert pack.results() == {0: 0, 1: 0}
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path / "results")], check=True)
+
+
 def test_nothing_outlives_its_member(tmp_path):
     pack = Allocation(tmp_path, "sleep 600 & echo $! > child")
     assert pack.run() == 0

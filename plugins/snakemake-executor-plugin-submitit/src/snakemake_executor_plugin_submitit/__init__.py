@@ -191,7 +191,8 @@ class Executor(RemoteExecutor):
     def _find_adoptable(self) -> None:
         """Learn what an earlier call submitted: what still runs or has ended well can be adopted."""
         left = [s for path in sorted(self.folder.iterdir()) if (s := Submission.load(path))]
-        left = [s for s in left if s.cluster == self.cluster.name]
+        # A call that lives looks after its own.
+        left = [s for s in left if s.cluster == self.cluster.name and s.hold()]
         for submission in left:
             submission.jobs = submission.jobs or self.cluster.find(submission)
         states = self.cluster.states(left) if left else {}

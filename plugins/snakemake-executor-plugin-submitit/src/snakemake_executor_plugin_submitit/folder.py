@@ -1,12 +1,14 @@
 """The folder that a controller and its jobs share: what is submitted, and how it ended.
 
     <folder>/<submission>/manifest.json       written by the controller, before it submits
+    <folder>/<submission>/controller          locked while that controller lives
     <folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
     <folder>/<submission>/jobs/               submitit's: the script, pickles, and the log of each job
 
 Pickles are code. So the folder belongs to its owner alone, and what does not is refused.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -76,6 +78,10 @@ def write_json(path: Path, content: object) -> None:
         raise
 
 
+# The submissions of this process. The kernel lets go of them when it dies, however it dies.
+_HELD: dict[str, int] = {}
+
+
 @dataclass(frozen=True)
 class Result:
     """How a member of a pack ended for good: its exit status, and why, if that is not its own doing."""
@@ -105,6 +111,25 @@ class Submission:
         number = uuid.uuid4().hex[:12]
         return cls(folder / number, number, f"{prefix}-{number}", cluster, packs)
 
+    def hold(self) -> bool:
+        """Take this submission for this process, while it lives; False where another that lives has it."""
+        if self.id in _HELD:
+            return True
+        try:
+            handle = os.open(self.folder / "controller", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        except OSError:
+            # A file system without locks: nothing keeps a second call from it.
+            pass
+        _HELD[self.id] = handle
+        return True
+
     @property
     def results(self) -> Path:
         """Where its jobs write how their members ended."""
@@ -115,6 +140,7 @@ class Submission:
         make_private(self.folder)
         self.results.mkdir(exist_ok=True)
         make_private(self.folder / "jobs")
+        self.hold()
         content = asdict(self)
         del content["folder"]
         write_json(self.folder / "manifest.json", content)
@@ -150,6 +176,9 @@ class Submission:
     def remove(self) -> None:
         """Remove all of it: nobody will ask for it again."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        handle = _HELD.pop(self.id, None)
+        if handle is not None:
+            os.close(handle)
 
 
 def write_result(results: Path, pack: int, member: int, result: Result) -> None:

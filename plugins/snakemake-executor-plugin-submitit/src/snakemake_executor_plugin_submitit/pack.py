@@ -37,6 +37,8 @@ MEMORY_EVERY_S = 0.25
 HEARING_S = 1.0
 # Kept of the time between the signal and the limit: to be written down and requeued.
 AFTERWARDS_S = 5.0
+# A result that cannot be written is given up after this: the controller then hears nothing of that member.
+WRITING_S = 120.0
 # SLURM may send the signal this much too early.
 EARLY_S = 65.0
 
@@ -84,7 +86,7 @@ class Pack:
         shares = share_cpus(_bound_cpus(), self.places)
         free = deque(range(self.places))
         looked = 0.0
-        with _mps(self.mps and self.places > 1) as environment:
+        with _mps(self.mps and self.places > 1) as environment, self._none_left_behind():
             while (waiting and not self._told) or self._running:
                 while waiting and free and not self._signals:
                     place = free.popleft()
@@ -98,8 +100,17 @@ class Pack:
                 if signal.SIGUSR2 in self._signals and not self._told:
                     requeue()
                 if signal.SIGTERM in self._signals and not self._told:
-                    self._tell()
+                    # A job that ends within the grace of its preemption has ended for good, unless it asks.
+                    requeue() if _is_preempted() else self._tell()
                 time.sleep(POLL_S)
+
+    @contextlib.contextmanager
+    def _none_left_behind(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for pid in self._running:
+                _kill_group(pid, signal.SIGKILL)
 
     def _has_ended(self, member: int) -> bool:
         return has_result(Path(self.results), self.number, member)
@@ -130,13 +141,23 @@ class Pack:
             if failed and time.monotonic() < running.ended + HEARING_S:
                 continue
             # What was interrupted has not failed: it goes on when the allocation does.
-            if not interrupted:
-                result = Result(running.status, running.why)
-                write_result(Path(self.results), self.number, running.number, result)
+            if not interrupted and not self._write(running):
+                continue
             log.info("member %d has ended with %d %s", running.number, running.status, running.why)
             free.append(running.place)
             del self._running[pid]
         return free
+
+    def _write(self, running: "_Running") -> bool:
+        """Write how a member ended; False where that is to be tried again, as on a disk that is full."""
+        try:
+            result = Result(running.status or 0, running.why)
+            write_result(Path(self.results), self.number, running.number, result)
+        except OSError as error:
+            log.warning("the result of member %d cannot be written (%s)", running.number, error)
+            time.sleep(1)
+            return time.monotonic() > running.ended + WRITING_S
+        return True
 
     def _listen(self) -> Callable[[], None]:
         """Have signals noted, and return what requeues the allocation: submitit's own handler."""
@@ -223,6 +244,21 @@ class _Running:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             _kill_group(self.pid, signal.SIGKILL)
+
+
+def _is_preempted() -> bool:
+    """Whether SLURM has told this allocation to make room, and has neither cancelled nor ended it."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return False
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "job", job], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    said = dict(word.partition("=")[::2] for word in done.stdout.split())
+    return said.get("JobState") == "RUNNING" and said.get("PreemptTime", "None") not in ("None", "")
 
 
 def _is_plain(command: str) -> bool:
