@@ -104,7 +104,8 @@ class Slurm:
 def _packed(root: Path, jobs: Mapping[str, str]) -> dict[str, str]:
     """The states of runs that share jobs, by their records, as executor `submitit` keeps them."""
     runs = {}
-    for path in root.glob(".snakemake/submitit/*/manifest.json"):
+    # The later count more: an earlier one may be of an attempt that failed.
+    for path in sorted(root.glob(".snakemake/submitit/*/manifest.json"), key=_age, reverse=True):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
@@ -115,7 +116,7 @@ def _packed(root: Path, jobs: Mapping[str, str]) -> dict[str, str]:
                     runs |= dict.fromkeys(member["outputs"], "ENDED" if ended else state)
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return {output: state for output, state in runs.items() if state}
+    return runs
 
 
 def ended_jobs(ids: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A stand-in for SLURM's commands, for what a real one does not do on demand: lie, forget, and be slow.
 
 `sbatch` starts each task of a script as a process, after DELAY_S seconds; `squeue` says STATE of every
-job, whatever it does. What a real SLURM does is tested on a real one.
+job, whatever it does, until it is cancelled. What a real SLURM does is tested on a real one.
 """
 
 import os
@@ -47,6 +47,7 @@ def sbatch(queue: Path, script: str) -> None:
 
 
 def squeue(queue: Path) -> None:
+    time.sleep(float(os.environ.get("SLOW_S", "0")))
     with (queue / "asked").open("a") as file:
         file.write(f"{time.time()}\n")
     if (queue / "silent").exists():
@@ -57,13 +58,30 @@ def squeue(queue: Path) -> None:
     for path in sorted(queue.glob("job-*")):
         name, count = path.read_text().split()
         number = path.name.removeprefix("job-")
+        if number in cancelled(queue):
+            continue
         for task in range(int(count)) if int(count) else [None]:
             print(f"{number}{'' if task is None else f'_{task}'}|{name}|{state}")
 
 
+def cancelled(queue: Path) -> dict[str, set[str]]:
+    """The tasks that were cancelled, by the number of their array."""
+    path, found = queue / "cancelled", {}
+    for word in path.read_text().split() if path.exists() else []:
+        number, _, tasks = word.partition("_")
+        found.setdefault(number, set()).update(tasks.strip("[]").split(","))
+    return found
+
+
 if __name__ == "__main__":
     folder, command = Path(os.environ["QUEUE"]), sys.argv[1]
-    if command == "sbatch":
+    if command == "sbatch" and (folder / "refuses").exists():
+        # What it says, and whether it takes the job all the same.
+        said, taken = (folder / "refuses").read_text().split("|")
+        if taken == "taken":
+            sbatch(folder, sys.argv[2])
+        sys.exit(f"sbatch: error: {said}")
+    elif command == "sbatch":
         sbatch(folder, sys.argv[2])
     elif command == "squeue":
         squeue(folder)
@@ -71,6 +89,7 @@ if __name__ == "__main__":
         with (folder / "cancelled").open("a") as lines:
             lines.write("\n".join(sys.argv[2:]) + "\n")
     elif command == "scontrol":
+        time.sleep(float(os.environ.get("SLOW_START_S", "0")))
         print(f"MaxArraySize = {os.environ.get('MAX_ARRAY_SIZE', '1001')}")
     elif command == "sacct":
         # Without accounting.

@@ -82,7 +82,7 @@ def test_a_pack_of_which_one_fails(tmp_path):
     workflow = Workflow(tmp_path, "[ {wildcards.i} != 1 ] || [ -e mended ] || exit 7")
     assert workflow.run("--submitit-pack", "3") == 1
     assert workflow.done() == ["0", "2"]
-    assert "3 jobs in 1 allocations" in workflow.printed
+    assert "3 jobs in 1 allocation." in workflow.printed
     assert (tmp_path / ".snakemake/submitit_logs/one/i_1.log").read_text().count("Error in rule one") == 1
     (tmp_path / "mended").touch()
     assert workflow.run("--submitit-pack", "3") == 0
@@ -260,7 +260,7 @@ def test_the_queue_is_asked_rarely_while_nothing_happens(tmp_path):
     gaps = [b - a for a, b in pairwise(times)]
     assert 2 <= len(gaps) <= 6, "one query for all jobs"
     assert gaps == sorted(gaps) or gaps[-1] > 1.5 * gaps[0], gaps
-    assert (tmp_path / "queue/cancelled").read_text().split() == ["100_0", "100_1", "100_2"]
+    assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}
 
 
 def test_a_thousand_ready_jobs_are_a_few_submissions(tmp_path):
@@ -276,11 +276,11 @@ def test_a_thousand_ready_jobs_are_a_few_submissions(tmp_path):
     arrays = [re.search(r"^#SBATCH --array=0-(\d+)%(\d+)$", text, re.M).groups() for text in scripts]
     assert sorted(int(last) + 1 for last, _ in arrays) == [97, 301, 301, 301]
     assert {limit for _, limit in arrays} == {"40"}
-    assert len((tmp_path / "queue/cancelled").read_text().split()) == 1000
+    assert sum(map(len, queues.cancelled(tmp_path / "queue").values())) == 1000
 
 
-def test_a_controller_that_died_while_it_submitted_finds_its_jobs_by_name(tmp_path):
-    """sbatch had been called, and its answer was not yet noted."""
+def test_a_controller_that_died_while_it_submitted_leaves_nothing_behind(tmp_path):
+    """sbatch had been called, and its answer was not yet noted: those jobs have nothing to run."""
     environment = queues.install(tmp_path / "queue", STATE="RUNNING", RUNS="no")
     workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
     workflow.wait_for(lambda: "has been submitted" in workflow.printed)
@@ -289,10 +289,10 @@ def test_a_controller_that_died_while_it_submitted_finds_its_jobs_by_name(tmp_pa
     (manifest,) = tmp_path.glob(".snakemake/submitit/*/manifest.json")
     manifest.write_text(re.sub(r'"jobs": \[.*?\]', '"jobs": []', manifest.read_text()))
     workflow.start("--nolock", cluster="slurm", environment=environment)
-    workflow.wait_for(lambda: workflow.printed.count("is taken over") == 3)
+    workflow.wait_for(lambda: "has been submitted" in workflow.printed)
+    assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}, "found by their name"
     workflow.process.send_signal(signal.SIGINT)
     workflow.process.wait(60)
-    assert len(list((tmp_path / "queue").glob("job-*"))) == 1, "nothing was submitted twice"
 
 
 def test_jobs_left_in_a_queue_that_cannot_be_seen_are_not_submitted_twice(tmp_path):
@@ -305,3 +305,76 @@ def test_jobs_left_in_a_queue_that_cannot_be_seen_are_not_submitted_twice(tmp_pa
     assert workflow.run("--nolock", cluster="slurm", environment=environment) == 1
     assert "their runs would be submitted twice otherwise" in workflow.printed
     assert len(list((tmp_path / "queue").glob("job-*"))) == 1
+
+
+@pytest.mark.parametrize("taken", ["taken", "not taken"])
+def test_a_submission_that_was_not_answered_is_neither_lost_nor_made_twice(taken, tmp_path):
+    """The controller of SLURM was away for a moment: it had taken the jobs already, or had not."""
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING")
+    refuses = tmp_path / "queue/refuses"
+    refuses.write_text(f"Batch job submission failed: Socket timed out on send/recv operation|{taken}")
+    workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
+    workflow.wait_for(lambda: list(tmp_path.glob(".snakemake/submitit/*/jobs")))
+    time.sleep(1)
+    refuses.unlink()
+    assert workflow.process.wait(90) == 0, workflow.printed
+    assert "Error in rule" not in workflow.printed
+    assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
+    left = {"100": {"0", "1", "2"}} if taken == "taken" else {}
+    assert queues.cancelled(tmp_path / "queue") == left
+
+
+def test_what_slurm_refuses_for_good_is_said(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING")
+    (tmp_path / "queue/refuses").write_text("invalid partition specified: nowhere|not taken")
+    assert Workflow(tmp_path, "true", jobs=1).run(cluster="slurm", environment=environment) == 1
+    assert "SLURM did not take the job: sbatch: error: invalid partition" in (tmp_path / "out").read_text()
+
+
+def test_a_slow_answer_of_the_queue_is_no_end(tmp_path):
+    """Each query takes longer than the latency, and the state it brings is as old."""
+    environment = queues.install(tmp_path / "queue", STATE="COMPLETED", DELAY_S="1", SLOW_S="4")
+    workflow = Workflow(tmp_path, "true")
+    assert workflow.run("--submitit-latency", "2", cluster="slurm", environment=environment) == 0
+    assert workflow.done() == ["0", "1", "2"]
+
+
+def test_a_slow_controller_at_the_start_stops_nothing(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING", SLOW_START_S="3")
+    assert Workflow(tmp_path, "true", jobs=1).run(cluster="slurm", environment=environment) == 0
+
+
+def test_what_was_reported_is_never_taken_over(tmp_path):
+    """A failed neighbour keeps the submission of an ordinary call; its results are old news."""
+    workflow = Workflow(tmp_path, "[ {wildcards.i} != 1 ]")
+    assert workflow.run("--submitit-pack", "3") == 1
+    assert workflow.run("--submitit-pack", "3", "--forcerun", "one") == 1
+    assert "taken over" not in workflow.printed
+    assert [workflow.began(i) for i in range(3)] == [2, 2, 2]
+
+
+def test_a_result_that_is_older_than_an_input_is_not_taken_over(tmp_path):
+    (tmp_path / "given").write_text("1")
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    text = (tmp_path / "Snakefile").read_text().replace("rule one:", "rule one:\n    input: 'given'")
+    (tmp_path / "Snakefile").write_text(text)
+    workflow.start()
+    workflow.wait_for(lambda: workflow.done() == ["0"])
+    workflow.process.kill()
+    workflow.process.wait()
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+    os.utime(tmp_path / "given")
+    assert workflow.run("--nolock") == 0
+    assert "taken over" not in workflow.printed
+    assert workflow.began(0) == 2
+
+
+def test_ctrl_c_in_a_terminal_leaves_its_jobs_time(tmp_path):
+    """It reaches the whole group of processes at once."""
+    told = "trap 'sleep 2; touch told{wildcards.i}; exit 1' TERM; while :; do sleep 0.1; done"
+    workflow = Workflow(tmp_path, told, jobs=1).start()
+    workflow.wait_for(lambda: workflow.began(0))
+    os.killpg(workflow.process.pid, signal.SIGINT)
+    assert workflow.process.wait(60) != 0
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+    assert (tmp_path / "told0").exists()

@@ -1,9 +1,12 @@
 """From a job's resources to sbatch's options, with nothing that could reach a shell."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 from snakemake_executor_plugin_submitit import clusters
+from snakemake_executor_plugin_submitit.clusters import Phase
+from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.resources import request_of, signal_delay_s
 from snakemake_interface_common.exceptions import WorkflowError
 from submitit.slurm.slurm import _make_sbatch_string
@@ -107,15 +110,22 @@ def test_a_job_is_told_before_a_run_would_stop_by_itself(minutes, seconds):
     assert seconds > min(90, 60 * minutes / 4)
 
 
+TWO_KINDS = "gpu*|64|256000|gpu:a100:4|a100,ib\ncpu|8|16000|(null)|(null)"
+MIXED = "all|128|512000|(null)|big\nall|16|64000|gpu:4(S:0-1)|a100"
+
+
 @pytest.mark.parametrize(
     ("nodes", "resources", "room"),
     [
-        ("gpu*|64|256000\ncpu|8|16000", {"slurm_partition": "gpu", "mem_mb": 8000}, 32),
-        ("gpu*|64|256000\ncpu|8|16000", {"slurm_partition": "cpu", "mem_mb": 8000}, 2),
-        ("gpu*|64|256000\ncpu|8|16000", {}, 64),  # the default partition
-        ("gpu|2|4000\ngpu|16|8000", {"slurm_partition": "gpu", "cpus_per_task": 2}, 8),  # its largest nodes
-        ("gpu|4+|64000+", {"slurm_partition": "gpu"}, 4),
-        ("gpu|4|64000", {"slurm_partition": "no_such"}, None),
+        (TWO_KINDS, {"slurm_partition": "gpu", "mem_mb": 8000}, 32),
+        (TWO_KINDS, {"slurm_partition": "cpu", "mem_mb": 8000}, 2),
+        (TWO_KINDS, {}, 64),  # the default partition
+        (MIXED, {"slurm_partition": "all", "cpus_per_task": 2}, 64),  # its largest nodes
+        (MIXED, {"slurm_partition": "all", "gres": "gpu:1"}, 16),  # that have what is asked for
+        (MIXED, {"slurm_partition": "all", "constraint": "a100"}, 16),
+        (MIXED, {"slurm_partition": "cpu,all"}, 128),
+        ("gpu|4+|64000+|(null)|(null)", {"slurm_partition": "gpu"}, 4),
+        (TWO_KINDS, {"slurm_partition": "no_such"}, None),
         ("", {"slurm_partition": "gpu"}, None),
     ],
 )
@@ -123,3 +133,34 @@ def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
     said = {"scontrol": "MaxArraySize = 1001", "sinfo": nodes}
     monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
     assert clusters.Slurm(array_size=1000).room(request(**resources)) == room
+
+
+def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch):
+    """The controller of SLURM has forgotten it."""
+    said = {
+        "scontrol": "", "squeue": "7_0|a|RUNNING\n",
+        "sacct": "7_1|RUNNING\n7_2|CANCELLED by 1\n7_3|COMPLETED\nnonsense\n",
+    }  # fmt: skip
+    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
+    submission = Submission(Path(), "id", "a", "slurm", [], [f"7_{i}" for i in range(5)])
+    states = clusters.Slurm(array_size=1).states([submission])
+    assert [states[f"7_{i}"].phase for i in range(5)] == [
+        Phase.ALIVE, Phase.UNKNOWN, Phase.ENDED, Phase.ENDED, Phase.UNKNOWN,
+    ]  # fmt: skip
+
+
+def test_a_cancellation_is_made_sure_of(monkeypatch):
+    calls, queue = [], {f"7_{i}" for i in range(3)} | {"8"}
+
+    def call(*command):
+        if command[0] == "scancel":
+            calls.append(command[1])
+            if len(calls) > 2:  # The first two find the controller busy.
+                queue.difference_update({"8"} if command[1] == "8" else {"7_0", "7_1", "7_2"})
+            return None
+        return "\n".join(f"{job}|a|RUNNING" for job in sorted(queue)) if command[0] == "squeue" else ""
+
+    monkeypatch.setattr(clusters, "_call", call)
+    monkeypatch.setattr(clusters.time, "sleep", lambda seconds: None)
+    assert clusters.Slurm(array_size=1).cancel(["7_0", "7_1", "7_2", "8"]) == []
+    assert calls == ["7_[0,1,2]", "8"] * 2

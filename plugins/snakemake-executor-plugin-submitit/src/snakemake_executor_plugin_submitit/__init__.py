@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import re
 import signal
 import threading
 import time
@@ -31,6 +31,15 @@ FIRST_QUERY_S = 3.0
 LONGEST_LINGER = 10
 # The job's fate, and not its run's: it goes back to the queue without counting as an attempt.
 BLAMELESS = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
+# What an earlier call cancelled may take this long to end.
+SETTLING_S = 90.0
+# Before sbatch is called again, after it could not be answered or a limit was reached.
+RETRY_S = 10.0
+TRANSIENT = re.compile(
+    "timed out|unable to contact|connect|communication|temporarily|try again|too many|"
+    "submit limit|QOSMax|AssocMax|AssocGrp|QOSGrp",
+    re.I,
+)
 
 
 @dataclass
@@ -131,7 +140,7 @@ common_settings = CommonSettings(
 
 @dataclass
 class _Waiting:
-    """A job that is to be submitted."""
+    """A job that is to be submitted; `again` counts how often it was, and was taken away."""
 
     job: JobExecutorInterface
     request: Request
@@ -149,7 +158,7 @@ class _Place:
     waiting: _Waiting
 
     @property
-    def slurm_job(self) -> str:
+    def external_id(self) -> str:
         return self.submission.jobs[self.pack]
 
     @property
@@ -157,78 +166,123 @@ class _Place:
         return self.submission.packs[self.pack][self.member]["log"]
 
 
+@dataclass
+class _Open:
+    """A submission, which of its members Snakemake waits for, and how those are known to have ended."""
+
+    submission: Submission
+    waited_for: set[tuple[int, int]] = field(default_factory=set)
+    results: dict[tuple[int, int], Result] = field(default_factory=dict)
+    failed: bool = False
+
+
+@dataclass
+class _Doubtful:
+    """A submission that was answered with an error: the cluster may have taken it all the same."""
+
+    submission: Submission
+    places: list[_Place]
+    error: str
+    due: float
+
+
 class Executor(RemoteExecutor):
-    """The controller's side: what is submitted, adopted, looked at and cancelled."""
+    """The controller's side: what is submitted, adopted, looked at and cancelled.
+
+    Snakemake's main thread hands jobs over and cancels; all else is done by the thread that looks.
+    """
 
     def __post_init__(self) -> None:
         settings: ExecutorSettings = self.workflow.executor_settings
+        # All of it before the cluster is asked: the thread that looks has been started already.
         self.settings = settings
+        self.next_seconds_between_status_checks = LOOK_S
+        self._guard = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._first_came = self._last_came = 0.0
+        self._stopped = False
+        self._listens = False
+        self._open: dict[str, _Open] = {}
+        self._doubtful: list[_Doubtful] = []
+        self._states: dict[str, State] = {}
+        # Jobs that have ended or are not known: since when, and which were so after the latency too.
+        self._silent_since: dict[str, float] = {}
+        self._silent: set[str] = set()
+        self._next_query = 0.0
+        self._interval = FIRST_QUERY_S
+        self._adoptable: dict[str, tuple[_Open, int, int]] = {}
+        # Of earlier calls, with nothing left in the queue.
+        self._gone: list[Submission] = []
         self.folder = Path(self.workflow.persistence.path).absolute() / "submitit"
         self.logdir = Path(settings.logdir or self.folder.with_name("submitit_logs")).absolute()
         make_private(self.folder)
         self.cluster: Cluster = Slurm(settings.array_size) if settings.cluster == "slurm" else Local()
-        self.next_seconds_between_status_checks = LOOK_S
-        self._waiting: list[_Waiting] = []
-        self._first_came = self._last_came = 0.0
-        self._stopped = False
-        self._guard = threading.Lock()
-        # Submissions with members that have not been reported, and how those are known to have ended.
-        self._open: dict[str, tuple[Submission, set[tuple[int, int]]]] = {}
-        self._results: dict[tuple[str, int, int], Result] = {}
-        self._failed: set[str] = set()
-        self._states: dict[str, State] = {}
-        self._silent_since: dict[str, float] = {}
-        self._next_query = 0.0
-        self._interval = FIRST_QUERY_S
-        self._listens = False
-        self._adoptable: dict[str, tuple[Submission, int, int]] = {}
-        # Of earlier calls, with nothing left in the queue.
-        self._gone: list[Submission] = []
         self._find_adoptable()
 
     # --- after a crash ---------------------------------------------------------------------------
 
     def _find_adoptable(self) -> None:
-        """Learn what an earlier call submitted: what still runs or has ended well can be adopted."""
-        left = [s for path in sorted(self.folder.iterdir()) if (s := Submission.load(path))]
-        # A call that lives looks after its own.
-        left = [s for s in left if s.cluster == self.cluster.name and s.hold()]
+        """Learn what an earlier call left: what still runs, or has ended well and was not yet reported."""
+        found = [s for path in self.folder.iterdir() if (s := Submission.load(path))]
+        left = []
+        for submission in sorted(found, key=lambda s: s.made_at()):
+            if submission.cluster != self.cluster.name:
+                continue
+            if submission.hold():
+                left.append(submission)
+            else:
+                self.logger.warning(
+                    f"{submission.name} is looked after by another call ({submission.holder()}), and its "
+                    f"jobs are left to it. If that is dead for sure, remove {submission.folder}/controller."
+                )
+        states = self._states_when_settled(left) if left else {}
         for submission in left:
-            submission.jobs = submission.jobs or self.cluster.find(submission)
-        states = self.cluster.states(left) if left else {}
-        if states is None:
-            raise WorkflowError(
-                "The queue cannot be seen now (squeue does not answer), and an earlier call left jobs in it. "
-                "Call again when it can: their runs would be submitted twice otherwise."
-            )
-        for submission in left:
-            results = submission.read_results(set())
-            found = {}
+            opened = _Open(submission, results=submission.read_results(set()))
+            reported = submission.read_reported()
             for p, (pack, job) in enumerate(zip(submission.packs, submission.jobs, strict=False)):
                 alive = states.get(job, UNKNOWN).phase is Phase.ALIVE
                 for m, member in enumerate(pack):
-                    result = results.get((p, m))
-                    if alive if result is None else result.exit == 0:
-                        found[member["key"]] = (submission, p, m)
-            self._adoptable |= found
-            gone = all(states.get(job, UNKNOWN).phase is not Phase.ALIVE for job in submission.jobs)
-            if gone:
+                    result = opened.results.get((p, m))
+                    if (p, m) not in reported and (alive if result is None else result.exit == 0):
+                        self._adoptable[member["key"]] = (opened, p, m)
+            if all(states.get(job, UNKNOWN).phase is not Phase.ALIVE for job in submission.jobs):
                 self._gone.append(submission)
+
+    def _states_when_settled(self, left: list[Submission]) -> dict[str, State]:
+        """The states of what was left, once nothing of it is just being ended.
+
+        What was submitted by a call that died before it had noted so has nothing to run: it is cancelled.
+        """
+        end = time.monotonic() + SETTLING_S
+        while True:
+            states = self.cluster.states(left)
+            orphans = [self.cluster.find(s) for s in left if not s.jobs]
+            if states is None or None in orphans:
+                raise WorkflowError(
+                    "The queue cannot be seen now, and an earlier call left jobs in it. Call again when it "
+                    "can: their runs would be submitted twice otherwise."
+                )
+            if jobs := [job for found in orphans for job in found or []]:
+                self.cluster.cancel(jobs)
+            settling = any(state.word == "COMPLETING" for state in states.values())
+            if not settling or time.monotonic() > end:
+                return states
+            time.sleep(2)
 
     def _adopt(self, waiting: _Waiting) -> bool:
         found = self._adoptable.pop(waiting.key, None)
         if found is None:
             return False
-        submission, pack, member = found
-        result = submission.read_results(set()).get((pack, member))
-        if result is not None and (result.exit != 0 or not all(map(os.path.exists, waiting.job.output))):
+        opened, pack, member = found
+        result = opened.results.get((pack, member))
+        if result is not None and not opened.submission.is_newer(pack, member, waiting.job):
             return False
-        place = _Place(submission, pack, member, waiting)
+        place = _Place(opened.submission, pack, member, waiting)
         self.logger.info(
             f"Job {waiting.job.jobid} of an earlier call is taken over: "
-            f"{self.cluster.name} job {place.slurm_job}."
+            f"{self.cluster.name} job {place.external_id}."
         )
-        self._report(place)
+        self._report(place, opened)
         return True
 
     # --- submitting ------------------------------------------------------------------------------
@@ -239,25 +293,28 @@ class Executor(RemoteExecutor):
             # Snakemake would wait for all that is in the queue.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             self._listens = True
-        request = request_of(job.resources, job.threads, self.settings.pack)
-        waiting = _Waiting(job, request, _key(job))
-        if not self._adopt(waiting):
-            self._wait(waiting)
+        try:
+            request = request_of(job.resources, job.threads, self.settings.pack)
+        except WorkflowError as error:
+            self.report_job_error(SubmittedJobInfo(job), msg=f"{error}. ")
+            return
+        self._wait(_Waiting(job, request, _key(job)))
 
-    def _wait(self, waiting: _Waiting) -> None:
+    def _wait(self, waiting: _Waiting, hold_s: float = 0.0) -> None:
         with self._guard:
-            self._last_came = time.monotonic()
+            self._last_came = time.monotonic() + hold_s
             if not self._waiting:
                 self._first_came = self._last_came
             self._waiting.append(waiting)
 
     def _flush(self) -> None:
-        """Submit what waits, once no more has come for a moment."""
+        """Submit what waits, once no more has come for a moment, and is not there from an earlier call."""
         now, linger = time.monotonic(), self.settings.linger
         with self._guard:
             if now < min(self._last_came + linger, self._first_came + LONGEST_LINGER * linger):
                 return
             jobs, self._waiting = self._waiting, []
+        jobs = [each for each in jobs if not self._adopt(each)]
         settings = self.settings
         for request, alike in by_key((each.request, each) for each in jobs).items():
             request = self._fitted(request)
@@ -287,54 +344,81 @@ class Executor(RemoteExecutor):
         runtime_min = request.runtime_min * waves
         options = request.of_pack(places)
         options["comment"] = _comment([each.job for pack in packs for each in pack])
-        calls = [
-            Pack(
-                number=number,
-                members=[
-                    Member(self.format_job_exec(each.job), described["log"], request.member_memory_mb())
-                    for each, described in zip(pack, members[number], strict=True)
-                ],
-                places=places,
-                results=str(submission.results),
-                workdir=str(Path.cwd()),
-                environment=dict(self.envvars()),
-                runtime_min=runtime_min,
-                delay_s=signal_delay_s(runtime_min),
-                requeues=self.settings.requeues,
-                mps=self.settings.mps,
-            )
-            for number, pack in enumerate(packs)
-        ]
         every = [
             _Place(submission, p, m, each) for p, pack in enumerate(packs) for m, each in enumerate(pack)
         ]
         try:
+            calls = [
+                Pack(
+                    number=number,
+                    members=[
+                        Member(self.format_job_exec(each.job), described["log"], request.member_memory_mb())
+                        for each, described in zip(pack, members[number], strict=True)
+                    ],
+                    places=places,
+                    results=str(submission.results),
+                    workdir=str(Path.cwd()),
+                    environment=dict(self.envvars()),
+                    runtime_min=runtime_min,
+                    delay_s=signal_delay_s(runtime_min),
+                    requeues=self.settings.requeues,
+                    mps=self.settings.mps,
+                )
+                for number, pack in enumerate(packs)
+            ]
             # Before: a controller that dies in between finds its jobs by their name.
             submission.save()
             submission.jobs = self.cluster.submit(submission, calls, options, self.settings.array_parallelism)
             submission.save()
         except (OSError, WorkflowError) as error:
-            if not submission.jobs:
-                submission.remove()
-            for place in every:
-                self.report_job_error(SubmittedJobInfo(place.waiting.job), msg=f"{error} ")
+            self._doubtful.append(_Doubtful(submission, every, str(error), time.monotonic() + 2))
             return
+        self._submitted(submission, every)
+
+    def _submitted(self, submission: Submission, places: Sequence[_Place]) -> None:
+        number = submission.jobs[0]
+        number = number.partition("_")[0] if len(submission.jobs) > 1 else number
+        jobs, allocations = len(places), len(submission.packs)
+        what = f"{jobs} job{'s' * (jobs > 1)} in {allocations} allocation{'s' * (allocations > 1)}"
+        self.logger.info(f"{self.cluster.name} job {number} has been submitted: {what}. Logs: {self.logdir}")
+        self._next_query, self._interval = time.monotonic() + FIRST_QUERY_S, FIRST_QUERY_S
+        opened = _Open(submission)
+        for place in places:
+            self._report(place, opened)
         if self._stopped:
             self.cluster.cancel(submission.jobs)
-        numbers = submission.jobs[0].partition("_")[0] if len(packs) > 1 else submission.jobs[0]
-        what = f"{len(every)} jobs in {len(packs)} allocations" if len(every) > 1 else "1 job"
-        self.logger.info(
-            f"{what} has been submitted as {self.cluster.name} job {numbers}. Logs: {self.logdir}"
-        )
-        self._next_query, self._interval = time.monotonic() + FIRST_QUERY_S, FIRST_QUERY_S
-        for place in every:
-            self._report(place)
 
-    def _report(self, place: _Place) -> None:
-        submission = place.submission
-        self._open.setdefault(submission.id, (submission, set()))[1].add((place.pack, place.member))
-        info = SubmittedJobInfo(place.waiting.job, external_jobid=place.slurm_job, aux={"place": place})
+    def _report(self, place: _Place, opened: _Open) -> None:
+        self._open[place.submission.id] = opened
+        opened.waited_for.add((place.pack, place.member))
+        info = SubmittedJobInfo(place.waiting.job, external_jobid=place.external_id, aux={"place": place})
         self.report_job_submission(info)
+
+    def _settle_doubts(self) -> None:
+        """Of what sbatch answered with an error: was it taken? If not, again later, or a failure.
+
+        Jobs that were taken all the same have nothing to run, as nobody gave it to them: they are cancelled.
+        """
+        now = time.monotonic()
+        for doubt in [doubt for doubt in self._doubtful if now >= doubt.due]:
+            if doubt.submission.jobs:
+                # Only a note of it could not be written.
+                self._doubtful.remove(doubt)
+                self._submitted(doubt.submission, doubt.places)
+                continue
+            jobs = self.cluster.find(doubt.submission)
+            if jobs is None or (jobs and self.cluster.cancel(jobs)):
+                # Nobody knows; and to submit it again could run it twice.
+                doubt.due = now + RETRY_S
+                continue
+            self._doubtful.remove(doubt)
+            doubt.submission.remove()
+            for place in doubt.places:
+                if place.waiting.again < self.settings.requeues and TRANSIENT.search(doubt.error):
+                    again = place.waiting.again + 1
+                    self._wait(replace(place.waiting, again=again), hold_s=min(60.0, RETRY_S * again))
+                else:
+                    self.report_job_error(SubmittedJobInfo(place.waiting.job), msg=f"{doubt.error}. ")
 
     def _describe(self, waiting: _Waiting) -> dict[str, Any]:
         """A member as the manifest has it."""
@@ -349,86 +433,89 @@ class Executor(RemoteExecutor):
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncIterator[SubmittedJobInfo]:
         """Report what has ended; yield the rest."""
         self._flush()
+        self._settle_doubts()
         self._look()
         for info in active_jobs:
             place: _Place = info.aux["place"]
-            result = self._results.get((place.submission.id, place.pack, place.member))
-            if result is None:
-                word = self._lost(place)
-                if word is None:
-                    yield info
-                    continue
-                if word in BLAMELESS and place.waiting.again < self.settings.requeues:
-                    self.logger.info(f"Job {info.job.jobid} was ended ({word}), and is submitted again.")
-                    self._close(place)
-                    self._wait(
-                        _Waiting(info.job, place.waiting.request, place.waiting.key, place.waiting.again + 1)
-                    )
-                    continue
-                self._failed.add(place.submission.id)
-                msg = (
-                    f"{self.cluster.name} job {place.slurm_job} has ended with {word}, and this run had not. "
-                )
-                self._close(place)
-                self.report_job_error(info, msg=msg, aux_logs=[place.log])
-            elif result.exit == 0:
-                self._close(place)
+            opened = self._open[place.submission.id]
+            result = opened.results.get((place.pack, place.member))
+            word = self._lost(place) if result is None else None
+            if result is None and word is None:
+                yield info
+                continue
+            self._close(opened, place)
+            if result is not None and result.exit == 0:
                 self.report_job_success(info)
+            elif word in BLAMELESS and place.waiting.again < self.settings.requeues:
+                self.logger.info(f"Job {info.job.jobid} was ended ({word}), and is submitted again.")
+                self._wait(replace(place.waiting, again=place.waiting.again + 1))
             else:
-                self._failed.add(place.submission.id)
-                msg = (
-                    f"It has ended with exit status {result.exit}. " if not result.why else f"{result.why}. "
-                )
-                self._close(place)
+                opened.failed = True
+                what = f"{self.cluster.name} job {place.external_id}"
+                if result is None:
+                    msg = f"{what} has ended with {word}, and this run had not. "
+                elif result.why:
+                    msg = f"{what}: {result.why}. "
+                else:
+                    msg = f"{what}: it has ended with exit status {result.exit}. "
                 self.report_job_error(info, msg=msg, aux_logs=[place.log])
         self._tidy()
 
     def _look(self) -> None:
-        """Read what jobs wrote; ask the cluster, if it is time."""
-        now = time.monotonic()
-        for submission, waited_for in self._open.values():
-            known = {(p, m) for s, p, m in self._results if s == submission.id}
-            if any(submission.jobs[p] in self._silent_since for p, _ in waited_for):
+        """Ask the cluster, if it is time; then read what jobs wrote, which is so no older than the answer."""
+        if self._open and time.monotonic() >= self._next_query:
+            self._query()
+        for opened in self._open.values():
+            submission = opened.submission
+            if any(submission.jobs[p] in self._silent_since for p, _ in opened.waited_for):
                 submission.refresh()
-            for (p, m), result in submission.read_results(known).items():
-                self._results[submission.id, p, m] = result
+            new = submission.read_results(set(opened.results))
+            opened.results |= new
+            if new:
                 self._interval = FIRST_QUERY_S
-        if not self._open or now < self._next_query:
-            return
-        states = self.cluster.states([submission for submission, _ in self._open.values()])
+
+    def _query(self) -> None:
+        states = self.cluster.states([opened.submission for opened in self._open.values()])
+        now = time.monotonic()
         self._interval = min(self._interval * 1.5, float(self.settings.status_interval))
         if states is not None:
             if states != self._states:
                 self._interval = FIRST_QUERY_S
+            self._states = states
             for job, state in states.items():
                 if state.phase is Phase.ALIVE:
                     self._silent_since.pop(job, None)
-                else:
-                    self._silent_since.setdefault(job, now)
-            self._states = states
-        self._next_query = time.monotonic() + self._interval
+                    self._silent.discard(job)
+                elif now >= self._silent_since.setdefault(job, now) + self.settings.latency:
+                    self._silent.add(job)
+        self._next_query = now + self._interval
+        unconfirmed = [at for job, at in self._silent_since.items() if job not in self._silent]
+        if unconfirmed:
+            confirmed_at = min(unconfirmed) + self.settings.latency
+            self._next_query = max(now + 1, min(self._next_query, confirmed_at))
 
     def _lost(self, place: _Place) -> str | None:
         """The state in which a job ended without a word of this member, once that word must have come."""
-        since = self._silent_since.get(place.slurm_job)
-        if since is None or time.monotonic() < since + self.settings.latency:
+        if place.external_id not in self._silent:
             return None
-        return self._states.get(place.slurm_job, UNKNOWN).word or "an unknown state"
+        return self._states.get(place.external_id, UNKNOWN).word or "an unknown state"
 
-    def _close(self, place: _Place) -> None:
-        _, waited_for = self._open[place.submission.id]
-        waited_for.discard((place.pack, place.member))
+    def _close(self, opened: _Open, place: _Place) -> None:
+        # Noted first: what is reported to Snakemake is never taken over by another call.
+        opened.submission.note_reported(place.pack, place.member)
+        opened.waited_for.discard((place.pack, place.member))
 
     def _tidy(self) -> None:
         """Remove what nobody will ask for again; what failed keeps its logs until the next call."""
-        for number, (submission, waited_for) in list(self._open.items()):
-            ended = all(job in self._silent_since for job in submission.jobs)
-            if not waited_for and ended:
+        for number, opened in list(self._open.items()):
+            jobs = opened.submission.jobs
+            if not opened.waited_for and all(job in self._silent_since for job in jobs):
                 del self._open[number]
-                for job in submission.jobs:
+                for job in jobs:
                     self._silent_since.pop(job, None)
-                if number not in self._failed:
-                    submission.remove()
+                    self._silent.discard(job)
+                if not opened.failed:
+                    opened.submission.remove()
 
     # --- ending ----------------------------------------------------------------------------------
 
@@ -437,22 +524,32 @@ class Executor(RemoteExecutor):
         self._stopped = True
         super().cancel()
 
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Cancel every allocation that holds a job of this call."""
+        # The other thread may be about to change these; it cancels by itself what it submits from now on.
+        opened = list(self._open.values())
+        jobs = {each.submission.jobs[p] for each in opened for p, _ in list(each.waited_for)}
+        left = self.cluster.cancel(sorted(jobs)) if jobs else []
+        if left:
+            self.logger.error(
+                f"These jobs could not be cancelled: {' '.join(left[:20])} ({len(left)} in all)"
+            )
+
+    def _cancel_doubtful(self) -> None:
+        for doubt in self._doubtful:
+            self.cluster.cancel(doubt.submission.jobs or self.cluster.find(doubt.submission) or [])
+
     def shutdown(self) -> None:
         """The last call of this executor: what nobody will ask for any more is removed."""
         super().shutdown()
+        if self._stopped:
+            self._cancel_doubtful()
         self._next_query = 0.0
         self._look()
         self._tidy()
         for submission in self._gone:
             if submission.id not in self._open:
                 submission.remove()
-
-    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Cancel every allocation that holds a job of this call."""
-        open_now = list(self._open.values())
-        jobs = sorted({submission.jobs[p] for submission, waited_for in open_now for p, _ in waited_for})
-        if jobs:
-            self.cluster.cancel(jobs)
 
 
 def _shape(pack: Sequence[_Waiting], request: Request) -> tuple[int, int]:

@@ -3,10 +3,13 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,6 +24,20 @@ from snakemake_executor_plugin_submitit.pack import Pack
 from snakemake_executor_plugin_submitit.resources import Request
 
 QUERY_TIMEOUT_S = 60
+CANCEL_TRIES = 4
+# Besides those of a job: what sbatch would take from the environment in place of this executor's own.
+OVERRIDING = (
+    "timelimit",
+    "time",
+    "signal",
+    "output",
+    "error",
+    "array-inx",
+    "requeue",
+    "no-requeue",
+    "job-name",
+    "open-mode",
+)
 
 
 class Phase(Enum):
@@ -70,12 +87,12 @@ class Cluster(ABC):
         """The state of each job of these, by id; None when the cluster does not answer."""
 
     @abstractmethod
-    def find(self, submission: Submission) -> list[str]:
-        """The jobs of a submission whose controller died before it had noted their ids."""
+    def find(self, submission: Submission) -> list[str] | None:
+        """The jobs of a submission whose ids were never noted; None when the cluster does not answer."""
 
     @abstractmethod
-    def cancel(self, jobs: Sequence[str]) -> None:
-        """End these jobs and no others; those that have ended already do not matter."""
+    def cancel(self, jobs: Sequence[str]) -> list[str]:
+        """End these jobs and no others, and return those that are not to be ended."""
 
 
 class Slurm(Cluster):
@@ -91,26 +108,18 @@ class Slurm(Cluster):
                 "(without SLURM: --submitit-cluster local)"
             )
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.M)
-        self.most_packs = min(array_size, int(found.group(1)) if found else 1000)
-        self._nodes: list[tuple[str, int, int]] | None = None
+        self.most_packs = max(1, min(array_size, int(found.group(1)) if found else 1000))
+        self._nodes: list[_Nodes] | None = None
         # The environment of a job that this runs in is none of the jobs that it submits.
-        for name in [name for name in os.environ if re.match(r"SLURM_(?!CONF$|CLUSTERS$)|SBATCH_", name)]:
+        for name in [name for name in os.environ if re.match(r"SLURM_(?!CONF|CLUSTERS$|JWT$)", name)]:
             del os.environ[name]
 
     def room(self, request: Request) -> int | None:
         if self._nodes is None:
-            # Kinds of nodes: partition (with a star: the default one), processors, memory in MB.
-            listed = _call("sinfo", "--noheader", "--exact", "--format=%P|%c|%m") or ""
+            listed = _call("sinfo", "--noheader", "--exact", "--format=%P|%c|%m|%G|%f") or ""
             rows = (line.strip().split("|") for line in listed.splitlines())
-            found = [(row[0], row[1].rstrip("+"), row[2].rstrip("+")) for row in rows if len(row) == 3]
-            self._nodes = [(name, int(cpus), int(mb)) for name, cpus, mb in found if (cpus + mb).isdigit()]
-        partitions = str(dict(request.options).get("partition", "")).split(",")
-        memory_mb = request.member_memory_mb()
-        rooms = [
-            min(cpus // request.cpus, mb // memory_mb if memory_mb else cpus)
-            for name, cpus, mb in self._nodes
-            if name.rstrip("*") in partitions or (partitions == [""] and name.endswith("*"))
-        ]
+            self._nodes = [_Nodes(*row) for row in rows if len(row) == 5]
+        rooms = [nodes.room(request) for nodes in self._nodes if nodes.suit(request)]
         return max(rooms) if rooms else None
 
     def submit(
@@ -124,14 +133,21 @@ class Slurm(Cluster):
             # Without a step of its own, the job's script is this executor's process, and is told first.
             use_srun=False,
             array_parallelism=parallel,
+            # submitit's own would be refused where such keys are checked.
+            wckey=None,
             additional_parameters={"signal": f"B:USR2@{delay_s}", "requeue": True, **options},
         )
+        # In the environment sbatch's options count more than in its script.
+        names = {f"SBATCH_{option.upper().replace('-', '_')}" for option in {*options, *OVERRIDING}}
+        hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
         try:
             return [job.job_id for job in executor.submit_array(packs)]
         except Exception as error:
             said = getattr(error.__cause__, "stderr", None) or str(error)
             lines = [line for line in str(said).splitlines() if "sbatch" in line] or [str(error).strip()]
             raise WorkflowError(f"SLURM did not take the job: {lines[-1]}") from None
+        finally:
+            os.environ.update(hidden)
 
     def states(self, submissions: Iterable[Submission]) -> dict[str, State] | None:
         rows = self._queue()
@@ -151,7 +167,8 @@ class Slurm(Cluster):
         By the user, and not by ids: one query for thousands of jobs, of which some are forgotten already.
         """
         user = f"--user={os.getuid()}"
-        listed = _call("squeue", "--noheader", "--array", "--states=all", user, "--format=%i|%j|%T")
+        # `--all`: jobs in partitions that are hidden too.
+        listed = _call("squeue", "--all", "--noheader", "--array", "--states=all", user, "--format=%i|%j|%T")
         if listed is None:
             return None
         rows = (line.strip().split("|") for line in listed.splitlines())
@@ -159,21 +176,79 @@ class Slurm(Cluster):
 
     def _accounts(self, jobs: Sequence[str]) -> dict[str, State]:
         """The states of jobs that the controller has forgotten, where there is accounting."""
+        wanted = set(jobs)
         numbers = ",".join(sorted({job.partition("_")[0] for job in jobs}))
         listed = _call("sacct", "-X", "-n", "-P", "-j", numbers, "-o", "JobID,State")
         rows = (line.split("|") for line in (listed or "").splitlines())
-        return {job: _state(word) for job, word in rows if job in jobs}
+        states = {row[0]: _state(row[1]) for row in rows if len(row) == 2 and row[0] in wanted}
+        # What the controller has forgotten does not run, even where accounting has missed its end.
+        return {job: state for job, state in states.items() if state.phase is Phase.ENDED}
 
-    def cancel(self, jobs: Sequence[str]) -> None:
-        for i in range(0, len(jobs), 500):
-            _call("scancel", *jobs[i : i + 500])
+    def cancel(self, jobs: Sequence[str]) -> list[str]:
+        left = list(jobs)
+        for attempt in range(CANCEL_TRIES if left else 0):
+            for part in _compressed(left):
+                _call("scancel", *part)
+            rows = self._queue()
+            if rows is not None:
+                ending = {job for job, _, word in rows if word == "COMPLETING"}
+                alive = {job for job, _, word in rows if _state(word).phase is Phase.ALIVE} - ending
+                left = [job for job in left if job in alive]
+            if not left:
+                break
+            time.sleep(1 + attempt)
+        return left
 
-    def find(self, submission: Submission) -> list[str]:
-        found = [job for job, name, _ in self._queue() or [] if name == submission.name]
+    def find(self, submission: Submission) -> list[str] | None:
+        rows = self._queue()
+        if rows is None:
+            return None
+        found = [job for job, name, _ in rows if name == submission.name]
         if not found:
             return []
         number, underscore, _ = found[0].partition("_")
         return [f"{number}_{task}" for task in range(len(submission.packs))] if underscore else found[:1]
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """Nodes of one kind as sinfo prints them: a default partition has a star, an uncertain count a plus."""
+
+    partition: str
+    cpus: str
+    memory_mb: str
+    gres: str
+    features: str
+
+    def suit(self, request: Request) -> bool:
+        """Whether a request can go there, as far as can be told from here."""
+        options = dict(request.options)
+        partitions = str(options.get("partition", "")).split(",")
+        default = partitions == [""] and self.partition.endswith("*")
+        if not default and self.partition.rstrip("*") not in partitions:
+            return False
+        if ("gres" in options or "gpus" in options) and self.gres == "(null)":
+            return False
+        wanted = str(options.get("constraint", ""))
+        return not wanted.isalnum() or wanted in self.features.split(",")
+
+    def room(self, request: Request) -> int:
+        """How many of them one node has processors and memory for."""
+        cpus, memory_mb = (int(text.rstrip("+") or 0) for text in (self.cpus, self.memory_mb))
+        asked_mb = request.member_memory_mb()
+        return min(cpus // request.cpus, memory_mb // asked_mb if asked_mb else cpus)
+
+
+def _compressed(jobs: Sequence[str]) -> Iterator[list[str]]:
+    """Arguments of scancel: the tasks of an array as one, and a thousand of them at most in a call."""
+    tasks: dict[str, list[str]] = {}
+    for job in jobs:
+        number, _, task = job.partition("_")
+        tasks.setdefault(number, []).append(task)
+    for number, of_array in tasks.items():
+        for i in range(0, len(of_array), 1000):
+            part = ",".join(of_array[i : i + 1000])
+            yield [f"{number}_[{part}]" if part else number]
 
 
 class _SlurmExecutor(submitit.SlurmExecutor):
@@ -183,12 +258,6 @@ class _SlurmExecutor(submitit.SlurmExecutor):
     def _submitit_command_str(self) -> str:
         # `exec`: the batch script becomes the process that SLURM signals.
         return f"exec {_command(self.folder)}"
-
-    def submit_array(self, packs: Sequence[Pack]) -> list[submitit.Job]:
-        """Submit all of these at once, as one array."""
-        with self.batch():
-            jobs = [self.submit(pack) for pack in packs]
-        return jobs
 
 
 class Local(Cluster):
@@ -208,23 +277,27 @@ class Local(Cluster):
         for pack in packs:
             # submitit hides the GPUs.
             pack.environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return [executor.submit(pack).job_id for pack in packs]
+        # Ctrl-C in a terminal reaches all of its processes; jobs are told by their controller alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+        try:
+            return [executor.submit(pack).job_id for pack in packs]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def states(self, submissions: Iterable[Submission]) -> dict[str, State] | None:
         return {job: _process_state(s, job) for s in submissions for job in s.jobs}
 
-    def find(self, submission: Submission) -> list[str]:
+    def find(self, submission: Submission) -> list[str] | None:
         lines = ((p.pid, p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
         name = "submitit.local._local"
         return [str(pid) for pid, line in lines if name in line and submission.id in line[-1]]
 
-    def cancel(self, jobs: Sequence[str]) -> None:
+    def cancel(self, jobs: Sequence[str]) -> list[str]:
         for job in jobs:
-            for process in _below(int(job)):
-                try:
-                    process.terminate()
-                except psutil.Error:
-                    continue
+            with suppress(psutil.Error):
+                # It tells the pack, which tells its members.
+                psutil.Process(int(job)).terminate()
+        return []
 
 
 class _LocalExecutor(submitit.LocalExecutor):
@@ -254,18 +327,12 @@ def _process_state(submission: Submission, job: str) -> State:
     return State(Phase.ALIVE, "running") if alive else State(Phase.ENDED, "gone")
 
 
-def _below(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [*process.children(recursive=True), process]
-    except psutil.Error:
-        return []
-
-
 def _call(*command: str) -> str | None:
     """What a command prints, or None when it fails, hangs, or is not there."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=QUERY_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -2,6 +2,7 @@
 
     <folder>/<submission>/manifest.json       written by the controller, before it submits
     <folder>/<submission>/controller          locked while that controller lives
+    <folder>/<submission>/reported            members that Snakemake was told of
     <folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
     <folder>/<submission>/jobs/               submitit's: the script, pickles, and the log of each job
 
@@ -11,6 +12,7 @@ Pickles are code. So the folder belongs to its owner alone, and what does not is
 import fcntl
 import json
 import os
+import platform
 import shutil
 import stat
 import tempfile
@@ -21,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 
 def make_private(folder: Path) -> None:
@@ -127,8 +130,45 @@ class Submission:
         except OSError:
             # A file system without locks: nothing keeps a second call from it.
             pass
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
         _HELD[self.id] = handle
         return True
+
+    def holder(self) -> str:
+        """Who has it, as it said itself."""
+        with suppress(OSError, UnicodeDecodeError):
+            return (self.folder / "controller").read_text(encoding="utf-8") or "unknown"
+        return "unknown"
+
+    def made_at(self) -> float:
+        """When it was made, by the clock of its file system."""
+        with suppress(OSError):
+            return (self.folder / "manifest.json").stat().st_mtime
+        return 0.0
+
+    def note_reported(self, pack: int, member: int) -> None:
+        """Note that Snakemake was told how a member ended."""
+        with suppress(OSError), (self.folder / "reported").open("a", encoding="ascii") as file:
+            file.write(f"{pack}-{member}.json\n")
+
+    def read_reported(self) -> set[tuple[int, int]]:
+        """The members that Snakemake was told of."""
+        try:
+            lines = (self.folder / "reported").read_text(encoding="ascii").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return set()
+        return {place for line in lines if (place := _place(line))}
+
+    def is_newer(self, pack: int, member: int, job: JobExecutorInterface) -> bool:
+        """Whether the outputs of `job` are there, and its result is newer than all of its inputs."""
+        try:
+            ended = (self.results / f"{pack}-{member}.json").stat().st_mtime
+            for output in job.output:
+                Path(output).stat()
+            return all(Path(path).stat().st_mtime <= ended for path in job.input)
+        except OSError:
+            return False
 
     @property
     def results(self) -> Path:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,8 @@ MEMORY_EVERY_S = 0.25
 HEARING_S = 1.0
 # Kept of the time between the signal and the limit: to be written down and requeued.
 AFTERWARDS_S = 5.0
+KILLING_S = 3.0
+REQUEUE_TRIES = 5
 # A result that cannot be written is given up after this: the controller then hears nothing of that member.
 WRITING_S = 120.0
 # SLURM may send the signal this much too early.
@@ -96,6 +99,8 @@ class Pack:
                     looked = time.monotonic()
                     for running in self._running.values():
                         running.check_memory()
+                    if self._told:
+                        self._tell()
                 # What a signal asks for is done here: its handler may come between any two steps.
                 if signal.SIGUSR2 in self._signals and not self._told:
                     requeue()
@@ -179,14 +184,27 @@ class Pack:
             signal.signal(signal.SIGALRM, note)
             if due is not None:
                 signal.setitimer(signal.ITIMER_REAL, max(0.1, due - time.time()))
-        return lambda: handler(signal.SIGUSR2, None) if callable(handler) else None
+
+        def requeue() -> None:
+            for left in reversed(range(REQUEUE_TRIES)):
+                try:
+                    return handler(signal.SIGUSR2, None) if callable(handler) else None
+                except subprocess.CalledProcessError as error:
+                    # SLURM's controller is busy, or just restarting.
+                    log.warning("not requeued (%s)", error)
+                    self.requeued -= 1
+                    if not left:
+                        raise
+                    time.sleep(2)
+
+        return requeue
 
     def _tell(self) -> None:
-        log.info("the members are told to stop")
+        if not self._told:
+            log.info("the members are told to stop")
         self._told = True
-        for pid in self._running:
-            _kill_group(pid, signal.SIGCONT)
-            _kill_group(pid, signal.SIGTERM)
+        for running in self._running.values():
+            running.tell()
 
     def checkpoint(self) -> DelayedSubmission | None:
         """Called by submitit before the allocation is requeued: have the members write their checkpoints.
@@ -197,7 +215,8 @@ class Pack:
         self._await_members(max(2.0, self.delay_s - AFTERWARDS_S))
         for pid in self._running:
             _kill_group(pid, signal.SIGKILL)
-        self._await_members(float("inf"))
+        # One that even this does not end, as on a file system that hangs, is not waited for.
+        self._await_members(KILLING_S)
         left = [i for i in range(len(self.members)) if not self._has_ended(i)]
         if not left:
             return None
@@ -213,6 +232,7 @@ class Pack:
         end = time.monotonic() + patience_s
         while self._running and time.monotonic() < end:
             self._collect()
+            self._tell()
             time.sleep(POLL_S)
 
 
@@ -227,6 +247,26 @@ class _Running:
     status: int | None = None
     ended: float = 0.0
     why: str = ""
+    # Whether it was told for good, and whether Snakemake was, which had nothing to pass that on to.
+    told: bool = False
+    told_early: bool = False
+
+    def tell(self) -> None:
+        """Tell what this member runs to stop, once; what that starts in order to end well is left alone.
+
+        Snakemake itself is told only while it runs nothing yet: it ends when its job has, and a second
+        SIGTERM within its handler of the first, which may be SLURM's, would make it wait for ever.
+        """
+        family = _family(self.pid)
+        below = [process for process in family if process.pid != self.pid]
+        plain = _is_plain(self.member.command)
+        if self.told or (plain and not below and self.told_early):
+            return
+        self.told, self.told_early = bool(below) or not plain, True
+        for process in below if plain and below else family:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGTERM)
 
     def check_memory(self) -> None:
         """End this member alone when it holds more than its share."""
@@ -272,6 +312,7 @@ def _become(member: Member, cpus: set[int], environment: dict[str, str | None]) 
     status = 1
     try:
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         if cpus:
@@ -318,11 +359,15 @@ def _kill_group(pid: int, number: signal.Signals) -> None:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []
+    """A process and all below it, by the kernel's lists: to search all processes is slow on a full node."""
+    pids, found = [pid], []
+    while pids:
+        with contextlib.suppress(psutil.Error):
+            found.append(psutil.Process(each := pids.pop()))
+            for listed in Path(f"/proc/{each}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    pids += map(int, listed.read_text(encoding="ascii").split())
+    return found
 
 
 def memory_mb(pid: int, at_least_mb: float = 0.0) -> float:
@@ -357,8 +402,7 @@ def _bound_cpus() -> list[int]:
     Empty where it bound it to nothing: every allocation on the node would divide the same processors.
     """
     bound = os.sched_getaffinity(0)
-    asked = os.environ.get("SLURM_CPUS_ON_NODE", "")
-    if len(bound) == os.cpu_count() and asked != str(len(bound)):
+    if os.environ.get("SLURM_CPUS_ON_NODE") != str(len(bound)):
         return []
     return sorted(bound, key=_core)
 
@@ -378,13 +422,15 @@ def _mps(wanted: bool) -> Iterator[dict[str, str]]:
     if not wanted:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
-        own = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/log"}
-        for path in own.values():
-            Path(path).mkdir()
-        environment = {**os.environ, **own}
+    # Not a TemporaryDirectory: each member, which is a fork of this process, would remove it at its end.
+    folder = tempfile.mkdtemp(prefix="mps-")
+    own = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/log"}
+    for path in own.values():
+        Path(path).mkdir()
+    control, environment = ["nvidia-cuda-mps-control"], {**os.environ, **own}
+    try:
         try:
-            subprocess.run(["nvidia-cuda-mps-control", "-d"], env=environment, check=True)
+            subprocess.run([*control, "-d"], env=environment, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             log.warning("no CUDA MPS (%s): the members share the GPU in turns", error)
             yield {}
@@ -392,6 +438,7 @@ def _mps(wanted: bool) -> Iterator[dict[str, str]]:
         try:
             yield own
         finally:
-            subprocess.run(
-                ["nvidia-cuda-mps-control"], env=environment, input=b"quit\n", check=False, timeout=30
-            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(control, env=environment, input=b"quit\n", check=False, timeout=30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -9,8 +9,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 # Options of sbatch that this executor sets itself.
 OWN = {
-    "array", "chdir", "error", "job-name", "no-requeue", "open-mode", "output", "parsable", "requeue",
-    "signal", "time", "wait", "wrap",
+    "array", "chdir", "clusters", "error", "job-name", "no-requeue", "open-mode", "output", "parsable",
+    "requeue", "signal", "time", "wait", "wrap",
 }  # fmt: skip
 # Of a job without a limit; SLURM itself takes the partition's, and a requeue has to know one.
 USUAL_RUNTIME_MIN = 60
