@@ -156,7 +156,7 @@ def test_a_job_that_takes_too_much_memory_gets_more(study, undisturbed):
     else:
         logs, killed = study.root.glob("logs/slurm/rule_train_cnn/*/*.log"), "exceeded memory limit"
     found = sum(killed in log.read_text() for log in logs)
-    if study.executor == "submitit" and not found:
+    if study.executor == "submitit" and found < 2:
         # Both hold too much at once: SLURM, which looks every second here, may end their whole pack first.
         jobs = study.root.glob(".snakemake/submitit/*/jobs/*log*")
         found = 2 * any("exceeded memory limit" in log.read_text() for log in jobs)
