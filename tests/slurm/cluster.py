@@ -32,6 +32,8 @@ NODES = ("n1", "n2")
 ACCOUNT = "research"
 PLAYGROUND = Path(tempfile.gettempdir()) / f"ablation-tables-slurm-{os.getuid()}"
 START_S = 90
+# The path of a socket has 107 bytes; the longest here is spool.n1/n1_99999.4294967292.
+ROOT_BYTES = 78
 PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 36, 1
 # Debian keeps daemons where the PATH of an ordinary user does not look.
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -171,6 +173,11 @@ class Supervisor:
 
     def start_all(self) -> None:
         """Bring the cluster up; raises RuntimeError with the end of the log of what did not come."""
+        if len(os.fsencode(self.root)) > ROOT_BYTES:
+            raise RuntimeError(
+                f"the path of its directory is too long for the sockets in it: {self.root} has more than "
+                f"{ROOT_BYTES} bytes; set TMPDIR to a shorter one"
+            )
         self.call("mungekey", "--create", f"--keyfile={self.root}/munge.key")
         self.start("munged")
         if self.accounting:
@@ -452,7 +459,10 @@ def main() -> None:
             sys.exit(f"error: {', '.join(lacking)} not found; as root: apt-get install {PACKAGES}")
         if not up:
             shutil.rmtree(PLAYGROUND, ignore_errors=True)
-            Cluster.launch(root=PLAYGROUND)
+            try:
+                Cluster.launch(root=PLAYGROUND)
+            except RuntimeError as error:
+                sys.exit(f"error: {error}")
         print(
             f"A SLURM of two nodes runs here, with the account {ACCOUNT}; sinfo lists its partitions.\n"
             f"In the shell that is to use it:  export PATH={PLAYGROUND}/bin:$PATH\n"

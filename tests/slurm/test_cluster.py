@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
+import pytest
 from cluster import ACCOUNT, Cluster
 
 HERE = Path(__file__).parent
@@ -88,13 +92,27 @@ def snapshot(directory: str) -> dict[str, int]:
     return {str(path): path.lstat().st_mtime_ns for path in Path(directory).rglob("*")}
 
 
-def test_a_developer_plays_on_one(tmp_path):
-    """`make slurm-up` and `make slurm-down`, in a temporary directory of the test's own."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+def play(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call the cluster as `make slurm-up` does, with `directory` for the temporary one."""
+    return subprocess.run(
+        [sys.executable, str(HERE / "cluster.py"), *arguments],
+        env={**os.environ, "TMPDIR": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(HERE / "cluster.py"), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary directory in whose name there is room for that of a socket; pytest's own has none."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def test_a_developer_plays_on_one(short_path):
+    """`make slurm-up` and `make slurm-down`, in a temporary directory of the test's own."""
+    call = partial(play, short_path)
 
     before = snapshot("/etc")
     assert call("down").stderr == "error: no cluster is up; make slurm-up starts one\n"
@@ -106,5 +124,14 @@ def test_a_developer_plays_on_one(tmp_path):
     assert call("up").returncode == 0, "it is up already"
     assert call("tell", "kill", "n2").returncode == 0
     assert call("down").returncode == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
     assert snapshot("/etc") == before, "nothing under /etc"
+
+
+def test_one_that_cannot_start_is_a_sentence(short_path):
+    far = short_path / ("far" * 40)
+    far.mkdir()
+    up = play(far, "up")
+    assert up.returncode == 1
+    assert up.stderr.startswith("error: the cluster did not start: the path of its directory is too long")
+    assert list(far.iterdir()) == []
