@@ -61,7 +61,7 @@ def squeue(queue: Path) -> None:
         if number in cancelled(queue):
             continue
         for task in range(int(count)) if int(count) else [None]:
-            print(f"{number}{'' if task is None else f'_{task}'}|{name}|{state}")
+            print(f"{number}{'' if task is None else f'_{task}'}|{state}|{name}")
 
 
 def cancelled(queue: Path) -> dict[str, set[str]]:
@@ -86,6 +86,7 @@ if __name__ == "__main__":
     elif command == "squeue":
         squeue(folder)
     elif command == "scancel":
+        time.sleep(float(os.environ.get("SLOW_CANCEL_S", "0")))
         with (folder / "cancelled").open("a") as lines:
             lines.write("\n".join(sys.argv[2:]) + "\n")
     elif command == "scontrol":

@@ -1,10 +1,12 @@
 """Snakemake with this executor: on this machine, and on a queue that lies, forgets and is slow."""
 
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,6 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 import queues
+from snakemake_executor_plugin_submitit import Executor, ExecutorSettings, _Doubtful, _Place, _Waiting
+from snakemake_executor_plugin_submitit.clusters import Local
+from snakemake_executor_plugin_submitit.folder import Submission, make_private
+from snakemake_executor_plugin_submitit.resources import request_of
 
 SNAKEFILE = """
 rule all:
@@ -151,6 +157,119 @@ def test_a_second_call_leaves_the_jobs_of_the_first_alone(tmp_path):
     assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
 
 
+# Each says when it begins and when it has stopped, which takes it a moment.
+SLOW_TO_STOP = (
+    "trap 'sleep 2; echo ended >> began{wildcards.i}; exit 1' TERM; until [ -e go ]; do sleep 0.1; done"
+)
+
+
+def kill(workflow: Workflow) -> None:
+    workflow.process.kill()
+    workflow.process.wait()
+
+
+@pytest.mark.parametrize("changed", ["an input", "params", "params that are no JSON"])
+def test_what_runs_with_other_inputs_or_params_is_ended_first(changed, tmp_path):
+    """An earlier call left it: taken over it would be stale, and beside another a second writer."""
+    (tmp_path / "given").write_text("1")
+    workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1)
+    params = {"an input": "1", "params": "1", "params that are no JSON": "{1, 2}, other=pathlib.Path('x')"}
+    text = (
+        (tmp_path / "Snakefile")
+        .read_text()
+        .replace(
+            "rule one:", f"import pathlib\nrule one:\n    input: 'given'\n    params: value={params[changed]}"
+        )
+    )
+    (tmp_path / "Snakefile").write_text(text)
+    workflow.start()
+    workflow.wait_for(lambda: workflow.began(0))
+    kill(workflow)
+    if changed == "an input":
+        os.utime(tmp_path / "given")
+    else:
+        (tmp_path / "Snakefile").write_text(text.replace("value=1", "value=2").replace("{1, 2}", "{1, 3}"))
+    workflow.start("--nolock")
+    workflow.wait_for(lambda: workflow.began(0) == 2)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0, workflow.printed
+    assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
+    assert workflow.printed.count("it is cancelled, and its end waited for") == 1
+
+
+def test_the_same_params_are_the_same_however_they_are_written(tmp_path):
+    """A set has another order in each process, and an object without a value another address."""
+    workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done", jobs=1)
+    text = (
+        (tmp_path / "Snakefile")
+        .read_text()
+        .replace("rule one:", "rule one:\n    params: some={'a', 'b', 'c', 'd'}, more=object()")
+    )
+    (tmp_path / "Snakefile").write_text(text)
+    workflow.start()
+    workflow.wait_for(lambda: workflow.began(0))
+    kill(workflow)
+    workflow.start("--nolock")
+    workflow.wait_for(lambda: "is taken over" in workflow.printed)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0
+    assert workflow.began(0) == 1
+
+
+def test_an_input_of_any_age_changes_nothing(tmp_path):
+    (tmp_path / "given").write_text("1")
+    workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done", jobs=1)
+    text = (tmp_path / "Snakefile").read_text().replace("rule one:", "rule one:\n    input: ancient('given')")
+    (tmp_path / "Snakefile").write_text(text)
+    workflow.start()
+    workflow.wait_for(lambda: workflow.began(0))
+    kill(workflow)
+    os.utime(tmp_path / "given")
+    workflow.start("--nolock")
+    workflow.wait_for(lambda: "is taken over" in workflow.printed)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0
+    assert workflow.began(0) == 1
+
+
+def test_the_same_command_right_after_ctrl_c_waits_for_what_is_being_ended(tmp_path):
+    workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1).start()
+    workflow.wait_for(lambda: workflow.began(0))
+    workflow.process.send_signal(signal.SIGINT)
+    assert workflow.process.wait(60) != 0
+    workflow.start()
+    workflow.wait_for(lambda: workflow.began(0) == 2)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0, workflow.printed
+    assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
+    assert "taken over" not in workflow.printed
+
+
+def test_members_of_a_pack_that_was_killed_are_ended_before_they_are_tried_again(tmp_path):
+    workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1).start("--retries", "1", "--submitit-latency", "1")
+    workflow.wait_for(lambda: workflow.began(0))
+    for process in jobs_of(tmp_path):
+        process.kill()
+    workflow.wait_for(lambda: workflow.began(0) == 2)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0, workflow.printed
+    assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
+
+
+def test_what_ended_well_in_a_pack_is_kept_until_it_is_asked_for(tmp_path):
+    """The next call asks for one at a time."""
+    workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done")
+    workflow.start("--submitit-pack", "3", "--submitit-latency", "1")
+    workflow.wait_for(lambda: all(workflow.began(i) for i in range(3)))
+    kill(workflow)
+    workflow.start("--nolock", "--submitit-latency", "1", "--jobs", "1")
+    workflow.wait_for(lambda: "is taken over" in workflow.printed)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(90) == 0
+    assert workflow.printed.count("is taken over") == 3
+    assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_takes_its_jobs_with_it(number, tmp_path):
     told = "trap 'touch told{wildcards.i}; exit 1' TERM; while :; do sleep 0.1; done"
@@ -261,6 +380,18 @@ def test_the_queue_is_asked_rarely_while_nothing_happens(tmp_path):
     assert 2 <= len(gaps) <= 6, "one query for all jobs"
     assert gaps == sorted(gaps) or gaps[-1] > 1.5 * gaps[0], gaps
     assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}
+
+
+def test_a_second_ctrl_c_leaves_nothing_in_the_queue(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="PENDING", RUNS="no", SLOW_CANCEL_S="3")
+    workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
+    workflow.wait_for(lambda: "has been submitted" in workflow.printed)
+    for _ in range(3):
+        os.killpg(workflow.process.pid, signal.SIGINT)
+        time.sleep(0.8)
+    assert workflow.process.wait(60) != 0
+    assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}
+    assert "The jobs are being cancelled; this takes a moment." in workflow.printed
 
 
 def test_a_thousand_ready_jobs_are_a_few_submissions(tmp_path):
@@ -378,3 +509,67 @@ def test_ctrl_c_in_a_terminal_leaves_its_jobs_time(tmp_path):
     assert workflow.process.wait(60) != 0
     workflow.wait_for(lambda: not jobs_of(tmp_path))
     assert (tmp_path / "told0").exists()
+
+
+# --- between submissions -------------------------------------------------------------------------
+
+
+class Quiet(Executor):
+    """An executor without Snakemake: what it would be told is kept."""
+
+    def __init__(self, folder: Path, **settings) -> None:
+        self.settings = ExecutorSettings(cluster="local", **settings)
+        self.folder, self.logdir, self.cluster = folder, folder / "logs", Local()
+        self.logger = logging.getLogger("quiet")
+        self._guard, self._waiting, self._open, self._doubtful = threading.Lock(), [], {}, []
+        self._stopped, self._next_query, self._interval = False, 0.0, 3.0
+        self.errors: list[str] = []
+
+    def _report(self, place, opened) -> None:
+        self._open[place.submission.id] = opened
+
+    def report_job_error(self, info, msg="", aux_logs=None) -> None:
+        self.errors.append(msg)
+
+
+def waiting(**changes) -> _Waiting:
+    return _Waiting(None, request_of({}, 1, 1), "key", **changes)
+
+
+def submission(folder: Path) -> Submission:
+    make_private(folder)
+    made = Submission.create(folder, "it", "local", [[{"key": "key", "outputs": ["out"], "log": "log"}]])
+    made.save()
+    made.jobs = ["1"]
+    return made
+
+
+def test_a_submission_puts_off_no_question_about_those_before(tmp_path):
+    executor, asked = Quiet(tmp_path / "submitit"), []
+    for _ in range(60):
+        made = submission(tmp_path / "submitit")
+        executor._submitted(made, [_Place(made, 0, 0, waiting())])
+        asked.append(executor._next_query)
+    assert max(asked) == asked[0]
+
+
+@pytest.mark.parametrize(("busy", "refused"), [(True, 0), (False, 1)])
+def test_a_limit_that_own_jobs_fill_is_no_reason_to_give_up(busy, refused, tmp_path):
+    executor = Quiet(tmp_path / "submitit", requeues=1)
+    executor._open = {"other": None} if busy else {}
+    error = "Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)"
+    for attempt in range(1, 4):
+        made = submission(tmp_path / "submitit")
+        made.jobs = []
+        [job] = executor._waiting or [waiting()]
+        executor._waiting = []
+        executor._doubtful = [_Doubtful(made, [_Place(made, 0, 0, job)], error, due=0.0)]
+        executor._settle_doubts()
+        if not busy and attempt > 1:
+            assert executor.errors == [f"{error}. "]
+            return
+        [again] = executor._waiting
+        assert again.refused == refused
+        assert again.since > time.monotonic() + 5
+        executor._flush()
+        assert executor._waiting == [again], "it waits, whatever else becomes ready"

@@ -1,6 +1,9 @@
 """The folder of the pickles, which are code: its owner's alone, or refused."""
 
+import errno
+import fcntl
 import os
+import platform
 import subprocess
 import sys
 
@@ -101,3 +104,47 @@ def test_results_are_read_once(tmp_path):
     (made.results / ".0-0.json.tmp").write_text("{}")
     assert made.read_results(set()) == {(0, 1): Result(3, "why")}
     assert made.read_results({(0, 1)}) == {}
+
+
+def test_a_submission_that_others_may_have_written_is_none(tmp_path):
+    made = submission(tmp_path / "submitit")
+    made.folder.chmod(0o770)
+    assert Submission.load(made.folder) is None
+    made.folder.chmod(0o700)
+    assert Submission.load(made.folder) == made
+
+
+def test_a_link_is_not_taken_for_the_note_of_a_controller(tmp_path):
+    made = submission(tmp_path / "submitit")
+    (tmp_path / "precious").write_text("mine")
+    (made.folder / "controller").unlink()
+    (made.folder / "controller").symlink_to(tmp_path / "precious")
+    other = Submission(made.folder, f"not-{made.id}", "another", "slurm", made.packs)
+    assert not other.hold()
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("holder", "free"),
+    [
+        ("process {dead} on {here}", True),
+        ("process {alive} on {here}", False),
+        ("process {dead} on elsewhere", False),
+        ("", True),
+    ],
+)
+def test_without_locks_a_submission_is_taken_from_the_dead_alone(holder, free, tmp_path, monkeypatch):
+    made = submission(tmp_path / "submitit")
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    said = holder.format(dead=process.pid, alive=os.getppid(), here=platform.node())
+    (made.folder / "controller").write_text(said)
+
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    other = Submission(made.folder, f"not-{made.id}", "another", "slurm", made.packs)
+    assert other.hold() is free
+    if not free:
+        assert (made.folder / "controller").read_text() == said

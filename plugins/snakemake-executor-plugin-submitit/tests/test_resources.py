@@ -43,6 +43,8 @@ def test_memory_per_cpu_grows_with_the_cpus():
         ({"slurm_extra": "--exclusive"}, "exclusive", True),
         ({"slurm_extra": "--mail-user='a b@c'"}, "mail-user", "a b@c"),
         ({"slurm_extra": "--nice 100"}, "nice", "100"),
+        ({"slurm_extra": "--mem-bind=local"}, "mem-bind", "local"),
+        ({"slurm_extra": "--nodelist=n1"}, "nodelist", "n1"),
     ],
 )
 def test_resources_have_the_names_of_the_stock_executor(resources, option, value):
@@ -51,6 +53,8 @@ def test_resources_have_the_names_of_the_stock_executor(resources, option, value
 
 def test_what_is_empty_is_left_out():
     assert not {"account", "gres", "mem"} & request(slurm_account="", gres="").of_pack(1).keys()
+    assert "gpus" not in request(gpu=0).of_pack(1)
+    assert "gpus" not in request(gpu="0").of_pack(1)
 
 
 def test_cpus_are_the_resource_or_the_threads():
@@ -82,6 +86,13 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"slurm_extra": "--nice=1 rm"}, "slurm_extra has 'rm'"),
         ({"slurm_extra": "--comment='"}, "cannot be read"),
         ({"gres": "gpu:1", "gpu": 1}, "both gres and gpu"),
+        ({"slurm_extra": "--outp=/etc/passwd"}, "--outp, which this executor sets itself"),
+        ({"slurm_extra": "--quiet"}, "--quiet, which this executor sets itself"),
+        ({"slurm_extra": "--mem=4G"}, "--mem; give the resource mem_mb instead"),
+        ({"slurm_extra": "--nodes=2"}, "--nodes; give the resource nodes instead"),
+        ({"slurm_extra": "--ntask 2"}, "--ntask; give the resource tasks instead"),
+        ({"runtime": 1.9}, "the resource runtime is 1.9; it may be a whole number"),
+        ({"mem_mb": 0}, "the resource mem_mb is 0"),
     ],
 )
 def test_what_slurm_could_not_take_is_a_sentence(resources, sentence):
@@ -138,7 +149,7 @@ def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
 def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch):
     """The controller of SLURM has forgotten it."""
     said = {
-        "scontrol": "", "squeue": "7_0|a|RUNNING\n",
+        "scontrol": "", "squeue": "7_0|RUNNING|a\n",
         "sacct": "7_1|RUNNING\n7_2|CANCELLED by 1\n7_3|COMPLETED\nnonsense\n",
     }  # fmt: skip
     monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
@@ -158,7 +169,7 @@ def test_a_cancellation_is_made_sure_of(monkeypatch):
             if len(calls) > 2:  # The first two find the controller busy.
                 queue.difference_update({"8"} if command[1] == "8" else {"7_0", "7_1", "7_2"})
             return None
-        return "\n".join(f"{job}|a|RUNNING" for job in sorted(queue)) if command[0] == "squeue" else ""
+        return "\n".join(f"{job}|RUNNING|a" for job in sorted(queue)) if command[0] == "squeue" else ""
 
     monkeypatch.setattr(clusters, "_call", call)
     monkeypatch.setattr(clusters.time, "sleep", lambda seconds: None)

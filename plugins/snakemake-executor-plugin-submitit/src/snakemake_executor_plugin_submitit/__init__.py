@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import os
 import re
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Optional
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -35,11 +38,12 @@ BLAMELESS = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 SETTLING_S = 90.0
 # Before sbatch is called again, after it could not be answered or a limit was reached.
 RETRY_S = 10.0
+LIMIT = re.compile("submit limit|QOSMax|AssocMax|AssocGrp|QOSGrp|too many", re.I)
 TRANSIENT = re.compile(
-    "timed out|unable to contact|connect|communication|temporarily|try again|too many|"
-    "submit limit|QOSMax|AssocMax|AssocGrp|QOSGrp",
-    re.I,
+    f"timed out|unable to contact|connect|communication|temporarily|try again|{LIMIT.pattern}", re.I
 )
+# Between two looks at whether what an earlier call left has stopped writing.
+RIVAL_S = 3.0
 
 
 @dataclass
@@ -140,12 +144,17 @@ common_settings = CommonSettings(
 
 @dataclass
 class _Waiting:
-    """A job that is to be submitted; `again` counts how often it was, and was taken away."""
+    """A job that is to be submitted, from `since` on.
+
+    `again` counts how often it was, and was taken away; `refused` how often SLURM did not take it.
+    """
 
     job: JobExecutorInterface
     request: Request
     key: str
+    since: float = field(default_factory=time.monotonic)
     again: int = 0
+    refused: int = 0
 
 
 @dataclass
@@ -199,7 +208,6 @@ class Executor(RemoteExecutor):
         self.next_seconds_between_status_checks = LOOK_S
         self._guard = threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._first_came = self._last_came = 0.0
         self._stopped = False
         self._listens = False
         self._open: dict[str, _Open] = {}
@@ -210,8 +218,11 @@ class Executor(RemoteExecutor):
         self._silent: set[str] = set()
         self._next_query = 0.0
         self._interval = FIRST_QUERY_S
+        # Of earlier calls: by key, what can be taken over; by output, what may still write it; and the
+        # submissions with nothing left in the queue.
         self._adoptable: dict[str, tuple[_Open, int, int]] = {}
-        # Of earlier calls, with nothing left in the queue.
+        self._writers: dict[str, tuple[_Open, int, int]] = {}
+        self._ending: set[str] = set()
         self._gone: list[Submission] = []
         self.folder = Path(self.workflow.persistence.path).absolute() / "submitit"
         self.logdir = Path(settings.logdir or self.folder.with_name("submitit_logs")).absolute()
@@ -238,12 +249,16 @@ class Executor(RemoteExecutor):
         states = self._states_when_settled(left) if left else {}
         for submission in left:
             opened = _Open(submission, results=submission.read_results(set()))
-            reported = submission.read_reported()
+            reported, cancelled = submission.read_reported(), submission.read_cancelled()
             for p, (pack, job) in enumerate(zip(submission.packs, submission.jobs, strict=False)):
                 alive = states.get(job, UNKNOWN).phase is Phase.ALIVE
                 for m, member in enumerate(pack):
                     result = opened.results.get((p, m))
-                    if (p, m) not in reported and (alive if result is None else result.exit == 0):
+                    goes_on = alive and result is None
+                    if goes_on:
+                        self._writers |= dict.fromkeys(member["outputs"], (opened, p, m))
+                    ended_well = result is not None and result.exit == 0
+                    if (p, m) not in reported and (ended_well or (goes_on and job not in cancelled)):
                         self._adoptable[member["key"]] = (opened, p, m)
             if all(states.get(job, UNKNOWN).phase is not Phase.ALIVE for job in submission.jobs):
                 self._gone.append(submission)
@@ -251,19 +266,22 @@ class Executor(RemoteExecutor):
     def _states_when_settled(self, left: list[Submission]) -> dict[str, State]:
         """The states of what was left, once nothing of it is just being ended.
 
-        What was submitted by a call that died before it had noted so has nothing to run: it is cancelled.
+        What was submitted by a call that died before it had noted so may lack what it was to run: it is
+        cancelled.
         """
         end = time.monotonic() + SETTLING_S
         while True:
+            for submission in left:
+                if not submission.jobs and (found := self.cluster.find(submission)):
+                    submission.jobs = found
+                    submission.note_cancelled(found)
+                    self.cluster.cancel(found)
             states = self.cluster.states(left)
-            orphans = [self.cluster.find(s) for s in left if not s.jobs]
-            if states is None or None in orphans:
+            if states is None or any(self.cluster.find(s) is None for s in left if not s.jobs):
                 raise WorkflowError(
                     "The queue cannot be seen now, and an earlier call left jobs in it. Call again when it "
                     "can: their runs would be submitted twice otherwise."
                 )
-            if jobs := [job for found in orphans for job in found or []]:
-                self.cluster.cancel(jobs)
             settling = any(state.word == "COMPLETING" for state in states.values())
             if not settling or time.monotonic() > end:
                 return states
@@ -274,9 +292,10 @@ class Executor(RemoteExecutor):
         if found is None:
             return False
         opened, pack, member = found
-        result = opened.results.get((pack, member))
-        if result is not None and not opened.submission.is_newer(pack, member, waiting.job):
+        if not opened.submission.is_current(pack, member, waiting.job):
             return False
+        for output in opened.submission.packs[pack][member]["outputs"]:
+            self._writers.pop(output, None)
         place = _Place(opened.submission, pack, member, waiting)
         self.logger.info(
             f"Job {waiting.job.jobid} of an earlier call is taken over: "
@@ -284,6 +303,52 @@ class Executor(RemoteExecutor):
         )
         self._report(place, opened)
         return True
+
+    def _without_rivals(self, jobs: list[_Waiting]) -> list[_Waiting]:
+        """Those whose outputs nothing of an earlier call still writes; the others wait until it has ended.
+
+        It was begun with other params or inputs, and is cancelled, unless its pack has members that were
+        taken over: then it may end by itself.
+        """
+        rivals = {
+            id(each): [at for output in map(str, each.job.output) if (at := self._writers.get(output))]
+            for each in jobs
+        }
+        if not any(rivals.values()):
+            return jobs
+        opened = {at[0].submission.id: at[0] for found in rivals.values() for at in found}
+        states = self.cluster.states([each.submission for each in opened.values()])
+        free = []
+        for each in jobs:
+            alive = [at for at in rivals[id(each)] if states is None or self._goes_on(*at, states)]
+            if not alive:
+                for output in map(str, each.job.output):
+                    self._writers.pop(output, None)
+                free.append(each)
+                continue
+            for rival, pack, _ in alive:
+                self._end_rival(rival, pack, each)
+            self._wait(replace(each, since=time.monotonic() + RIVAL_S))
+        return free
+
+    def _goes_on(self, opened: _Open, pack: int, member: int, states: Mapping[str, State]) -> bool:
+        state = states.get(opened.submission.jobs[pack], UNKNOWN)
+        return state.phase is Phase.ALIVE and not opened.submission.has_result(pack, member)
+
+    def _end_rival(self, opened: _Open, pack: int, waiting: _Waiting) -> None:
+        job = opened.submission.jobs[pack]
+        if job in self._ending or any(p == pack for p, _ in opened.waited_for):
+            return
+        self._ending.add(job)
+        self.logger.info(
+            f"{self.cluster.name} job {job} of an earlier call writes what job {waiting.job.jobid} is to "
+            "write, from other inputs or params: it is cancelled, and its end waited for."
+        )
+        for key, (other, p, m) in list(self._adoptable.items()):
+            if other is opened and p == pack and (p, m) not in opened.results:
+                del self._adoptable[key]
+        opened.submission.note_cancelled([job])
+        self.cluster.cancel([job])
 
     # --- submitting ------------------------------------------------------------------------------
 
@@ -300,21 +365,20 @@ class Executor(RemoteExecutor):
             return
         self._wait(_Waiting(job, request, _key(job)))
 
-    def _wait(self, waiting: _Waiting, hold_s: float = 0.0) -> None:
+    def _wait(self, waiting: _Waiting) -> None:
         with self._guard:
-            self._last_came = time.monotonic() + hold_s
-            if not self._waiting:
-                self._first_came = self._last_came
             self._waiting.append(waiting)
 
     def _flush(self) -> None:
         """Submit what waits, once no more has come for a moment, and is not there from an earlier call."""
         now, linger = time.monotonic(), self.settings.linger
         with self._guard:
-            if now < min(self._last_came + linger, self._first_came + LONGEST_LINGER * linger):
+            jobs = [each for each in self._waiting if each.since <= now]
+            came = [each.since for each in jobs]
+            if not jobs or now < min(max(came) + linger, min(came) + LONGEST_LINGER * linger):
                 return
-            jobs, self._waiting = self._waiting, []
-        jobs = [each for each in jobs if not self._adopt(each)]
+            self._waiting = [each for each in self._waiting if each.since > now]
+        jobs = self._without_rivals([each for each in jobs if not self._adopt(each)])
         settings = self.settings
         for request, alike in by_key((each.request, each) for each in jobs).items():
             request = self._fitted(request)
@@ -381,7 +445,10 @@ class Executor(RemoteExecutor):
         jobs, allocations = len(places), len(submission.packs)
         what = f"{jobs} job{'s' * (jobs > 1)} in {allocations} allocation{'s' * (allocations > 1)}"
         self.logger.info(f"{self.cluster.name} job {number} has been submitted: {what}. Logs: {self.logdir}")
-        self._next_query, self._interval = time.monotonic() + FIRST_QUERY_S, FIRST_QUERY_S
+        soon = time.monotonic() + FIRST_QUERY_S
+        # What was submitted before is not asked for later because of it.
+        self._next_query = min(self._next_query, soon) if self._open else soon
+        self._interval = self._interval if self._open else FIRST_QUERY_S
         opened = _Open(submission)
         for place in places:
             self._report(place, opened)
@@ -403,6 +470,8 @@ class Executor(RemoteExecutor):
         for doubt in [doubt for doubt in self._doubtful if now >= doubt.due]:
             if doubt.submission.jobs:
                 # Only a note of it could not be written.
+                with suppress(OSError):
+                    doubt.submission.save()
                 self._doubtful.remove(doubt)
                 self._submitted(doubt.submission, doubt.places)
                 continue
@@ -413,17 +482,20 @@ class Executor(RemoteExecutor):
                 continue
             self._doubtful.remove(doubt)
             doubt.submission.remove()
-            for place in doubt.places:
-                if place.waiting.again < self.settings.requeues and TRANSIENT.search(doubt.error):
-                    again = place.waiting.again + 1
-                    self._wait(replace(place.waiting, again=again), hold_s=min(60.0, RETRY_S * again))
+            # While jobs of one's own fill a limit, it is no reason to give up.
+            full = bool(LIMIT.search(doubt.error) and self._open)
+            for waiting in (place.waiting for place in doubt.places):
+                if full or (waiting.refused < self.settings.requeues and TRANSIENT.search(doubt.error)):
+                    since = now + min(60.0, RETRY_S * (waiting.refused + 1))
+                    refused = waiting.refused + (not full)
+                    self._wait(replace(waiting, since=since, refused=refused))
                 else:
-                    self.report_job_error(SubmittedJobInfo(place.waiting.job), msg=f"{doubt.error}. ")
+                    self.report_job_error(SubmittedJobInfo(waiting.job), msg=f"{doubt.error}. ")
 
     def _describe(self, waiting: _Waiting) -> dict[str, Any]:
         """A member as the manifest has it."""
         log = waiting.job.logfile_suggestion(str(self.logdir))
-        if any(len(part) > 200 for part in Path(log).parts):
+        if any(len(os.fsencode(part)) > 200 for part in Path(log).parts):
             log = str(self.logdir / waiting.job.name / f"{waiting.key[:16]}.log")
         outputs = sorted(map(str, waiting.job.output))
         return {"key": waiting.key, "outputs": outputs, "log": log}
@@ -448,7 +520,7 @@ class Executor(RemoteExecutor):
                 self.report_job_success(info)
             elif word in BLAMELESS and place.waiting.again < self.settings.requeues:
                 self.logger.info(f"Job {info.job.jobid} was ended ({word}), and is submitted again.")
-                self._wait(replace(place.waiting, again=place.waiting.again + 1))
+                self._wait(replace(place.waiting, again=place.waiting.again + 1, since=time.monotonic()))
             else:
                 opened.failed = True
                 what = f"{self.cluster.name} job {place.external_id}"
@@ -469,18 +541,13 @@ class Executor(RemoteExecutor):
             submission = opened.submission
             if any(submission.jobs[p] in self._silent_since for p, _ in opened.waited_for):
                 submission.refresh()
-            new = submission.read_results(set(opened.results))
-            opened.results |= new
-            if new:
-                self._interval = FIRST_QUERY_S
+            opened.results |= submission.read_results(set(opened.results))
 
     def _query(self) -> None:
         states = self.cluster.states([opened.submission for opened in self._open.values()])
         now = time.monotonic()
         self._interval = min(self._interval * 1.5, float(self.settings.status_interval))
         if states is not None:
-            if states != self._states:
-                self._interval = FIRST_QUERY_S
             self._states = states
             for job, state in states.items():
                 if state.phase is Phase.ALIVE:
@@ -507,9 +574,11 @@ class Executor(RemoteExecutor):
 
     def _tidy(self) -> None:
         """Remove what nobody will ask for again; what failed keeps its logs until the next call."""
+        asked_for_later = {opened.submission.id for opened, _, _ in self._adoptable.values()}
         for number, opened in list(self._open.items()):
             jobs = opened.submission.jobs
-            if not opened.waited_for and all(job in self._silent_since for job in jobs):
+            ended = not opened.waited_for and all(job in self._silent_since for job in jobs)
+            if ended and number not in asked_for_later:
                 del self._open[number]
                 for job in jobs:
                     self._silent_since.pop(job, None)
@@ -522,14 +591,26 @@ class Executor(RemoteExecutor):
     def cancel(self) -> None:
         """Cancel all that this call has submitted or taken over, and nothing else."""
         self._stopped = True
+        if threading.current_thread() is threading.main_thread():
+            # A second Ctrl-C would leave in the queue what is not cancelled yet.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._patience)
         super().cancel()
+
+    def _patience(self, number: int, frame: FrameType | None) -> None:
+        # Not by the logger: it may be what was interrupted.
+        os.write(2, b"The jobs are being cancelled; this takes a moment.\n")
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel every allocation that holds a job of this call."""
         # The other thread may be about to change these; it cancels by itself what it submits from now on.
         opened = list(self._open.values())
-        jobs = {each.submission.jobs[p] for each in opened for p, _ in list(each.waited_for)}
-        left = self.cluster.cancel(sorted(jobs)) if jobs else []
+        jobs = []
+        for each in opened:
+            of_it = sorted({each.submission.jobs[p] for p, _ in list(each.waited_for)})
+            each.submission.note_cancelled(of_it)
+            jobs += of_it
+        left = self.cluster.cancel(jobs) if jobs else []
         if left:
             self.logger.error(
                 f"These jobs could not be cancelled: {' '.join(left[:20])} ({len(left)} in all)"
@@ -543,12 +624,16 @@ class Executor(RemoteExecutor):
         """The last call of this executor: what nobody will ask for any more is removed."""
         super().shutdown()
         if self._stopped:
+            # What was not asked for yet may be asked for by the next call.
             self._cancel_doubtful()
+        else:
+            self._adoptable.clear()
         self._next_query = 0.0
         self._look()
         self._tidy()
+        kept = {opened.submission.id for opened, _, _ in self._adoptable.values()} | self._open.keys()
         for submission in self._gone:
-            if submission.id not in self._open:
+            if submission.id not in kept:
                 submission.remove()
 
 
@@ -560,13 +645,35 @@ def _shape(pack: Sequence[_Waiting], request: Request) -> tuple[int, int]:
 
 def _key(job: JobExecutorInterface) -> str:
     """What makes two jobs of two calls the same: all that is known to determine their outputs."""
-    kept = {
-        name: value
-        for name, value in _properties(job).items()
-        if name in ("type", "rule", "wildcards", "params")
-    }
-    kept |= {"input": sorted(map(str, job.input)), "output": sorted(map(str, job.output))}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    kept = [
+        {
+            "rule": each.name,
+            "params": sorted(_params(each).items()),
+            "input": sorted(map(str, each.input)),
+            "output": sorted(map(str, each.output)),
+        }
+        for each in (job.jobs if job.is_group() else [job])
+    ]
+    kept.sort(key=lambda of_job: (of_job["rule"], of_job["output"]))
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+def _params(job: JobExecutorInterface) -> dict[str, str]:
+    """A job's params as text.
+
+    `properties` has none at all where one of them is no JSON; the job itself has them.
+    """
+    params = getattr(job, "params", None)
+    given = params.items() if params is not None else _properties(job).get("params", {}).items()
+    return {str(name): _ADDRESS.sub("", _text(value)) for name, value in given}
+
+
+# What `repr` says of an object of no value of its own is another in each process.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def _text(value: object) -> str:
+    return repr(sorted(map(repr, value)) if isinstance(value, set | frozenset) else value)
 
 
 def _comment(jobs: Sequence[JobExecutorInterface]) -> str:

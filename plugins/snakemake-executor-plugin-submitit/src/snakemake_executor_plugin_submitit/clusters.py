@@ -20,10 +20,12 @@ import submitit
 from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_submitit.folder import Submission
-from snakemake_executor_plugin_submitit.pack import Pack
+from snakemake_executor_plugin_submitit.pack import MEMBER_OF, Pack
 from snakemake_executor_plugin_submitit.resources import Request
 
 QUERY_TIMEOUT_S = 60
+# What submitit runs for a job on this machine: its supervisor.
+LOCAL_PROGRAM = "submitit.local._local"
 CANCEL_TRIES = 4
 # Besides those of a job: what sbatch would take from the environment in place of this executor's own.
 OVERRIDING = (
@@ -125,8 +127,11 @@ class Slurm(Cluster):
     def submit(
         self, submission: Submission, packs: Sequence[Pack], options: dict[str, Any], parallel: int
     ) -> list[str]:
-        executor = _SlurmExecutor(folder=submission.folder / "jobs", max_num_timeout=10**6)
         runtime_min, delay_s = packs[0].runtime_min, packs[0].delay_s
+        try:
+            executor = _SlurmExecutor(folder=submission.folder / "jobs", max_num_timeout=10**6)
+        except RuntimeError as error:
+            raise WorkflowError(f"nothing can be submitted from here: {error}") from None
         executor.update_parameters(
             time=runtime_min,
             job_name=submission.name,
@@ -154,24 +159,23 @@ class Slurm(Cluster):
         if rows is None:
             return None
         wanted = list(submissions)
-        names = {submission.name for submission in wanted}
-        found = {job: _state(word) for job, name, word in rows if name in names}
-        jobs = [job for submission in wanted for job in submission.jobs]
-        if missing := [job for job in jobs if job not in found]:
+        jobs = {job for submission in wanted for job in submission.jobs}
+        found = {job: _state(word) for job, word, _ in rows if job in jobs}
+        if missing := sorted(jobs - found.keys()):
             found |= self._accounts(missing)
         return {job: found.get(job, UNKNOWN) for job in jobs}
 
     def _queue(self) -> list[tuple[str, str, str]] | None:
-        """Id, name and state of each of the user's jobs; None when the queue cannot be seen.
+        """Id, state and name of each of the user's jobs; None when the queue cannot be seen.
 
         By the user, and not by ids: one query for thousands of jobs, of which some are forgotten already.
         """
         user = f"--user={os.getuid()}"
         # `--all`: jobs in partitions that are hidden too.
-        listed = _call("squeue", "--all", "--noheader", "--array", "--states=all", user, "--format=%i|%j|%T")
+        listed = _call("squeue", "--all", "--noheader", "--array", "--states=all", user, "--format=%i|%T|%j")
         if listed is None:
             return None
-        rows = (line.strip().split("|") for line in listed.splitlines())
+        rows = (line.strip().split("|", 2) for line in listed.splitlines())
         return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
 
     def _accounts(self, jobs: Sequence[str]) -> dict[str, State]:
@@ -191,8 +195,8 @@ class Slurm(Cluster):
                 _call("scancel", *part)
             rows = self._queue()
             if rows is not None:
-                ending = {job for job, _, word in rows if word == "COMPLETING"}
-                alive = {job for job, _, word in rows if _state(word).phase is Phase.ALIVE} - ending
+                ending = {job for job, word, _ in rows if word == "COMPLETING"}
+                alive = {job for job, word, _ in rows if _state(word).phase is Phase.ALIVE} - ending
                 left = [job for job in left if job in alive]
             if not left:
                 break
@@ -203,7 +207,7 @@ class Slurm(Cluster):
         rows = self._queue()
         if rows is None:
             return None
-        found = [job for job, name, _ in rows if name == submission.name]
+        found = [job for job, _, name in rows if name == submission.name]
         if not found:
             return []
         number, underscore, _ = found[0].partition("_")
@@ -285,18 +289,32 @@ class Local(Cluster):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def states(self, submissions: Iterable[Submission]) -> dict[str, State] | None:
-        return {job: _process_state(s, job) for s in submissions for job in s.jobs}
+        wanted = list(submissions)
+        states = {job: _process_state(s, job) for s in wanted for job in s.jobs}
+        # Of a pack that was killed, as for its memory, the members live on: a job has ended when they have.
+        silent = [
+            s for s in wanted if any(states[job].phase is Phase.ENDED for job in s.jobs) and not s.is_told()
+        ]
+        for submission, process in _left_behind(silent):
+            with suppress(psutil.Error):
+                process.terminate()
+            for job in submission.jobs:
+                if states[job].phase is Phase.ENDED:
+                    states[job] = State(Phase.ALIVE, "ending")
+        return states
 
     def find(self, submission: Submission) -> list[str] | None:
         lines = ((p.pid, p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
-        name = "submitit.local._local"
-        return [str(pid) for pid, line in lines if name in line and submission.id in line[-1]]
+        return [str(pid) for pid, line in lines if LOCAL_PROGRAM in line and submission.id in line[-1]]
 
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         for job in jobs:
-            with suppress(psutil.Error):
-                # It tells the pack, which tells its members.
-                psutil.Process(int(job)).terminate()
+            with suppress(psutil.Error, ValueError):
+                process = psutil.Process(int(job))
+                # Another process may have got the number meanwhile.
+                if LOCAL_PROGRAM in process.cmdline():
+                    # It tells the pack, which tells its members.
+                    process.terminate()
         return []
 
 
@@ -327,11 +345,36 @@ def _process_state(submission: Submission, job: str) -> State:
     return State(Phase.ALIVE, "running") if alive else State(Phase.ENDED, "gone")
 
 
+def _left_behind(submissions: Sequence[Submission]) -> Iterator[tuple[Submission, psutil.Process]]:
+    """The processes of members whose pack is no more."""
+    if not submissions:
+        return
+    by_folder = {str(submission.results): submission for submission in submissions}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                submission = by_folder.get(process.environ().get(MEMBER_OF, ""))
+                if submission is not None:
+                    yield submission, process
+
+
+# Variables by which a user has SLURM's commands show or do something else than they are asked for.
+FILTERING = re.compile("(SQUEUE|SACCT|SCANCEL|SINFO)_")
+
+
 def _call(*command: str) -> str | None:
     """What a command prints, or None when it fails, hangs, or is not there."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=QUERY_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=QUERY_TIMEOUT_S,
+            check=False,
+            env={name: value for name, value in os.environ.items() if not FILTERING.match(name)},
+            # Ctrl-C in a terminal is this process's affair.
+            start_new_session=True,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -3,6 +3,7 @@
     <folder>/<submission>/manifest.json       written by the controller, before it submits
     <folder>/<submission>/controller          locked while that controller lives
     <folder>/<submission>/reported            members that Snakemake was told of
+    <folder>/<submission>/cancelled           jobs that were told to end
     <folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
     <folder>/<submission>/jobs/               submitit's: the script, pickles, and the log of each job
 
@@ -13,15 +14,17 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
@@ -115,21 +118,26 @@ class Submission:
         return cls(folder / number, number, f"{prefix}-{number}", cluster, packs)
 
     def hold(self) -> bool:
-        """Take this submission for this process, while it lives; False where another that lives has it."""
+        """Take this submission for this process, while it lives; False where another that lives has it.
+
+        On a file system without locks, where it cannot be known that the other is dead, it has it.
+        """
         if self.id in _HELD:
             return True
         try:
-            handle = os.open(self.folder / "controller", os.O_RDWR | os.O_CREAT, 0o600)
+            handle = os.open(self.folder / "controller", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError:
             return False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
         except BlockingIOError:
+            free = False
+        except OSError:
+            free = _is_dead(self.holder())
+        if not free:
             os.close(handle)
             return False
-        except OSError:
-            # A file system without locks: nothing keeps a second call from it.
-            pass
         os.truncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
         _HELD[self.id] = handle
@@ -160,15 +168,39 @@ class Submission:
             return set()
         return {place for line in lines if (place := _place(line))}
 
-    def is_newer(self, pack: int, member: int, job: JobExecutorInterface) -> bool:
-        """Whether the outputs of `job` are there, and its result is newer than all of its inputs."""
+    def note_cancelled(self, jobs: Iterable[str]) -> None:
+        """Note that these jobs are to end, however long that takes."""
+        with suppress(OSError), (self.folder / "cancelled").open("a", encoding="ascii") as file:
+            file.writelines(f"{job}\n" for job in jobs)
+
+    def read_cancelled(self) -> set[str]:
+        """The jobs that were to end."""
         try:
-            ended = (self.results / f"{pack}-{member}.json").stat().st_mtime
-            for output in job.output:
-                Path(output).stat()
-            return all(Path(path).stat().st_mtime <= ended for path in job.input)
+            return set((self.folder / "cancelled").read_text(encoding="ascii").split())
+        except (OSError, UnicodeDecodeError):
+            return set()
+
+    def is_current(self, pack: int, member: int, job: JobExecutorInterface) -> bool:
+        """Whether a member was submitted with the inputs that `job` has now, and has not lost its outputs.
+
+        An `ancient` input may be of any time, as it is to Snakemake.
+        """
+        made_at = self.made_at()
+        try:
+            if self.has_result(pack, member):
+                for output in job.output:
+                    Path(output).stat()
+            return all(
+                Path(path).stat().st_mtime <= made_at
+                for path in job.input
+                if not getattr(path, "is_ancient", False)
+            )
         except OSError:
             return False
+
+    def has_result(self, pack: int, member: int) -> bool:
+        """Whether a member has ended for good."""
+        return has_result(self.results, pack, member)
 
     @property
     def results(self) -> Path:
@@ -187,11 +219,15 @@ class Submission:
 
     @classmethod
     def load(cls, folder: Path) -> "Submission | None":
-        """The submission whose manifest lies in `folder`, or None where there is none to read."""
+        """The submission whose manifest lies in `folder`, or None where there is none to read.
+
+        Neither is there in a folder that others may have written to.
+        """
         try:
-            content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            with opened_private(folder) as checked:
+                content = json.loads((checked / "manifest.json").read_text(encoding="utf-8"))
             return cls(folder, **content)
-        except (OSError, ValueError, TypeError):
+        except (WorkflowError, OSError, ValueError, TypeError):
             return None
 
     def read_results(self, known: set[tuple[int, int]]) -> dict[tuple[int, int], Result]:
@@ -205,6 +241,10 @@ class Submission:
                 with suppress(OSError, ValueError, TypeError):
                     found[place] = Result(**json.loads(Path(entry.path).read_text(encoding="utf-8")))
         return found
+
+    def is_told(self) -> bool:
+        """Whether all of its members have said how they ended."""
+        return all(self.has_result(p, m) for p, pack in enumerate(self.packs) for m in range(len(pack)))
 
     def refresh(self) -> None:
         """Have a network file system look at the results anew: a change of one's own ends its cache."""
@@ -229,6 +269,15 @@ def write_result(results: Path, pack: int, member: int, result: Result) -> None:
 def has_result(results: Path, pack: int, member: int) -> bool:
     """Whether a member has ended for good."""
     return (results / f"{pack}-{member}.json").exists()
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether a controller, by what it says of itself, has ended for sure."""
+    found = re.fullmatch(r"process (\d+) on (.+)", holder)
+    if found is None:
+        # It had not come to say so: the file is new.
+        return holder == "unknown"
+    return found[2] == platform.node() and not psutil.pid_exists(int(found[1]))
 
 
 def _place(name: str) -> tuple[int, int] | None:

@@ -32,6 +32,8 @@ from snakemake_executor_plugin_submitit.packing import share_cpus
 
 log = logging.getLogger("submitit")
 
+# In the environment of a member's processes: where its pack writes results.
+MEMBER_OF = "SNAKEMAKE_SUBMITIT_RESULTS"
 POLL_S = 0.05
 MEMORY_EVERY_S = 0.25
 # A member that was told by the same signal as the pack may end before the pack has heard it.
@@ -126,9 +128,19 @@ class Pack:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            _become(member, cpus, {**self.environment, **environment})
+            _become(member, cpus, {**self.environment, **environment, **self._own_share(member)})
         log.info("member %d is process %d", number, pid)
         self._running[pid] = _Running(pid, number, place, member)
+
+    def _own_share(self, member: Member) -> dict[str, str]:
+        """What a member has to know: whose it is, and of the pack's processors and memory, its own."""
+        own = {MEMBER_OF: self.results}
+        cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
+        if cpus.isdigit():
+            own["SLURM_CPUS_PER_TASK"] = str(max(1, int(cpus) // self.places))
+        if member.memory_mb and "SLURM_MEM_PER_NODE" in os.environ:
+            own["SLURM_MEM_PER_NODE"] = str(member.memory_mb)
+        return own
 
     def _collect(self) -> list[int]:
         """Take note of the members that have ended, and return their places."""
@@ -189,7 +201,7 @@ class Pack:
             for left in reversed(range(REQUEUE_TRIES)):
                 try:
                     return handler(signal.SIGUSR2, None) if callable(handler) else None
-                except subprocess.CalledProcessError as error:
+                except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                     # SLURM's controller is busy, or just restarting.
                     log.warning("not requeued (%s)", error)
                     self.requeued -= 1

@@ -10,8 +10,17 @@ from snakemake_interface_common.exceptions import WorkflowError
 # Options of sbatch that this executor sets itself.
 OWN = {
     "array", "chdir", "clusters", "error", "job-name", "no-requeue", "open-mode", "output", "parsable",
-    "requeue", "signal", "time", "wait", "wrap",
+    "quiet", "requeue", "signal", "test-only", "wait", "wrap",
 }  # fmt: skip
+# And those that it multiplies for a pack, by the resource that stands for them.
+RESOURCES = {
+    "cpus-per-task": "cpus_per_task",
+    "mem": "mem_mb",
+    "mem-per-cpu": "mem_mb_per_cpu",
+    "nodes": "nodes",
+    "ntasks": "tasks",
+    "time": "runtime",
+}
 # Of a job without a limit; SLURM itself takes the partition's, and a requeue has to know one.
 USUAL_RUNTIME_MIN = 60
 
@@ -63,7 +72,7 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         if value not in (None, ""):
             options[option] = _line(resource, value)
     gpus, model = resources.get("gpu"), resources.get("gpu_model")
-    if gpus:
+    if gpus not in (None, "", 0, "0"):
         if "gres" in options:
             raise WorkflowError("a job has both gres and gpu: give one of them")
         name = f"{_line('gpu_model', model)}:" if model else ""
@@ -78,8 +87,8 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
     return Request(
         runtime_min=_count("runtime", resources.get("runtime") or USUAL_RUNTIME_MIN),
         cpus=_count("cpus_per_task", resources.get("cpus_per_task") or threads or 1),
-        memory_mb=_count("mem_mb", memory) if memory else None,
-        memory_per_cpu_mb=_count("mem_mb_per_cpu", per_cpu) if per_cpu else None,
+        memory_mb=None if memory in (None, "") else _count("mem_mb", memory),
+        memory_per_cpu_mb=None if per_cpu in (None, "") else _count("mem_mb_per_cpu", per_cpu),
         options=tuple(sorted(options.items())),
         pack=_count("pack", resources.get("pack") or pack) if nodes == tasks == 1 else 1,
     )
@@ -88,9 +97,9 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
 def _count(name: str, value: Any) -> int:
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0
-    if number < 1 or isinstance(value, bool):
+    if number < 1 or (isinstance(value, float) and number != value) or isinstance(value, bool):
         raise WorkflowError(f"the resource {name} is {value!r}; it may be a whole number of at least 1")
     return number
 
@@ -115,10 +124,14 @@ def _extra(text: str) -> dict[str, str | bool]:
     for word in words:
         if word.startswith("--") and len(word) > 2:
             name, equals, value = word[2:].partition("=")
-            if name in OWN:
+            # sbatch takes the beginning of a name for the whole.
+            if any(own.startswith(name) for own in OWN):
                 raise WorkflowError(
                     f"slurm_extra has --{name}, which this executor sets itself; leave it out"
                 )
+            for own, resource in RESOURCES.items():
+                if own.startswith(name):
+                    raise WorkflowError(f"slurm_extra has --{name}; give the resource {resource} instead")
             if not all(letter.isalnum() or letter == "-" for letter in name):
                 raise WorkflowError(f"slurm_extra has '{word}', which is no option of sbatch")
             options[name] = value if equals else True
