@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview report status watch tensorboard mlflow test check format schema lock \
+.PHONY: help run part-b preview report design plan status watch tensorboard mlflow test check format schema lock \
         slurm-packages browser-package slurm-up slurm-down
 
 help:
@@ -22,6 +22,12 @@ preview: .venv/installed ## tables of the runs that are there, of config/config.
 
 report: .venv/installed ## all tables and figures of config/config.yaml in one page, once they are there
 	$(SNAKEMAKE) --report results/report.html $(ARGS)
+
+design: .venv/installed ## what the studies of config/config.yaml can show, before anything is trained
+	@$(SNAKEMAKE) --quiet rules -- design
+
+plan: .venv/installed ## what their runs will take
+	@$(SNAKEMAKE) --quiet rules -- plan
 
 status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="--configfile my.yaml"
 	@.venv/bin/python scripts/status.py $(ARGS)

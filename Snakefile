@@ -21,6 +21,7 @@ localrules:
     stage_weights,
     merge_records,
     make_table,
+    describe_design,
     compare_levels,
     attribute_variance,
     compare_published,

@@ -231,13 +231,39 @@ def fetch_flags(sources=None):
     return untracked(flags=shlex.join(flags))
 
 
-def slots():
-    """How many runs there are at a time: jobs on a cluster, cores otherwise."""
+def given_resource(rule, name):
+    """What the profile's `set-resources` says of a rule, as text; empty where it says nothing."""
+    given = workflow.resource_settings.overwrite_resources.get(rule, {})
+    return str(given[name].raw) if name in given else ""
+
+
+def runs_to_a_job(rule):
+    """How many runs share a job, and its GPU, by executor `submitit`."""
+    pack = given_resource(rule, "pack")
+    return int(pack) if re.fullmatch("[1-9][0-9]*", pack) else 1
+
+
+def slots(wildcards):
+    """How many runs there are at a time: on a cluster as the profile bounds them, cores otherwise."""
     settings = workflow.resource_settings
-    for count in (settings.nodes, settings.cores):
-        if isinstance(count, int) and count > 0:
-            return count
-    return 1
+    counts = [settings.nodes or settings.cores or 1]
+    jobs = getattr(workflow.executor_settings, "array_parallelism", None)
+    if settings.nodes and jobs:
+        counts.append(jobs * runs_to_a_job("train_cnn"))
+    return min(counts)
+
+
+def gpu_shares(wildcards):
+    """The share of a GPU, or the GPUs, that a run of each kind holds by the profile; none without GPUs."""
+    shares = {}
+    for kind, rule in (("cnn", "train_cnn"), ("svm", "fit_svm")):
+        found = re.match(
+            "(?:gpu(?::[^:]*[^:0-9][^:]*)?:)?([0-9]+)$",
+            given_resource(rule, "gres") or given_resource(rule, "gpu"),
+        )
+        if found and int(found[1]):
+            shares[kind] = int(found[1]) / runs_to_a_job(rule)
+    return shares
 
 
 def profiles(wildcards=None):
@@ -250,8 +276,8 @@ def profiles(wildcards=None):
 
 
 def tables_of(study):
-    """The final tables of a study: its own, what has an effect, and the comparison where values were published."""
-    names = [study, f"{study}_effects", f"{study}_variance"]
+    """The final tables of a study: its own, its design, what has an effect, and what was published."""
+    names = [study, f"{study}_design", f"{study}_effects", f"{study}_variance"]
     if CONFIG.studies[study].published:
         names.append(f"{study}_vs_published")
     return [

@@ -96,7 +96,23 @@ rule compare_published:
         "../scripts/compare_published.py"
 
 
-# From the grids alone: it needs no run.
+# From the grids alone: these two need no run.
+rule describe_design:
+    output:
+        multiext("results/tables/{study}_design", ".tsv", ".md", ".tex"),
+        in_report("results/tables/{study}_design.html", "design"),
+    log:
+        "logs/describe_design/{study}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+    message:
+        "Describing the design of {wildcards.study}"
+    script:
+        "../scripts/describe_design.py"
+
+
 rule design:
     log:
         "logs/design/design.log",
@@ -122,7 +138,8 @@ rule plan:
         studies={name: study.written for name, study in CONFIG.studies.items()},
         profiles=profiles,
         datasets={name: str(staged_dataset(name)) for name in CONFIG.datasets},
-        slots=slots(),
+        slots=slots,
+        gpu_shares=gpu_shares,
     message:
         "What the runs will take"
     script:
@@ -145,6 +162,6 @@ rule preview:
             if study.published
         },
     message:
-        "Making tables of the runs that are there, in results/preview/"
+        "Making tables and figures of the runs that are there, in results/preview/"
     script:
         "../scripts/preview.py"

@@ -23,6 +23,7 @@ def plan(
     profiles: Mapping[tuple[str, str], str],
     datasets: Mapping[str, str],
     slots: int,
+    gpu_shares: Mapping[str, float],
 ) -> None:
     """Print the plan of each study, and write every estimate to results/plan.tsv."""
     runs = {name: parse_study(written).runs() for name, written in studies.items()}
@@ -32,8 +33,10 @@ def plan(
     images = {name: count for name, path in datasets.items() if (count := count_images(Path(path)))}
     costs = Costs(records.values(), macs, images)
     estimates = {run: costs.of(run) for run in every if run not in records}
-    for line in _lines(runs, records, estimates, slots):
+    for line in _lines(runs, records, estimates, slots, gpu_shares):
         print(line)
+    if costs.device and any(run.kind == "cnn" for run in estimates):
+        print(f"networks are estimated from runs on {costs.device}")
     for dataset in sorted({run.dataset for run in estimates} - set(images)):
         print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
     earlier = read_plan()
@@ -59,35 +62,32 @@ def _lines(
     records: Mapping[Run, Mapping[str, str]],
     estimates: Mapping[Run, Estimate],
     slots: int,
+    gpu_shares: Mapping[str, float],
 ) -> list[str]:
-    rows = [
-        (
-            "study",
-            "runs",
-            "to do",
-            "run time in all",
-            f"on {slots} at a time",
-            "longest run",
-            "estimated from",
-        )
-    ]
+    head = ["study", "runs", "to do", "run time in all", "GPU-hours", f"on {slots} at a time", "longest run"]
+    rows = [[*head, "estimated from"]]
     whole = {"all studies": list(dict.fromkeys(run for of_study in runs.values() for run in of_study))}
     for name, of_study in (runs | whole if len(runs) > 1 else runs).items():
-        todo = [estimates[run] for run in of_study if run in estimates]
-        seconds = [each.seconds for each in todo]
-        bases = Counter(each.basis for each in todo)
+        todo = {run: estimates[run] for run in of_study if run in estimates}
+        seconds = [each.seconds for each in todo.values()]
+        gpu_seconds = sum(gpu_shares.get(run.kind, 0) * each.seconds for run, each in todo.items())
+        bases = Counter(each.basis for each in todo.values())
         rows.append(
-            (
+            [
                 name,
                 str(len(of_study)),
                 str(len(todo)),
                 clock(sum(seconds)),
+                f"{gpu_seconds / 3600:.1f}",
                 clock(makespan(seconds, slots)),
                 clock(max(seconds, default=0)),
                 ", ".join(f"{basis} ({bases[basis]})" for basis in BASES if basis in bases)
                 or "nothing to do",
-            )
+            ]
         )
+    if not gpu_shares:  # this machine's, or of a profile that asks for none
+        for row in rows:
+            del row[head.index("GPU-hours")]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -125,6 +125,7 @@ if __name__ == "__main__":
             snakemake.params.profiles,  # noqa: F821
             snakemake.params.datasets,  # noqa: F821
             snakemake.params.slots,  # noqa: F821
+            snakemake.params.gpu_shares,  # noqa: F821
         ),
         log=snakemake.log[0],  # noqa: F821
     )

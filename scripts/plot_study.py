@@ -1,20 +1,35 @@
 """Rule plot_study: one study's table, effects, trade-offs and grid as figures, as SVG and PNG."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ablations.config import parse_study
 from ablations.errors import run_script
 from ablations.figures import effects_figure, grid_figure, study_figure, tradeoff_figure, write_figure
+from ablations.runs import Run
 from ablations.tables import load_records
 
 
-def plot_study(written: Mapping[str, Any], records: Path, published: Path | None, base: Path) -> None:
-    """Draw the study `written` in the config to `base`.svg and .png, and the others beside them."""
+def plot_study(
+    written: Mapping[str, Any],
+    records: Path,
+    published: Path | None,
+    base: Path,
+    failed: Collection[Run] = (),
+) -> None:
+    """Draw the study `written` in the config to `base`.svg and .png, and the others beside them.
+
+    `failed` are runs without a record that will have none unless they are run again.
+    """
     study, found = parse_study(written), load_records(records)
     write_figure(study_figure(study, found, published), base)
-    for name, draw in (("effects", effects_figure), ("tradeoff", tradeoff_figure), ("grid", grid_figure)):
+    for name, draw in (
+        ("effects", effects_figure),
+        ("tradeoff", tradeoff_figure),
+        ("grid", partial(grid_figure, failed=failed)),
+    ):
         write_figure(draw(study, found), base.with_name(f"{base.name}_{name}"))
 
 

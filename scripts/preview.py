@@ -1,16 +1,20 @@
-"""Rule preview: the tables of the runs that are there, with the others' cells marked."""
+"""Rule preview: tables and figures of the runs that are there, with the others' cells marked."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablations.config import parse_study
 from ablations.errors import run_script
+from ablations.progress import Slurm, states
 from attribute_variance import attribute_variance
 from compare_levels import compare_levels
 from compare_published import compare_published
 from make_table import make_table
 from merge_records import merge_files
+from plot_curves import plot_curves
+from plot_study import plot_study
 
 FOLDER = Path("results/preview")
 
@@ -21,21 +25,31 @@ def preview(
     studies: Mapping[str, Mapping[str, Any]],
     published: Mapping[str, str],
 ) -> None:
-    """Write records.tsv and the tables of `studies` to results/preview/, and print the tables."""
+    """Write records.tsv, tables and figures of `studies` to results/preview/, and print the tables."""
     there = [record for record in records if Path(record).exists()]
     counted = {key: path for key, path in profiles.items() if Path(path).exists()}
     merge_files(there, counted, FOLDER / "records.tsv")
+    slurm = Slurm.ask()
     for name, study in studies.items():
-        base = FOLDER / "tables" / name
-        make_table(name, study, FOLDER / "records.tsv", base)
-        compare_levels(name, study, FOLDER / "records.tsv", base.with_name(f"{name}_effects"))
-        attribute_variance(name, study, FOLDER / "records.tsv", base.with_name(f"{name}_variance"))
+        records_tsv, base, figures = (
+            FOLDER / "records.tsv",
+            FOLDER / "tables" / name,
+            FOLDER / "figures" / name,
+        )
+        compared = Path(published[name]) if name in published else None
+        make_table(name, study, records_tsv, base)
+        compare_levels(name, study, records_tsv, base.with_name(f"{name}_effects"))
+        attribute_variance(name, study, records_tsv, base.with_name(f"{name}_variance"))
         print(base.with_suffix(".md").read_text(encoding="utf-8"))
-        if name in published:
-            compared = base.with_name(f"{name}_vs_published")
-            compare_published(name, study, FOLDER / "records.tsv", Path(published[name]), compared)
-    logging.info("%d of %d runs are there; the tables are in %s", len(there), len(records), FOLDER)
-    print(f"{len(there)} of {len(records)} runs are there; the tables are in {FOLDER}/tables/")
+        if compared:
+            compare_published(name, study, records_tsv, compared, base.with_name(f"{name}_vs_published"))
+        runs = parse_study(study).runs()
+        failed = {state.run for state in states(runs, slurm) if state.what == "failed"}
+        plot_study(study, records_tsv, compared, figures, failed)
+        if runs[0].kind == "cnn":
+            plot_curves(study, figures.with_name(f"{name}_curves"))
+    logging.info("%d of %d runs are there; tables and figures are in %s", len(there), len(records), FOLDER)
+    print(f"{len(there)} of {len(records)} runs are there; tables and figures are in {FOLDER}/")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def main() -> None:
 
 def command(options: argparse.Namespace) -> str:
     """What a user calls to go on."""
-    profile = "slurm" if shutil.which("squeue") else "local"
+    packed = "-packed" if Path(".snakemake/submitit").is_dir() else ""
+    profile = f"slurm{packed}" if shutil.which("squeue") else "local"
     words = ["snakemake", "--profile", f"profiles/{profile}"]
     if options.study:
         words += ["--config", f"studies=[{', '.join(options.study)}]"]

@@ -391,7 +391,7 @@ def parse_study(written: Mapping[str, Any]) -> Study:
 
 
 # What stands behind the name of a study in the names of its other tables and figures.
-ENDINGS = ("_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
+ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
 
 # --- the whole -----------------------------------------------------------------------------------
 

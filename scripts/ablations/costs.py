@@ -64,7 +64,7 @@ class Costs:
     ) -> None:
         self.macs, self.images = macs, images
         finished = [record for record in records if record.get("status") == "ok"]
-        devices = Counter(record["device_name"] for record in finished if record["kind"] == "cnn")
+        devices = Counter(record.get("device_name", "") for record in finished if record["kind"] == "cnn")
         self.device = devices.most_common(1)[0][0] if devices else None
         self._epochs: dict[tuple[str, ...], list[float]] = defaultdict(list)
         self._per_mac: list[float] = []
@@ -74,7 +74,7 @@ class Costs:
             if record["kind"] == "svm":
                 for key in _svm_keys(record):
                     self._svm[key].append(seconds_taken(record))
-            elif record["device_name"] == self.device:
+            elif record.get("device_name", "") == self.device:
                 self._take(record)
 
     def _take(self, record: Mapping[str, str]) -> None:

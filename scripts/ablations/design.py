@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ablations.config import Study
 from ablations.hyperparameters import KINDS, spell
 from ablations.runs import SVM_MODEL, Run
+from ablations.tables import LABELS, Table
 
 # Points of the full product that are looked at for what is missing.
 MOST_CANDIDATES = 10_000
@@ -72,16 +74,18 @@ def design(study: Study) -> Design:
     factors = [factor for factor in study.factors if len({run.value(factor) for run in runs}) > 1]
     levels = {factor: tuple(dict.fromkeys(run.value(factor) for run in runs)) for factor in factors}
     points = list(dict.fromkeys(tuple(run.value(factor) for factor in factors) for run in runs))
-    rows = _coded(points, levels)
-    rank = _rank(rows)
+    rows = model_matrix(points, levels)
+    # Of the same rank, and of few columns however many points there are.
+    gram = rows.T @ rows
+    rank = _rank(gram)
     separable, aliased = [], {}
     for factor in factors:
-        if _gain(rows, rank, levels, [factor]) == len(levels[factor]) - 1:
+        if _gain(gram, rank, levels, [factor]) == len(levels[factor]) - 1:
             separable.append(factor)
         else:
-            aliased[factor] = _mixed_with(factor, rows, rank, levels)
+            aliased[factor] = _mixed_with(factor, gram, rank, levels)
     follows = tuple(_dependencies(points, factors))
-    missing, impossible = _missing(study, points, levels, rows, follows) if aliased else ((), False)
+    missing, impossible = _missing(study, points, levels, gram, follows) if aliased else ((), False)
     return Design(
         levels=levels,
         points=len(points),
@@ -98,7 +102,7 @@ def design(study: Study) -> Design:
 # --- which effects are separable -----------------------------------------------------------------
 
 
-def _coded(points: Sequence[tuple[Any, ...]], levels: Mapping[str, Sequence[Any]]) -> np.ndarray:
+def model_matrix(points: Sequence[tuple[Any, ...]], levels: Mapping[str, Sequence[Any]]) -> np.ndarray:
     """The model matrix of all main effects: a constant, and for each level but the first of a factor 0 or 1.
 
     Its rank does not depend on the coding: an effect can be estimated from some points if and only if
@@ -112,8 +116,8 @@ def _coded(points: Sequence[tuple[Any, ...]], levels: Mapping[str, Sequence[Any]
     return np.column_stack(columns)
 
 
-def _rank(rows: np.ndarray) -> int:
-    return int(np.linalg.matrix_rank(rows))
+def _rank(gram: np.ndarray) -> int:
+    return int(np.linalg.matrix_rank(gram, hermitian=True))
 
 
 def _columns(levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> list[int]:
@@ -125,20 +129,25 @@ def _columns(levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> lis
     return found
 
 
-def _gain(rows: np.ndarray, rank: int, levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> int:
+def _without(gram: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    kept = np.delete(np.arange(len(gram)), columns)
+    return gram[np.ix_(kept, kept)]
+
+
+def _gain(gram: np.ndarray, rank: int, levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> int:
     """What the columns of some factors add to the rank of the others'."""
-    return rank - _rank(np.delete(rows, _columns(levels, factors), axis=1))
+    return rank - _rank(_without(gram, _columns(levels, factors)))
 
 
 def _mixed_with(
-    factor: str, rows: np.ndarray, rank: int, levels: Mapping[str, Sequence[Any]]
+    factor: str, gram: np.ndarray, rank: int, levels: Mapping[str, Sequence[Any]]
 ) -> tuple[str, ...]:
     """The factors that share what `factor` loses: leaving any of them out gives some of it back."""
-    own = _gain(rows, rank, levels, [factor])
+    own = _gain(gram, rank, levels, [factor])
     mixed = []
     for other in levels:
         if other != factor:
-            without = np.delete(rows, _columns(levels, [other]), axis=1)
+            without = _without(gram, _columns(levels, [other]))
             kept = {name: values for name, values in levels.items() if name != other}
             if _gain(without, _rank(without), kept, [factor]) > own:
                 mixed.append(other)
@@ -181,7 +190,7 @@ def _missing(
     study: Study,
     points: Sequence[tuple[Any, ...]],
     levels: Mapping[str, Sequence[Any]],
-    rows: np.ndarray,
+    gram: np.ndarray,
     follows: Sequence[Follows],
 ) -> tuple[tuple[Point, ...], bool]:
     """The fewest points of the full product that make all main effects separable, and whether none do.
@@ -190,7 +199,7 @@ def _missing(
     matroid's exchange property): so whatever is taken first, the number is the least. Those that break
     most of what follows from other levels come first, then those of fewest epochs.
     """
-    goal, rank = rows.shape[1], _rank(rows)
+    goal, rank = len(gram), _rank(gram)
     factors = list(levels)
     rules = [(each, _levels_by(points, factors, each.of, each.factor)) for each in follows]
 
@@ -205,9 +214,9 @@ def _missing(
     found = _candidates(points, levels)
     candidates = [point for point in found if _is_run(study, levels, point)]
     candidates.sort(key=lambda point: (-broken(point), _epochs(levels, point)))
-    basis = _Basis(rows)
+    basis = _Basis(gram)
     chosen = []
-    for point, row in zip(candidates, _coded(candidates, levels) if candidates else (), strict=True):
+    for point, row in zip(candidates, model_matrix(candidates, levels) if candidates else (), strict=True):
         if rank + len(chosen) == goal:
             break
         if basis.extends(row):
@@ -239,11 +248,11 @@ def _candidates(
 
 
 class _Basis:
-    """An orthonormal basis of the rows so far."""
+    """An orthonormal basis of the rows so far, begun with those of a Gram matrix."""
 
-    def __init__(self, rows: np.ndarray) -> None:
-        _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
-        self.vectors = directions[sizes > sizes.max() * max(rows.shape) * np.finfo(float).eps]
+    def __init__(self, gram: np.ndarray) -> None:
+        sizes, directions = np.linalg.eigh(gram)
+        self.vectors = directions.T[sizes > sizes.max() * len(gram) * np.finfo(float).eps]
 
     def extends(self, row: np.ndarray) -> bool:
         """Whether `row` is independent of the rows so far; if so, it is one of them from now on."""
@@ -297,20 +306,51 @@ def in_words(name: str, study: Study) -> str:
         lines += [f"  told apart only where nothing interacts: {f}, which {_why(found, f)}" for f in mixed]
     lines += [f"  NOT told apart: {factor}, which {_why(found, factor)}" for factor in found.aliased_with]
     if found.missing:
-        count = len(found.missing)
-        noun = "point" if count == 1 else "points"
-        runs = f" ({count * found.seeds} runs)" if found.seeds > 1 else ""
-        lines.append(
-            f"  {count} more {noun}{runs} would tell their main effects apart, and no fewer; under `grid`:"
-        )
+        lines.append(f"  {_how_many(found)}; under `grid`:")
         lines += [f"      - {_block(study, point)}" for point in found.missing]
+    return "\n".join([*lines, *(f"  {remark}" for remark in _remarks(study, found))]) + "\n"
+
+
+def design_table(name: str, study: Study) -> Table:
+    """The same as a table: of each hyperparameter that varies, whether its effect can be told apart."""
+    found = design(study)
+    rows = []
+    for factor, levels in found.levels.items():
+        told = "no" if factor in found.aliased_with else "yes"
+        told = told if factor in (*found.pure, *found.aliased_with) else "only where nothing interacts"
+        why = "" if factor in found.pure else _why(found, factor)
+        rows.append((factor, str(len(levels)), told, why))
+    data = pd.DataFrame(rows, columns=["hyperparameter", "levels", "told_apart", "why"])
+    display = data.assign(hyperparameter=[LABELS.get(factor, factor) for factor in found.levels])
+    display.columns = ["Hyperparameter", "Levels", "Effect told apart", "Why"]
+    notes = [f"{found.points} points, from the grid alone: none of it depends on results."]
+    if found.missing:
+        blocks = "; ".join(_block(study, point) for point in found.missing)
+        notes.append(f"{_how_many(found)}: {blocks}.")
+    notes += [remark[0].upper() + remark[1:] + "." for remark in _remarks(study, found)]
+    return Table(f"{study.title}: what the grid can tell apart", f"{name}_design", data, display, notes)
+
+
+def _how_many(found: Design) -> str:
+    count = len(found.missing)
+    runs = f" ({count * found.seeds} runs)" if found.seeds > 1 else ""
+    noun = "point" if count == 1 else "points"
+    return f"{count} more {noun}{runs} would tell their main effects apart, and no fewer"
+
+
+def _remarks(study: Study, found: Design) -> list[str]:
+    remarks = []
     if found.impossible:
-        lines.append("  no points that differ in one level from these would tell them apart")
-    if not found.spare:
-        lines.append("  as many points as effects: that two of them interact could not be seen")
+        remarks.append("no points that differ in one level from these would tell them apart")
+    elif found.aliased_with and not found.missing:
+        remarks.append(
+            f"of the first {MOST_CANDIDATES:,} points that differ in one level from these, none would do"
+        )
+    if found.levels and not found.spare:
+        remarks.append("as many points as effects: that two of them interact could not be seen")
     if found.seeds == 1 and study.kind == "cnn":
-        lines.append("  one seed: how much two runs of the same point differ cannot be known from this study")
-    return "\n".join(lines) + "\n"
+        remarks.append("one seed: how much two runs of the same point differ cannot be known from this study")
+    return remarks
 
 
 def _why(found: Design, factor: str) -> str:

@@ -1,18 +1,21 @@
 """The effects table of a study: every two levels of a hyperparameter, compared where nothing else differs."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablations import statistics
 from ablations.config import Study
+from ablations.design import model_matrix
 from ablations.hits import unpack
 from ablations.hyperparameters import spell
 from ablations.runs import Run
-from ablations.statistics import ALPHA, Comparison, Interval
+from ablations.statistics import ALPHA, Comparison, Hits, Interval, LinearModel, Noise
 from ablations.tables import LABELS, Table
 
 # Of a factor with more levels, each is compared with the first alone.
@@ -22,115 +25,178 @@ Records = Mapping[Run, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Effect:
-    """Two levels of a factor, and their comparison: over `settings` of all else, and seeds.
+    """Two levels of a factor, and their comparison.
 
     `pairs` of runs in the grid differ in this factor alone; `comparison` is of those whose accuracies are
-    there, and None where none is. `by_images` says that it is of two single runs, by the test images that
-    each got right.
+    there, or by a model where the grid has no pair. It is None where nothing tells.
     """
 
     factor: str
     first: Any
     second: Any
     pairs: int
-    settings: int
     comparison: Comparison | None
-    by_images: bool = False
 
 
 def effects(study: Study, records: Records) -> Iterator[Effect]:
     """The comparisons of test accuracy between the levels of each factor that varies."""
     runs = study.runs()
+    there = {run: record for run in runs if (record := records.get(run)) and "test_accuracy" in record}
+    main_effects = _MainEffects(study, there)
     for factor in study.factors:
         levels = list(dict.fromkeys(run.value(factor) for run in runs))
         if len(levels) < 2:
             continue
-        # All else, the seed included -> level -> record, if there is one with an accuracy.
-        alike: dict[tuple[Any, ...], dict[Any, Mapping[str, str] | None]] = {}
-        names = [name for name in runs[0].values() if name != factor]
+        # All else but the seed -> seed -> level -> record, if there is one with an accuracy.
+        alike: dict[tuple[Any, ...], dict[Any, dict[Any, Mapping[str, str] | None]]] = {}
+        names = [name for name in runs[0].values() if name not in (factor, "seed")]
         for run in runs:
-            record = records.get(run)
-            found = record if record and "test_accuracy" in record else None
-            alike.setdefault(tuple(map(run.value, names)), {})[run.value(factor)] = found
-        pairs = (
-            itertools.combinations(levels, 2)
-            if len(levels) <= MOST_LEVELS
-            else ((levels[0], level) for level in levels[1:])
-        )
-        at_seed = names.index("seed") if "seed" in names else None
-        for first, second in pairs:
-            paired = {k: (by[first], by[second]) for k, by in alike.items() if first in by and second in by}
-            both = {key: (a, b) for key, (a, b) in paired.items() if a and b}
-            settings = {tuple(v for i, v in enumerate(key) if i != at_seed) for key in both}
-            yield Effect(factor, first, second, len(paired), len(settings), *_compare(list(both.values())))
+            setting = alike.setdefault(tuple(map(run.value, names)), {})
+            setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = there.get(run)
+        for first, second in _compared(levels):
+            paired = [
+                [(by[first], by[second]) for by in seeds.values() if first in by and second in by]
+                for seeds in alike.values()
+            ]
+            both = [[(a, b) for a, b in pairs if a and b] for pairs in paired]
+            count = sum(map(len, paired))
+            comparison = (
+                _compare(study.kind, [pairs for pairs in both if pairs])
+                if count
+                else main_effects.compare(factor, first, second)
+            )
+            yield Effect(factor, first, second, count, comparison)
 
 
-def _compare(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> tuple[Comparison | None, bool]:
+def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    if len(levels) <= MOST_LEVELS:
+        return itertools.combinations(levels, 2)
+    return ((levels[0], level) for level in levels[1:])
+
+
+def _compare(
+    kind: str, settings: Sequence[Sequence[tuple[Mapping[str, str], Mapping[str, str]]]]
+) -> Comparison | None:
+    pairs = [pair for of_setting in settings for pair in of_setting]
     if not pairs:
-        return None, False
-    if len(pairs) == 1 and all("test_correct" in record for record in pairs[0]):
-        one, other = (unpack(record["test_correct"], int(record["test_samples"])) for record in pairs[0])
-        if len(one) == len(other):
-            return statistics.compare_images(one, other), True
-    differences = [float(b["test_accuracy"]) - float(a["test_accuracy"]) for a, b in pairs]
-    return statistics.compare_pairs(differences), False
+        return None
+    # Nothing is random in a support vector machine: its settings are no sample of anything.
+    single = len(pairs) == 1 or kind == "svm"
+    if single and all("test_correct" in record for pair in pairs for record in pair):
+        return statistics.compare_images([(_hits(one), _hits(other)) for one, other in pairs])
+    return statistics.compare_pairs(
+        [[float(b["test_accuracy"]) - float(a["test_accuracy"]) for a, b in pairs] for pairs in settings]
+    )
+
+
+def _hits(record: Mapping[str, str]) -> Hits:
+    images = int(record["test_samples"])
+    return (record["dataset"], images), unpack(record["test_correct"], images)
+
+
+class _MainEffects:
+    """The linear model of all main effects on the accuracies that are there."""
+
+    def __init__(self, study: Study, there: Records) -> None:
+        self.levels = {
+            factor: tuple(levels)
+            for factor in study.factors
+            if len(levels := dict.fromkeys(run.value(factor) for run in study.runs())) > 1
+        }
+        self.there = there
+
+    @cached_property
+    def model(self) -> LinearModel:
+        points = [tuple(map(run.value, self.levels)) for run in self.there]
+        values = [float(record["test_accuracy"]) for record in self.there.values()]
+        return LinearModel(model_matrix(points, self.levels), np.array(values))
+
+    def compare(self, factor: str, first: Any, second: Any) -> Comparison | None:
+        if not self.there:
+            return None
+        usual = {name: levels[0] for name, levels in self.levels.items()}
+        ends = [tuple({**usual, factor: level}.values()) for level in (first, second)]
+        one, other = model_matrix(ends, self.levels)
+        return self.model.compare(other - one)
+
+
+def corrected(found: Sequence[Effect]) -> list[float | None]:
+    """The p-value of each effect with Holm's correction over all of them, None where it has no test."""
+    tested = [i for i, e in enumerate(found) if e.comparison and e.comparison.p is not None]
+    ps: list[float | None] = [None] * len(found)
+    for i, p in zip(tested, statistics.holm([found[i].comparison.p for i in tested]), strict=True):  # type: ignore
+        ps[i] = p
+    return ps
 
 
 def effects_table(name: str, study: Study, records: Records) -> Table:
     """All comparisons with Holm's correction over the table, and a verdict in words for each."""
     found = list(effects(study, records))
-    tested = [effect for effect in found if effect.comparison and effect.comparison.p is not None]
-    adjusted = statistics.holm([effect.comparison.p for effect in tested])  # type: ignore[union-attr]
-    holm = dict(zip(map(id, tested), adjusted, strict=True))
-    rows, shown, apart = [], [], []
-    for effect in found:
-        if effect.comparison is None:
-            apart.append(effect)
-            continue
-        p = holm.get(id(effect))
-        rows.append(_fields(effect, p, len(tested)))
-        shown.append(_display(effect, p, len(tested)))
+    ps = corrected(found)
+    tests = sum(p is not None for p in ps)
+    rows, shown = [], []
+    for effect, p in zip(found, ps, strict=True):
+        if effect.comparison:
+            verdict = _verdict(effect, p, tests, study.kind)
+            rows.append(_fields(effect, p, verdict))
+            shown.append(_display(effect, p, verdict))
     data = pd.DataFrame(rows, columns=DATA)
     display = pd.DataFrame(shown, columns=DISPLAY)
     # Without the columns that no comparison of this study fills.
     display = display[[column for column in display if display.empty or (display[column] != "").any()]]
     title = f"{study.title}: what each hyperparameter does to the test accuracy"
-    return Table(title, f"{name}_effects", data, display, _notes(found, apart, tested))
+    return Table(title, f"{name}_effects", data, display, _notes(study, found, tests))
 
 
 DATA = (
-    "hyperparameter", "first", "second", "pairs", "difference", "difference_ci_low", "difference_ci_high",
-    "p_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
+    "hyperparameter", "first", "second", "pairs", "settings", "judged_by", "difference", "difference_ci_low",
+    "difference_ci_high", "p_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
 )  # fmt: skip
 DISPLAY = (
-    "Hyperparameter", "From", "To", "Pairs", "Difference (points)", "95 % interval", "p (Holm)",
+    "Hyperparameter", "From", "To", "Pairs", "Judged by", "Difference (points)", "95 % interval", "p (Holm)",
     "Effect size d", "95 % interval of d", "Verdict",
 )  # fmt: skip
 
 
-def _verdict(effect: Effect, p: float | None, tests: int) -> str:
-    comparison, seeds = effect.comparison, "seeds"
+# What the noise of a comparison is called in the table.
+JUDGED_BY: dict[Noise, str] = {
+    "seeds": "seeds",
+    "settings": "settings",
+    "images": "test images",
+    "model": "linear model",
+}
+
+
+def _verdict(effect: Effect, p: float | None, tests: int, kind: str) -> str:
+    comparison = effect.comparison
     assert comparison is not None
+    pairs = comparison.pairs
     if p is None:
-        if comparison.pairs == 1:
-            return f"one pair: no test; {seeds} are needed"
-        if comparison.difference == 0:
-            return f"the same in all {comparison.pairs} pairs"
-        return f"the same difference in all {comparison.pairs} pairs"
+        if pairs == 1:
+            return "one pair: no test; seeds are needed"
+        same = "the same" if comparison.difference == 0 else "the same difference"
+        return f"{same} in all {pairs} pairs" if pairs else f"{same} in all runs, if nothing interacts"
+    runs = "these two runs" if pairs == 1 else "these runs"
     if p < ALPHA:
         higher = effect.second if comparison.difference > 0 else effect.first
-        of = ", of these two runs" if effect.by_images else ""
-        return f"{spell(higher)} is more accurate{of}"
-    if effect.by_images:
-        return "the test images do not tell these two runs apart"
+        only = {"model": ", if nothing interacts", "images": f", of {runs}" if kind == "cnn" else ""}
+        return f"{spell(higher)} is more accurate{only.get(comparison.noise, '')}"
+    if comparison.noise == "images":
+        return f"the test images do not tell {runs} apart"
+    if comparison.noise == "model":
+        return "no difference shown, if nothing interacts"
     assert comparison.effect is not None
-    needed = statistics.pairs_needed(comparison.effect, tests)
+    # Where there are seeds, more of them in as many settings; else more pairs, of whatever settings.
+    settings, unit = (comparison.settings, "seeds") if comparison.noise == "seeds" else (1, "pairs")
+    needed = statistics.pairs_needed(comparison.effect, tests, settings)
     if needed is None:
         return "no difference shown, and none of this size to be shown"
-    return f"no difference shown; one of this size would take about {max(needed, comparison.pairs + 1)} pairs"
+    return (
+        f"no difference shown; one of this size would take about {max(needed, pairs // settings + 1)} {unit}"
+    )
 
 
-def _fields(effect: Effect, p: float | None, tests: int) -> dict[str, str]:
+def _fields(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
     comparison = effect.comparison
     assert comparison is not None
     values: dict[str, str] = {
@@ -138,10 +204,12 @@ def _fields(effect: Effect, p: float | None, tests: int) -> dict[str, str]:
         "first": spell(effect.first),
         "second": spell(effect.second),
         "pairs": str(comparison.pairs),
+        "settings": str(comparison.settings),
+        "judged_by": JUDGED_BY[comparison.noise],
         "difference": f"{comparison.difference:.4f}",
         "p_holm": "" if p is None else f"{p:.4g}",
         "effect_size": "" if comparison.effect is None else f"{comparison.effect:.3f}",
-        "verdict": _verdict(effect, p, tests),
+        "verdict": verdict,
     }
     for key, interval in (("difference", comparison.interval), ("effect", comparison.effect_interval)):
         values[f"{key}_ci_low"] = "" if interval is None else f"{interval.low:.4f}"
@@ -149,20 +217,21 @@ def _fields(effect: Effect, p: float | None, tests: int) -> dict[str, str]:
     return values
 
 
-def _display(effect: Effect, p: float | None, tests: int) -> dict[str, str]:
+def _display(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
     comparison = effect.comparison
     assert comparison is not None
     return {
         "Hyperparameter": LABELS.get(effect.factor, effect.factor),
         "From": spell(effect.first),
         "To": spell(effect.second),
-        "Pairs": str(comparison.pairs),
+        "Pairs": str(comparison.pairs or ""),
+        "Judged by": JUDGED_BY[comparison.noise],
         "Difference (points)": f"{comparison.difference:+.2f}",
         "95 % interval": _text(comparison.interval, 2),
         "p (Holm)": "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
         "Effect size d": "" if comparison.effect is None else f"{comparison.effect:+.2f}",
         "95 % interval of d": _text(comparison.effect_interval, 1),
-        "Verdict": _verdict(effect, p, tests),
+        "Verdict": verdict,
     }
 
 
@@ -170,27 +239,43 @@ def _text(interval: Interval | None, decimals: int) -> str:
     return "" if interval is None else f"{interval.low:+.{decimals}f} to {interval.high:+.{decimals}f}"
 
 
-def _notes(found: Sequence[Effect], apart: Sequence[Effect], tested: Sequence[Effect]) -> list[str]:
+def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
     notes = []
-    if tested:
+    noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
+    if tests:
         notes.append(
-            "Pairs of runs with the same seed that differ in nothing else. A difference is of the second "
-            f"level less the first; p is two-sided, with Holm's correction over {len(tested)} "
-            f"{'test' if len(tested) == 1 else 'tests'}."
+            "Pairs of runs that differ in nothing else, with the same seed. A difference is of the second "
+            f"level less the first; p is two-sided, with Holm's correction over {tests} "
+            f"{'test' if tests == 1 else 'tests'}. An interval is of its comparison alone, without it."
         )
-    if any(not effect.by_images for effect in tested):
+    if noises & {"seeds", "settings"}:
         notes.append(
             "By Student's paired test. d is the mean difference in standard deviations of the differences. "
-            "How many pairs it would take is for a power of 80 %."
+            "How many it would take is for a power of 80 %."
         )
-    if any(effect.by_images for effect in tested):
+    if "seeds" in noises:
         notes.append(
-            "One pair is compared by the test images that each run got right (McNemar's exact test); other "
-            "seeds may differ by more."
+            "Judged by seeds: the noise is what pairs of one setting differ by. The difference is the mean "
+            "over the settings of this grid, and may be another in each."
         )
-    if any(effect.settings > 1 for effect in tested):
-        notes.append("Where the size of an effect depends on the other hyperparameters, its mean over them.")
-    never = [e for e in apart if not e.pairs]
+    if "settings" in noises:
+        notes.append(
+            "Judged by settings: each has one pair, so that what an effect differs by from one setting to "
+            "the other cannot be told from what seeds do. More seeds would tell."
+        )
+    if "images" in noises:
+        what = "other seeds may differ by more, and two or more would say by how much"
+        what = what if study.kind == "cnn" else "nothing else in them is left to chance"
+        notes.append(
+            "Judged by test images: which of them each run got right (one pair: McNemar's exact test); "
+            f"{what}."
+        )
+    if "model" in noises:
+        notes.append(
+            "Judged by a linear model: no two runs differ in this alone, and the difference is that in a "
+            "model of all main effects (ordinary least squares). What interacts makes it wrong."
+        )
+    never = [e for e in found if not e.comparison and not e.pairs]
     names = dict.fromkeys(effect.factor for effect in never)
     whole = [n for n in names if all(not e.pairs for e in found if e.factor == n)]
     some = [n for n in names if n not in whole]
@@ -205,6 +290,11 @@ def _notes(found: Sequence[Effect], apart: Sequence[Effect], tested: Sequence[Ef
         lost[effect.factor] += effect.pairs - (effect.comparison.pairs if effect.comparison else 0)
     if missing := ", ".join(f"{count} of {factor}" for factor, count in lost.items() if count):
         notes.append(f"Pairs left out, as a run of them is not there or has diverged: {missing}.")
+    many = [f for f in study.factors if len({run.value(f) for run in study.runs()}) > MOST_LEVELS]
+    if many:
+        notes.append(
+            f"Of more than {MOST_LEVELS} levels ({', '.join(many)}) each is compared with the first alone."
+        )
     if not found:
         notes.append("Nothing varies in this study.")
     return notes

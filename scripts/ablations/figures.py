@@ -1,6 +1,6 @@
 """Figures of a study: its table, its effects, what accuracy costs, a map of its grid, and its curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablations.config import Study
-from ablations.effects import effects
+from ablations.effects import corrected, effects
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
 from ablations.hyperparameters import spell
@@ -22,6 +22,7 @@ from ablations.metrics import METRICS
 from ablations.published import read_published
 from ablations.records import read_history
 from ablations.runs import Run
+from ablations.statistics import ALPHA
 from ablations.tables import LABELS, Cell, cell, group_runs
 
 # Okabe and Ito's colours, told apart by every kind of colour vision and in grey print.
@@ -29,8 +30,10 @@ MEASURED, PUBLISHED = "#0072B2", "#D55E00"
 COLOURS = (MEASURED, PUBLISHED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = "os^Dv<>"
-# Of more points than these, no figure shows each by its name.
-MOST_ROWS = 60
+HATCHES = {"missing": "///", "failed": "...", "diverged": "xxx"}
+# Of more than these, no figure shows each by its name.
+MOST_ROWS, MOST_COLUMNS, MOST_PANELS = 60, 20, 8
+MOST_NAMES, MOST_CURVES = 14, 6
 Records = Mapping[Run, Mapping[str, str]]
 
 
@@ -56,13 +59,16 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
         content = cell(metric, name, [records.get(run) for run in runs])
         rows.setdefault(row)
         panels.setdefault(panel, {})[row] = (content.mean, content.sd, printed.get(runs[0]))
+    every, wide = len(rows), len(panels)
+    rows, panels = dict.fromkeys(list(rows)[:MOST_ROWS]), dict(list(panels.items())[:MOST_PANELS])
     size = (2.2 + 3.6 * len(panels), 1.5 + 0.3 * len(rows))
     figure, axes = plt.subplots(
         1, len(panels), layout="constrained", figsize=size, sharey=True, sharex=True, squeeze=False
     )
     places = {row: i for i, row in enumerate(rows)}
     for axis, (panel, by_row) in zip(axes[0], panels.items(), strict=True):
-        for row, (mean, sd, value) in by_row.items():
+        for row in rows.keys() & by_row.keys():
+            mean, sd, value = by_row[row]
             if value is not None:
                 axis.plot(value, places[row], "D", mfc="none", mec=PUBLISHED, markersize=11,
                           markeredgewidth=1.4, label="published", zorder=2)  # fmt: skip
@@ -81,7 +87,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
         for axis in axes[0]
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.suptitle(study.title, fontsize="medium")
+    figure.suptitle(study.title + _cut((every, MOST_ROWS), (wide, MOST_PANELS)), fontsize="medium")
     if handles:
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -89,32 +95,38 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
 
 def effects_figure(study: Study, records: Records) -> plt.Figure:
     """Every comparison of the effects table: the difference of two levels with its 95 % interval."""
-    found = [(effect, effect.comparison) for effect in effects(study, records) if effect.comparison]
+    every = list(effects(study, records))
+    found = [(e, e.comparison, p) for e, p in zip(every, corrected(every), strict=True) if e.comparison]
     figure, axis = plt.subplots(
         layout="constrained", figsize=(7.5, 1.6 + 0.35 * max(1, min(len(found), MOST_ROWS)))
     )
     names = []
-    for place, (effect, comparison) in enumerate(found[:MOST_ROWS]):
+    for place, (effect, comparison, p) in enumerate(found[:MOST_ROWS]):
         label = LABELS.get(effect.factor, effect.factor)
-        names.append(f"{label}: {spell(effect.first)} → {spell(effect.second)} (n = {comparison.pairs})")
-        interval = comparison.interval
-        if interval is not None:
+        count = f"n = {comparison.pairs}" if comparison.pairs else "by a model"
+        names.append(f"{label}: {spell(effect.first)} → {spell(effect.second)} ({count})")
+        if interval := comparison.interval:
             axis.plot([interval.low, interval.high], [place, place], color=MEASURED, linewidth=2)
+        shows = p is not None and p < ALPHA
         axis.plot(
             comparison.difference,
             place,
             "o",
             color=MEASURED,
-            mfc=MEASURED if interval else "none",
+            mfc=MEASURED if shows else "white",
             markersize=7,
         )
     axis.axvline(0, color="0.4", linewidth=1, linestyle="--")
     axis.set_yticks(range(len(names)), names, fontsize="small")
     axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
-    axis.set_xlabel("Difference of test accuracy (points), with its 95 % interval; open: no interval")
+    axis.set_xlabel(
+        "Difference of test accuracy (points), and its own 95 % interval\n"
+        "filled: it holds after Holm's correction"
+    )
     if not found:
         axis.text(0.5, 0.5, "no two runs differ in one thing alone", ha="center", transform=axis.transAxes)
-    return _finished(figure, [axis], _title(study, "what each hyperparameter does", len(found), MOST_ROWS))
+    title = f"{study.title}: what each hyperparameter does" + _cut((len(found), MOST_ROWS))
+    return _finished(figure, [axis], title)
 
 
 def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
@@ -144,11 +156,8 @@ def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
         # A time in seconds: ten thousands of milliseconds are hard to read on an axis.
         scale = 1e-3 if name == "train_time_ms" else 1.0
         for values, accuracy, cost in there:
-            i = levels.index(values[factor])
-            axis.errorbar(
-                cost * scale, accuracy.mean, yerr=accuracy.sd, fmt=MARKERS[i % len(MARKERS)],
-                color=COLOURS[i % len(COLOURS)], markersize=6, capsize=3, label=spell(values[factor]),
-            )  # fmt: skip
+            look = _look(levels, values[factor]) | {"linestyle": "none"}
+            axis.errorbar(cost * scale, accuracy.mean, yerr=accuracy.sd, markersize=6, capsize=3, **look)
         front = _front([(cost * scale, accuracy.mean) for _, accuracy, cost in there])
         if len(front) > 1:
             xs, ys = zip(*((there[i][2] * scale, there[i][1].mean) for i in front), strict=True)
@@ -188,15 +197,16 @@ def _front(points: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def grid_figure(study: Study, records: Records) -> plt.Figure:
+def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) -> plt.Figure:
     """A map of the grid: a row per point, a column per level of the table's columns, coloured by accuracy.
 
-    What is missing or has diverged is marked; what is white is not in the grid.
+    What has failed, is missing, or has diverged is marked; what is white is not in the grid.
     """
     layout = study.table
     rows: dict[str, None] = {}
     columns: dict[str, None] = {}
     cells: dict[tuple[str, str], Cell] = {}
+    lost: set[tuple[str, str]] = set()
     factors = [factor for factor in _varying(study, study.factors) if factor != layout.columns]
     for values, runs in group_runs(study):
         row, column = (
@@ -207,8 +217,10 @@ def grid_figure(study: Study, records: Records) -> plt.Figure:
         columns.setdefault(column)
         found = [records.get(run) for run in runs]
         cells[row, column] = cell(METRICS["test_accuracy"], "test_accuracy", found)
-    every = len(rows)
-    rows = dict.fromkeys(list(rows)[:MOST_ROWS])
+        if any(run in failed for run in runs):
+            lost.add((row, column))
+    every, wide = len(rows), len(columns)
+    rows, columns = dict.fromkeys(list(rows)[:MOST_ROWS]), dict.fromkeys(list(columns)[:MOST_COLUMNS])
     means = np.full((len(rows), len(columns)), np.nan)
     size = (4.4 + 1.1 * len(columns), 1.6 + 0.32 * len(rows))
     figure, axis = plt.subplots(layout="constrained", figsize=size)
@@ -225,7 +237,8 @@ def grid_figure(study: Study, records: Records) -> plt.Figure:
             content = cells.get((row, column))
             if content is None:
                 continue
-            state = "missing" if content.missing else "diverged" if content.diverged else ""
+            missing = "failed" if (row, column) in lost else "missing"
+            state = missing if content.missing else "diverged" if content.diverged else ""
             if state:
                 marks.add(state)
                 patch = {
@@ -234,8 +247,7 @@ def grid_figure(study: Study, records: Records) -> plt.Figure:
                     "edgecolor": "0.3",
                     "linewidth": 0,
                 }
-                hatch = "///" if state == "missing" else "xxx"
-                axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, hatch=hatch, **patch))
+                axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, hatch=HATCHES[state], **patch))
             if content.mean is not None:
                 dark = content.mean < low + 0.5 * (high - low) if high > low else True
                 axis.text(j, i, f"{content.mean:.2f}", ha="center", va="center", fontsize="small",
@@ -246,12 +258,12 @@ def grid_figure(study: Study, records: Records) -> plt.Figure:
     if np.isfinite(means).any():
         figure.colorbar(image, ax=axis, label=METRICS["test_accuracy"].label)
     handles = [
-        Patch(facecolor="0.85", edgecolor="0.3", hatch="///" if state == "missing" else "xxx", label=state)
-        for state in sorted(marks)
+        Patch(facecolor="0.85", edgecolor="0.3", hatch=HATCHES[state], label=state) for state in sorted(marks)
     ]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-    return _finished(figure, (), _title(study, "the grid", every, MOST_ROWS))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    title = f"{study.title}: the grid" + _cut((every, MOST_ROWS), (wide, MOST_COLUMNS))
+    return _finished(figure, (), title)
 
 
 def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
@@ -260,7 +272,8 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     The same lines stand in every panel, each coloured by the levels of one hyperparameter: the one whose
     colours separate is the one that matters.
     """
-    factors = _varying(study, study.factors)[:6] or ["model"]
+    varying = _varying(study, study.factors)
+    factors = varying[:MOST_CURVES] or ["model"]
     columns = min(3, len(factors))
     lines = -(-len(factors) // columns)
     figure, axes = plt.subplots(
@@ -286,20 +299,20 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     for axis, factor in zip(axes.flat, factors, strict=False):
         levels = list(dict.fromkeys(values[factor] for values, _ in curves))
         for values, accuracies in curves:
-            i = levels.index(values[factor])
             epochs, mean = np.arange(1, accuracies.shape[1] + 1), accuracies.mean(axis=0)
-            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)]}
-            axis.plot(epochs, mean, linewidth=1.3, marker=MARKERS[i % len(MARKERS)], markersize=3.5,
-                      label=spell(values[factor]), **look)  # fmt: skip
+            look = _look(levels, values[factor])
+            axis.plot(epochs, mean, linewidth=1.3, markersize=3.5, **look)
             if len(accuracies) > 1:
                 sd = accuracies.std(axis=0, ddof=1)
                 axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
                 if len(epochs) == 1:
                     axis.errorbar(epochs, mean, yerr=sd, color=look["color"], capsize=3)
         axis.set_title(LABELS.get(factor, factor), fontsize="medium")
-        if levels and len(levels) <= 7:
+        if levels:
             handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-            axis.legend(handles.values(), handles, fontsize="x-small", frameon=False)
+            axis.legend(
+                handles.values(), handles, fontsize="x-small", frameon=False, ncols=1 + (len(handles) > 7)
+            )
         axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes.flat[len(factors) :]:
         axis.set_visible(False)
@@ -309,7 +322,8 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
         axis.set_ylabel(METRICS["test_accuracy"].label)
     if not curves:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
-    return _finished(figure, axes.flat, f"{study.title}: learning curves", legend=False)
+    title = f"{study.title}: learning curves" + _cut((len(varying), MOST_CURVES))
+    return _finished(figure, axes.flat, title, legend=False)
 
 
 # --- what they share -----------------------------------------------------------------------------
@@ -331,8 +345,23 @@ def _level(factor: str, value: str) -> str:
     )
 
 
-def _title(study: Study, what: str, there: int, shown: int) -> str:
-    return f"{study.title}: {what}" + (f" (the first {shown} of {there})" if there > shown else "")
+def _look(levels: Sequence[Any], level: Any) -> dict[str, Any]:
+    """How a level is drawn, and its label: of many, colours go from dark to light, and some have none."""
+    i, count = levels.index(level), len(levels)
+    colour = COLOURS[i] if count <= len(COLOURS) else plt.get_cmap("cividis")(0.95 * i / (count - 1))
+    named = i % -(-count // MOST_NAMES) == 0
+    return {
+        "color": colour,
+        "linestyle": STYLES[i % len(STYLES)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "label": spell(level) if named else "_",
+    }
+
+
+def _cut(*sides: tuple[int, int]) -> str:
+    """What a title says where a figure shows the first of too many, given as (how many, most)."""
+    lost = [f"the first {most} of {count}" for count, most in sides if count > most]
+    return f" ({', '.join(lost)})" if lost else ""
 
 
 def _finished(figure: plt.Figure, axes: Any, title: str, legend: bool = True) -> plt.Figure:

@@ -124,7 +124,7 @@ def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
     if not ids or not shutil.which("sacct"):
         return {}
     try:
-        lines = _call("sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(ids)).splitlines()
+        lines = _call("sacct", "-X", "-n", "-P", "-o", "JobIDRaw,State", "-j", ",".join(ids)).splitlines()
     except (OSError, subprocess.SubprocessError):
         return {}
     return {job: state.split()[0] for job, _, state in (line.partition("|") for line in lines) if state}

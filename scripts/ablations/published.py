@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 from pydantic import ValidationError
+from scipy import stats
 
 from ablations.config import Study
 from ablations.errors import AblationsError
 from ablations.hyperparameters import KINDS, spell
-from ablations.metrics import METRICS
+from ablations.metrics import METRICS, Metric
 from ablations.runs import Run
+from ablations.statistics import ALPHA
 from ablations.tables import LABELS, Cell, Table, cell, group_runs
 
 # Half-width of a 95 % interval, in standard errors.
@@ -25,15 +27,16 @@ EXACT = (
 )
 ONE_RUN = (
     "One run: within noise if the difference is no more than the half-width of the 95 % interval of the "
-    "difference of two accuracies on these test images, 1.96 binomial standard errors. The noise of the seed "
-    "is not in it: more seeds would tell."
+    "difference of two accuracies on so many test images, 1.96 binomial standard errors. The noise of the "
+    "seed is not in it: more seeds would tell."
 )
 SEEDS = (
     "Several seeds: within noise if the difference is no more than the half-width of the 95 % interval of "
-    "the difference: the binomial errors of both on these test images, the variance of one seed for the "
-    "published run, and of their mean for the measured ones."
+    "the difference: the binomial errors of both on so many test images, the variance of one seed for the "
+    "published run, and of their mean for the measured ones. That of the seeds is Student's, and wide where "
+    "they are few."
 )
-MACHINE = "A time belongs to its machine: a ratio, and no verdict."
+MACHINE = "A time, and the memory that was used, belong to a machine: a ratio, and no verdict."
 NO_MEASURE = (
     "Not measured on the test images, and so without a noise that is known: a difference, and no verdict."
 )
@@ -79,7 +82,7 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
                 assert pivot is not None
                 where[pivot], metric = column, study.table.values[0]
             where = {key: _canonical(study, key, level, place) for key, level in where.items()}
-            if not _is_number(text, positive=METRICS[metric].comparison == "time"):
+            if not _is_value(text, METRICS[metric]):
                 raise AblationsError(f"{place}: '{text}' is no number that {metric} can have")
             points = [runs for values, runs in groups if all(spell(values[k]) == v for k, v in where.items())]
             if len(points) > 1:
@@ -91,12 +94,14 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
             yield PublishedValue(metric, text, where, points[0] if points else [])
 
 
-def _is_number(text: str, positive: bool) -> bool:
+def _is_value(text: str, metric: Metric) -> bool:
     try:
         number = float(text)
     except ValueError:
         return False
-    return math.isfinite(number) and (number > 0 or not positive)
+    if metric.comparison == "accuracy":
+        return 0 <= number <= 100
+    return math.isfinite(number) and number >= 0 and (number > 0 or metric.comparison != "machine")
 
 
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
@@ -130,14 +135,15 @@ def compare(published: str, content: Cell, kind: str, test_samples: int | None) 
     What depends on no chance (counts, support vector machines) is `reproduced` if it rounds to
     what was printed. An accuracy of a network is `within noise` if it differs by no more than the
     95 % interval of a difference: the binomial variance of each value, and that of the seeds where
-    there are several. A time belongs to a machine, and is `not comparable`.
+    there are several, their half-widths combined as Zou and Donner (2008) do. A time or a memory belongs
+    to a machine, and is `not comparable`.
     """
     if content.mean is None:
         return Verdict("differs", DIVERGED) if content.diverged else Verdict("not comparable", NOT_THERE)
     expected = float(published)
     decimals = len(published.partition(".")[2])
     metric = content.metric
-    if metric.comparison == "time":
+    if metric.comparison == "machine":
         return Verdict("not comparable", MACHINE, f"×{content.mean / expected:.2f}")
     difference = content.mean - expected
     decimals_shown = max(decimals, metric.decimals)
@@ -149,10 +155,12 @@ def compare(published: str, content: Cell, kind: str, test_samples: int | None) 
         return Verdict("reproduced" if same else "differs", EXACT, text, f"±{half:.{decimals + 1}f}")
     if not test_samples:
         return Verdict("not comparable", NO_MEASURE, text)
-    variance = sum(p * (100 - p) / test_samples for p in (expected, content.mean))
-    if content.sd is not None:
-        variance += content.sd**2 * (1 + 1 / len(content.values))
-    half = Z * math.sqrt(variance)
+    of_images = Z**2 * sum(p * (100 - p) / test_samples for p in (expected, content.mean))
+    of_seeds = 0.0
+    if content.sd:
+        n = len(content.values)
+        of_seeds = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) ** 2 * content.sd**2 * (1 + 1 / n)
+    half = math.sqrt(of_images + of_seeds)
     reason = ONE_RUN if content.sd is None else SEEDS
     verdict = "within noise" if abs(difference) <= half else "differs"
     return Verdict(verdict, reason, text, f"±{half:.{decimals_shown}f}")

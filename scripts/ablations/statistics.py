@@ -4,8 +4,10 @@ Accuracies are in percent, their differences in points. All intervals and tests 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from scipy import optimize, stats
@@ -43,15 +45,24 @@ def binomial_error(accuracy: float, images: int) -> float:
     return math.sqrt(accuracy * (100 - accuracy) / images)
 
 
+# What a comparison is judged by: what its differences vary by. Pairs of one setting differ by their seeds,
+# those of several settings by all that is in a setting too, and single runs by their test images; where
+# no pairs differ in one thing alone, the residuals of a model of all main effects.
+Noise = Literal["seeds", "settings", "images", "model"]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two levels compared over pairs that differ in nothing else: `difference` is second less first.
 
-    `p` is two-sided. `effect` is the mean difference in standard deviations of the differences (Cohen's d
-    of paired samples). They are None where the differences have no spread to judge by.
+    `settings` are the different combinations of all else. `p` is two-sided. `effect` is the mean
+    difference in standard deviations of the differences (Cohen's d of paired samples). They are None
+    where the differences have no spread to judge by.
     """
 
     pairs: int
+    settings: int
+    noise: Noise
     difference: float
     interval: Interval | None
     p: float | None
@@ -59,54 +70,112 @@ class Comparison:
     effect_interval: Interval | None = None
 
 
-def compare_pairs(differences: Sequence[float]) -> Comparison:
-    """Student's paired test of differences, at least one."""
-    n, mean = len(differences), float(np.mean(differences))
-    sd = float(np.std(differences, ddof=1)) if n > 1 else 0.0
-    if n < 2 or sd <= ROUNDING:
-        return Comparison(n, mean, None, None)
+def compare_pairs(differences: Sequence[Sequence[float]]) -> Comparison:
+    """Student's paired test of differences, at least one, given by setting.
+
+    The noise is that within settings, pooled, so that an effect may differ from one to the other; only
+    where each setting has one pair, it is that between them.
+    """
+    every = np.concatenate([np.asarray(of_setting, dtype=float) for of_setting in differences])
+    n, mean = len(every), float(np.mean(every))
+    noise: Noise = "seeds" if n > len(differences) else "settings"
+    groups = differences if noise == "seeds" else [every]
+    df = n - len(groups)
+    sd = (
+        math.sqrt(sum(np.sum((np.asarray(each) - np.mean(each)) ** 2) for each in groups) / df) if df else 0.0
+    )
+    found = partial(Comparison, n, len(differences), noise, mean)
+    if sd <= ROUNDING:
+        return found(None, None)
     t = mean / (sd / math.sqrt(n))
-    p = float(2 * stats.t.sf(abs(t), n - 1))
-    effect_interval = _effect_interval(t, n) if abs(t) <= LARGEST_T else None
-    return Comparison(n, mean, t_interval(differences), p, mean / sd, effect_interval)
+    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * sd / math.sqrt(n)
+    p = float(2 * stats.t.sf(abs(t), df))
+    effect_interval = _effect_interval(t, n, df) if abs(t) <= LARGEST_T else None
+    return found(Interval(mean - half, mean + half), p, mean / sd, effect_interval)
 
 
-def _effect_interval(t: float, n: int) -> Interval:
+def _effect_interval(t: float, n: int, df: int) -> Interval:
     """Of Cohen's d of paired samples, from the noncentral t distribution (Cumming & Finch 2001)."""
 
     def noncentrality(probability: float) -> float:
         """Where a noncentral t falls short of |t| with that probability."""
         above = abs(t) + 1
-        while _falls_short(abs(t), n, above) > probability:
+        while _falls_short(abs(t), df, above) > probability:
             above *= 2
-        return optimize.brentq(lambda nc: _falls_short(abs(t), n, nc) - probability, -10.0, above)
+        return optimize.brentq(lambda nc: _falls_short(abs(t), df, nc) - probability, -10.0, above)
 
     low, high = (noncentrality(p) / math.sqrt(n) for p in (1 - ALPHA / 2, ALPHA / 2))
     return Interval(low, high) if t > 0 else Interval(-high, -low)
 
 
-def _falls_short(t: float, n: int, noncentrality: float) -> float:
-    """The probability that a noncentral t of `n` values is below `t`, at least 0."""
-    found = float(stats.nct.cdf(t, n - 1, noncentrality))
+def _falls_short(t: float, df: int, noncentrality: float) -> float:
+    """The probability that a noncentral t is below `t`, at least 0."""
+    found = float(stats.nct.cdf(t, df, noncentrality))
     # In its far tails the distribution is not computed, and its value is known.
     return found if math.isfinite(found) else float(noncentrality < t)
 
 
-def compare_images(first: np.ndarray, second: np.ndarray) -> Comparison:
-    """McNemar's exact test of two single runs, by the test images that each got right.
+Hits = tuple[Hashable, np.ndarray]
 
-    Both are boolean, of shape (images,). The interval of the difference is Wald's (Agresti, Categorical
-    Data Analysis, 10.1); one pair says nothing of other seeds.
+
+def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
+    """Single runs, by the test images that each got right; says nothing of other seeds.
+
+    Each run is its test set's name and a boolean array of shape (images,). One pair on the same images is
+    McNemar's exact test; otherwise an image's answers to all pairs are one observation, and p is of their
+    mean, by its normal approximation. The interval is Wald's of two images more, that one run alone gets
+    right each: so runs of equal answers have one too (after Agresti & Min 2005).
     """
-    from statsmodels.stats.contingency_tables import mcnemar
+    # Test set -> what each of its images adds to the difference.
+    scores: dict[Hashable, np.ndarray] = {}
+    for sides in pairs:
+        for sign, (test_set, hits) in zip((-1, 1), sides, strict=True):
+            scores[test_set] = scores.get(test_set, 0.0) + sign / len(pairs) * hits
+    share = sum(float(np.mean(of_set)) for of_set in scores.values())
+    error = math.sqrt(
+        sum((float(np.sum((s - np.mean(s)) ** 2)) + 1) / (len(s) + 2) ** 2 for s in scores.values())
+    )
+    half = float(stats.norm.ppf(1 - ALPHA / 2)) * error
+    if len(pairs) == len(scores) == 1:
+        from statsmodels.stats.contingency_tables import mcnemar
 
-    n = len(first)
-    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    both, neither = int(np.sum(first & second)), int(np.sum(~first & ~second))
-    p = float(mcnemar([[both, only_first], [only_second, neither]], exact=True).pvalue)
-    share = (only_second - only_first) / n
-    half = stats.norm.ppf(1 - ALPHA / 2) * math.sqrt(((only_first + only_second) / n - share**2) / n)
-    return Comparison(1, 100 * share, Interval(100 * (share - half), 100 * (share + half)), p)
+        (of_set,) = scores.values()
+        only_first, only_second = int(np.sum(of_set < 0)), int(np.sum(of_set > 0))
+        p = float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+    else:
+        p = float(2 * stats.norm.sf(abs(share) / error))
+    interval = Interval(100 * (share - half), 100 * (share + half))
+    return Comparison(len(pairs), len(pairs), "images", 100 * share, interval, p)
+
+
+class LinearModel:
+    """A linear model of `values`, by ordinary least squares.
+
+    `rows` is the model matrix, of shape (values, coefficients); it need not have full rank.
+    """
+
+    def __init__(self, rows: np.ndarray, values: np.ndarray) -> None:
+        self.rows, self.inverse = rows, np.linalg.pinv(rows)
+        self.coefficients = self.inverse @ values
+        self.df = len(rows) - int(np.linalg.matrix_rank(rows))
+        residuals = values - rows @ self.coefficients
+        self.sd = math.sqrt(float(np.sum(residuals**2)) / self.df) if self.df else 0.0
+
+    def compare(self, contrast: np.ndarray) -> Comparison | None:
+        """The difference that is this combination of coefficients.
+
+        None where the values do not determine it, or leave nothing over to judge it by.
+        """
+        if not self.df or not np.allclose(contrast @ self.inverse @ self.rows, contrast, atol=1e-6):
+            return None
+        difference = float(contrast @ self.coefficients)
+        found = partial(Comparison, 0, 0, "model", difference)
+        if self.sd <= ROUNDING:
+            return found(None, None)
+        error = self.sd * float(np.linalg.norm(contrast @ self.inverse))
+        half = float(stats.t.ppf(1 - ALPHA / 2, self.df)) * error
+        p = float(2 * stats.t.sf(abs(difference) / error, self.df))
+        return found(Interval(difference - half, difference + half), p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -118,16 +187,17 @@ def holm(ps: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(ps, alpha=ALPHA, method="holm")[1]]
 
 
-def pairs_needed(effect: float, tests: int = 1) -> int | None:
-    """Pairs with which a paired test shows an effect of that size with a power of 80 %.
+def pairs_needed(effect: float, tests: int = 1, settings: int = 1) -> int | None:
+    """Pairs in each of so many settings with which a paired test shows such an effect with a power of 80 %.
 
     As the strictest of so many tests by Holm. None where it would take more than 10,000.
     """
 
     def power(pairs: int) -> float:
+        df = settings * (pairs - 1)
         # That the test finds the opposite is left out: it is far less likely than a power of interest.
-        critical = float(stats.t.ppf(1 - ALPHA / tests / 2, pairs - 1))
-        return 1 - _falls_short(critical, pairs, abs(effect) * math.sqrt(pairs))
+        critical = float(stats.t.ppf(1 - ALPHA / tests / 2, df))
+        return 1 - _falls_short(critical, df, abs(effect) * math.sqrt(settings * pairs))
 
     low, high = 1, 2
     while power(high) < POWER:

@@ -192,14 +192,18 @@ def load_records(path: Path) -> dict[Run, dict[str, str]]:
 
 
 def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) -> Cell:
-    """The cell of some runs' records (None where a record is missing)."""
+    """The cell of some runs' records (None where a record is missing).
+
+    Of a run that diverged counts only what its training has no part in: its times are of fewer steps.
+    """
     column = metric.column or name
-    values = tuple(float(row[column]) * metric.scale for row in rows if row and column in row)
+    there = [row for row in rows if row is not None]
+    whole = [row for row in there if metric.comparison == "exact" or row["status"] != "diverged"]
     return Cell(
         metric,
-        values,
-        diverged=sum(1 for row in rows if row and row["status"] == "diverged" and column not in row),
-        missing=sum(1 for row in rows if row is None),
+        values=tuple(float(row[column]) * metric.scale for row in whole if column in row),
+        diverged=len(there) - len(whole),
+        missing=len(rows) - len(there),
     )
 
 

@@ -5,6 +5,7 @@ does not tell apart stand together as one.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,11 @@ from ablations.config import Study
 from ablations.design import Design, design
 from ablations.hyperparameters import spell
 from ablations.runs import Run
+from ablations.statistics import ROUNDING
 from ablations.tables import LABELS, Table, group_runs
 
+# In the search for the greatest balanced part.
+MOST_STARTS, MOST_ORDERS, MOST_CELLS = 60, 24, 20_000
 Factor = tuple[str, ...]
 Level = tuple[Any, ...]
 
@@ -66,7 +70,7 @@ def together(found: Design) -> list[Factor]:
 
 
 def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis | None:
-    """The analysis of a study's test accuracy; None where no two levels of a factor make a balanced part."""
+    """The analysis of a study's test accuracy; None where no balanced part has more than one source."""
     factors = together(design(study))
     cells: dict[tuple[Level, ...], list[float]] = {}
     groups = group_runs(study)
@@ -78,12 +82,12 @@ def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis 
             key = tuple(tuple(values[name] for name in factor) for factor in factors)
             cells[key] = [float(record["test_accuracy"]) for record in there if record]
     levels = _balanced(cells, len(factors))
-    if levels is None:
-        return None
-    kept = [i for i in range(len(factors)) if len(levels[i]) > 1]
+    kept = [i for i, each in enumerate(levels) if len(each) > 1]
+    if not kept or (seeds == 1 and len(kept) == 1):
+        return None  # a single factor without seeds has all of the variance, whatever it is
     data = np.array([cells[key] for key in itertools.product(*levels)])
     data = data.reshape([len(levels[i]) for i in kept] + [-1])
-    every = [dict.fromkeys(key[i] for key in cells) for i in range(len(factors))]
+    every = [dict.fromkeys(tuple(values[n] for n in factor) for values, _ in groups) for factor in factors]
     return Analysis(
         sources=_sources(data, [factors[i] for i in kept]),
         factors={factors[i]: tuple(levels[i]) for i in kept},
@@ -92,38 +96,36 @@ def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis 
             for i, factor in enumerate(factors)
             if len(every[i]) > len(levels[i])
         },
-        points=int(np.prod(data.shape[:-1])),
+        points=math.prod(data.shape[:-1]),
         all_points=len(groups),
         seeds=data.shape[-1],
     )
 
 
-def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) -> list[list[Level]] | None:
-    """The levels of each factor whose product is there whole; what lacks most of it is left out first."""
+def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) -> list[list[Level]]:
+    """The levels of each factor whose product is there whole, of as many cells as can be found.
+
+    The greatest is hard to find in general (it is a biclique problem); this is the best of many begun at
+    different cells, each taking in one level after the other, factors in different orders.
+    """
     levels = [list(dict.fromkeys(key[i] for key in cells)) for i in range(factors)]
-    while True:
-        there = [key for key in cells if all(key[i] in levels[i] for i in range(factors))]
-        if not there or all(len(each) == 1 for each in levels):
-            return None
-        if len(there) == np.prod([len(each) for each in levels]):
-            return levels
-        # Of each level, the share of its cells that is there.
-        worst = min(
-            (
-                (
-                    sum(key[i] == level for key in there)
-                    * len(levels[i])
-                    / np.prod([len(e) for e in levels]),
-                    -len(levels[i]),
-                    i,
-                    at,
-                )
-                for i in range(factors)
-                if len(levels[i]) > 1
-                for at, level in enumerate(levels[i])
-            ),
-        )
-        del levels[worst[2]][worst[3]]
+    if len(cells) == math.prod(map(len, levels)):
+        return levels
+    orders = list(itertools.islice(itertools.permutations(range(factors)), MOST_ORDERS))
+    keys = list(cells)
+    starts = max(1, min(MOST_STARTS, MOST_CELLS // max(1, len(keys))))
+    best: list[list[Level]] = [[] for _ in range(factors)]
+    for start in keys[:: -(-len(keys) // starts) or 1]:
+        for order in orders:
+            part = [[level] for level in start]
+            for i in order:
+                for level in levels[i]:
+                    added = [*part[:i], [level], *part[i + 1 :]]
+                    if level not in part[i] and all(key in cells for key in itertools.product(*added)):
+                        part[i].append(level)
+            if math.prod(map(len, part)) > math.prod(map(len, best)):
+                best = part
+    return [[level for level in levels[i] if level in best[i]] for i in range(factors)]
 
 
 def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
@@ -132,6 +134,8 @@ def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
     total = float(np.sum((data - data.mean()) ** 2))
     within = float(np.sum((data - data.mean(axis=-1, keepdims=True)) ** 2))
     df_within = data.size - data.size // seeds
+    # What is less than the records' decimals can show is nothing.
+    total, within = (square if square > data.size * ROUNDING**2 else 0.0 for square in (total, within))
     effects: dict[tuple[int, ...], np.ndarray] = {(): np.full((1,) * data.ndim, data.mean())}
     found = []
     used, df_used = within, df_within
@@ -197,16 +201,21 @@ def _name(source: Source, plain: bool = False) -> str:
 
 def _notes(study: Study, found: Analysis | None) -> list[str]:
     if found is None:
-        return ["The runs that are there have no balanced part: no two levels with the same of all else."]
+        return [
+            "Of the runs that are there no balanced part was found that has two factors, or one and several "
+            "seeds: of less there are no shares."
+        ]
     notes = ["Shares of the total sum of squares of a balanced layout: they add up to 100 %."]
     if not any(source.share for source in found.sources):
         notes = ["All accuracies of the balanced part are equal."]
     if found.seeds > 1:
-        notes.append("p is of the F test against the variance between seeds.")
+        notes.append("p is of the F test against the variance between seeds, each source by itself.")
     else:
         notes.append(
             "One run per point: noise has no share of its own, and is a part of every one. Small shares mean "
             "nothing."
+            if study.kind == "cnn"
+            else "Nothing is left to chance but the test images, which are the same for all."
         )
     for factor in found.factors:
         if len(factor) > 1:

@@ -5,10 +5,12 @@ has two writers, and tables, records and histories equal those of a study that n
 """
 
 import re
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -375,17 +377,28 @@ def test_a_study_survives_a_shared_directory_that_is_full(undisturbed, cluster, 
     try:
         study.start()
         frozen = study.freeze_a_network()
-        fill = mounted / "fill"
-        subprocess.run(["dd", "if=/dev/zero", f"of={fill}", "bs=4k"], capture_output=True, check=False)
-        frozen.thaw()
-        assert study.finish() != 0
-        study.wait_for("an empty queue", lambda: not study.jobs())
-        assert not frozen.record.exists()
-        fill.unlink()
+        with filled(mounted / "fill"):
+            frozen.thaw()
+            assert study.finish() != 0
+            study.wait_for("an empty queue", lambda: not study.jobs())
         before = study.checkout.records()
+        assert len(before) < RUNS
         study.start()
         assert study.finish() == 0, study.printed
         assert_finished_as(undisturbed, study, before)
     finally:
         study.end()
         subprocess.run(["umount", "--lazy", mounted], check=True)
+
+
+@contextmanager
+def filled(file: Path) -> Iterator[None]:
+    """Have this file take all of its file system, also what others make room of meanwhile."""
+    append = f"dd if=/dev/zero of={shlex.quote(str(file))} bs=4k oflag=append conv=notrunc 2> /dev/null"
+    process = subprocess.Popen(["sh", "-c", f"while {append}; sleep 0.02; do :; done"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        file.unlink()

@@ -1,11 +1,11 @@
 """Figures: what is drawn is what the records say, and what is not there is seen."""
 
 import random
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from ablations.config import parse_study
 from ablations.figures import (
     _front,
     curves_figure,
@@ -96,6 +96,8 @@ def test_the_grid_shows_what_is_missing_and_what_diverged(study):
     gone, diverged = runs[0:3], runs[3:6]
     records = {run: row for run, row in records.items() if run not in gone}
     records |= {run: record(run, status="diverged", test_accuracy=None) for run in diverged}
+    failed = grid_figure(study, records, failed=gone[:1])
+    assert sorted(text.get_text() for text in failed.legends[0].texts) == ["diverged", "failed"]
     figure = grid_figure(study, records)
     hatches = sorted(patch.get_hatch() for patch in figure.axes[0].patches)
     assert hatches == ["///", "xxx"]
@@ -142,9 +144,24 @@ def test_the_same_records_give_the_same_bytes(draw, study, tmp_path):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
 
 
-def test_a_study_of_thousands_of_points_shows_the_first(tmp_path):
-    study = study_of({"batch_size": list(range(1, 301)), "lr": [0.1, 0.2]})
-    figure = grid_figure(study, records_of(study, lambda run: 90.0))
-    assert "the first 60 of 600" in figure.get_suptitle()
+@pytest.mark.parametrize("draw", [study_figure, effects_figure, tradeoff_figure, grid_figure])
+def test_a_study_of_many_points_is_drawn_on_a_page(draw, tmp_path):
+    grid = {"batch_size": list(range(1, 301)), "lr": [0.1, 0.2], "model": ["resnet18", "resnet34"]}
+    table = {"rows": ["batch_size", "lr"], "columns": "model"}
+    study = parse_study({**study_of(grid).written, "table": table})
+    figure = draw(study, records_of(study, lambda run: 90.0 + noise(run, 1)))
     assert np.prod(figure.get_size_inches()) < 200
-    write_figure(figure, Path(tmp_path) / "many")
+    if draw != tradeoff_figure:
+        assert "the first 60 of " in figure.get_suptitle()
+    write_figure(figure, tmp_path / "many")
+
+
+def test_many_levels_are_told_apart(tmp_path):
+    study = study_of({"batch_size": list(range(1, 41))})
+    histories = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}
+    for i, path in enumerate(histories.values()):
+        path.write_text(f"epoch\ttest_accuracy\n1\t{i}\n2\t{2 * i}\n")
+    [axis] = [axis for axis in curves_figure(study, histories).axes if axis.get_visible()]
+    assert len({line.get_color() for line in axis.lines}) == 40
+    assert 7 <= len(axis.get_legend().texts) <= 14
+    write_figure(axis.figure, tmp_path / "many")

@@ -138,6 +138,14 @@ def test_slurm_knows_better_why_a_job_ended(ended, why, tmp_path, monkeypatch):
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", why)
 
 
+def test_a_job_of_an_array_is_asked_for_by_its_own_number(tmp_path, monkeypatch):
+    """Of a job of an array, a run knows the number 1236, and sacct usually says 1234_5."""
+    said = 'case "$*" in *JobIDRaw*) echo "1236|OUT_OF_MEMORY";; *) echo "1234_5|OUT_OF_MEMORY";; esac'
+    commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct=said)
+    leave(tmp_path, "step 3 of 9\n", "process 1 on another-node (job 1236)\n", age_s=1000)
+    assert state(tmp_path).why == "out of memory"
+
+
 def test_what_is_in_the_queue(tmp_path, monkeypatch):
     comment = "rule_fit_svm_wildcards_digits_" + make_run().hyperparameters.canonical()
     for slurms, what in (("PENDING", "queued"), ("RUNNING", "running"), ("COMPLETING", "running")):

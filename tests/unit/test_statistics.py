@@ -4,8 +4,18 @@ import math
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from ablations import hits, statistics
-from ablations.statistics import Interval, binomial_error, compare_images, compare_pairs, holm, pairs_needed
+from ablations.statistics import (
+    Comparison,
+    Interval,
+    LinearModel,
+    binomial_error,
+    compare_images,
+    compare_pairs,
+    holm,
+    pairs_needed,
+)
 from scipy import integrate, stats
 
 
@@ -36,7 +46,7 @@ def test_the_noise_floor_of_a_test_set(accuracy, images, expected):
 def test_a_paired_comparison_is_scipys():
     draw = np.random.default_rng(1)
     first, second = draw.normal(90, 1, 6), draw.normal(91, 1, 6)
-    found = compare_pairs(list(second - first))
+    found = compare_pairs([second - first])
     other = stats.ttest_rel(second, first)
     interval = other.confidence_interval()
     assert found.p == pytest.approx(other.pvalue)
@@ -49,13 +59,51 @@ def test_the_rounding_of_a_record_is_no_spread():
     accuracies = [round(100 * right / 360, 6) for right in range(340, 352)]
     differences = [b - a for a, b in zip(accuracies[::2], accuracies[1::2], strict=True)]
     assert len(set(differences)) > 1
-    assert compare_pairs(differences).p is None
+    assert compare_pairs([differences]).p is None
 
 
 def test_without_spread_there_is_no_test():
-    assert compare_pairs([0.0, 0.0, 0.0]) == statistics.Comparison(3, 0.0, None, None)
-    assert compare_pairs([0.1] * 3).p is None, "three times the same float"
-    assert compare_pairs([1.5]).p is None
+    assert compare_pairs([[0.0, 0.0, 0.0]]) == Comparison(3, 1, "seeds", 0.0, None, None)
+    assert compare_pairs([[0.1] * 3]).p is None, "three times the same float"
+    assert compare_pairs([[1.5]]).p is None
+    assert compare_pairs([[1.5, 1.5], [9.0, 9.0]]).p is None, "what differs is the settings, not the seeds"
+    model = LinearModel(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]), np.array([1.0, 1, 2, 2]))
+    assert model.compare(np.array([0.0, 1.0])) == Comparison(0, 0, "model", pytest.approx(1.0), None, None)
+
+
+def test_settings_are_no_replicates_of_each_other():
+    """As a linear model in which each setting has an effect of its own (statsmodels)."""
+    draw = np.random.default_rng(3)
+    differences = draw.normal(1, 0.5, (4, 3)) + np.array([[0.0], [4.0], [-3.0], [9.0]])
+    found = compare_pairs(differences)
+    coded = np.kron(np.column_stack([np.ones(4), np.vstack([np.eye(3), -np.ones(3)])]), np.ones((3, 1)))
+    model = sm.OLS(differences.ravel(), coded).fit()
+    assert (found.pairs, found.settings, found.noise) == (12, 4, "seeds")
+    assert found.difference == pytest.approx(model.params[0])
+    assert found.p == pytest.approx(model.pvalues[0])
+    assert (found.interval.low, found.interval.high) == pytest.approx(tuple(model.conf_int()[0]))
+
+
+def test_with_one_pair_in_each_the_noise_is_between_settings():
+    differences = [1.0, 2.0, 4.0]
+    one_each = compare_pairs([[each] for each in differences])
+    assert one_each.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert (one_each.settings, one_each.noise) == (3, "settings")
+
+
+def test_a_linear_model_is_statsmodels():
+    draw = np.random.default_rng(2)
+    rows = np.column_stack([np.ones(12), draw.integers(0, 2, (12, 3))])
+    values = rows @ [90, 1, -1, 0.5] + draw.normal(0, 0.3, 12)
+    found = LinearModel(rows, values).compare(np.array([0.0, 1, -1, 0]))
+    other = sm.OLS(values, rows).fit().t_test([0.0, 1, -1, 0])
+    assert found.difference == pytest.approx(other.effect[0])
+    assert found.p == pytest.approx(float(other.pvalue))
+    assert (found.interval.low, found.interval.high) == pytest.approx(tuple(other.conf_int()[0]))
+    twice = LinearModel(np.column_stack([rows, rows[:, 1]]), values)
+    assert twice.compare(np.array([0.0, 1, 0, 0, 0])) is None, "nothing tells the two apart"
+    assert twice.compare(np.array([0.0, 1, -1, 0, 1])).p == pytest.approx(found.p)
+    assert LinearModel(rows[:4], values[:4]).compare(np.array([0.0, 1, 0, 0])) is None, "nothing is left over"
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 10), (-1.2, 5), (3.0, 3), (-0.1, 30), (9.0, 2)])
@@ -63,7 +111,7 @@ def test_the_interval_of_an_effect_is_that_of_the_noncentral_t(effect, n):
     """At either end, what was seen lies just at the 2.5 % tail."""
     unit = np.resize([1.0, -1.0], n) - np.resize([1.0, -1.0], n).mean()
     unit /= np.std(unit, ddof=1)
-    found = compare_pairs(list(unit + effect))
+    found = compare_pairs([unit + effect])
     assert found.effect == pytest.approx(effect)
     t = effect * math.sqrt(n)
     low, high = (end * math.sqrt(n) for end in (found.effect_interval.low, found.effect_interval.high))
@@ -77,14 +125,43 @@ def test_mcnemar_is_the_binomial_test_of_what_differs():
     first, second = np.ones(100, bool), np.ones(100, bool)
     second[:10] = False
     first[10:12] = False
-    found = compare_images(first, second)
+    found = compare_images([(("it", first), ("it", second))])
     assert found.difference == pytest.approx(-8.0)
     assert found.p == pytest.approx(stats.binomtest(2, 12).pvalue)
-    half = 1.96 * math.sqrt((12 / 100 - 0.08**2) / 100)
+    # Agresti & Min 2005: half an image more in each of the four cells, of which two differ.
+    half = 1.96 * math.sqrt((13 / 102 - (8 / 102) ** 2) / 102)
     assert (found.interval.low, found.interval.high) == pytest.approx(
-        (-8 - 100 * half, -8 + 100 * half), abs=1e-3
+        (-8 - 100 * half, -8 + 100 * half), abs=2e-2
     )
-    assert compare_images(first, first).p == 1
+    same = compare_images([(("it", first), ("it", first))])
+    assert same.p == 1
+    assert -3 < same.interval.low < 0 < same.interval.high < 3
+
+
+def test_images_of_two_test_sets_are_two_samples():
+    draw = np.random.default_rng(0)
+    first, second = draw.random(10_000) < 0.95, draw.random(10_000) < 0.94
+    found = compare_images([(("one", first), ("other", second))])
+    p, q = first.mean(), second.mean()
+    error = math.sqrt((p * (1 - p) + q * (1 - q)) / 10_000)
+    assert found.difference == pytest.approx(100 * (q - p))
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(q - p) / error), rel=0.01)
+
+
+def test_an_image_that_many_runs_answer_is_one_observation():
+    """The same pair twice says no more than once; a pair on other images does."""
+    draw = np.random.default_rng(1)
+    first, second = draw.random(10_000) < 0.95, draw.random(10_000) < 0.945
+    pair, elsewhere = (("it", first), ("it", second)), (("other", first), ("other", second))
+    once, twice, wider = (
+        compare_images([pair]),
+        compare_images([pair, pair]),
+        compare_images([pair, elsewhere]),
+    )
+    width = lambda found: found.interval.high - found.interval.low  # noqa: E731
+    assert width(twice) == pytest.approx(width(once))
+    assert twice.p == pytest.approx(once.p, rel=0.2)
+    assert width(wider) == pytest.approx(width(once) / math.sqrt(2), rel=0.01)
 
 
 def test_holm_is_the_textbooks():
@@ -94,13 +171,14 @@ def test_holm_is_the_textbooks():
 
 
 @pytest.mark.parametrize("effect", [0.2, 0.39, 0.5, 0.71, 1.0, 2.0, 3.27, 8.63, -0.8])
-@pytest.mark.parametrize("tests", [1, 2, 10])
-def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests):
+@pytest.mark.parametrize(("tests", "settings"), [(1, 1), (2, 1), (10, 1), (2, 3)])
+def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests, settings):
     """By another way than the code's: integrated over the standard deviation that a sample may have."""
 
     def power(n: int) -> float:
-        critical, shift = stats.t.ppf(1 - 0.05 / tests / 2, n - 1), abs(effect) * math.sqrt(n)
-        spread = stats.chi(n - 1, scale=1 / math.sqrt(n - 1))
+        df = settings * (n - 1)
+        critical, shift = stats.t.ppf(1 - 0.05 / tests / 2, df), abs(effect) * math.sqrt(settings * n)
+        spread = stats.chi(df, scale=1 / math.sqrt(df))
         return integrate.quad(
             lambda s: (
                 spread.pdf(s) * (stats.norm.sf(critical * s - shift) + stats.norm.cdf(-critical * s - shift))
@@ -109,7 +187,7 @@ def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests):
             limit=500,
         )[0]
 
-    needed = pairs_needed(effect, tests)
+    needed = pairs_needed(effect, tests, settings)
     assert power(needed) >= 0.8
     assert needed == 2 or power(needed - 1) < 0.8
 

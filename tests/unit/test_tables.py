@@ -4,13 +4,24 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ablations.config import load_config, parse_study
 from ablations.errors import AblationsError
 from ablations.hyperparameters import spell
 from ablations.metrics import METRICS
-from ablations.published import DIVERGED, EXACT, MACHINE, ONE_RUN, SEEDS, compare, published_table
-from ablations.tables import Cell, study_table
+from ablations.published import (
+    DIVERGED,
+    EXACT,
+    MACHINE,
+    ONE_RUN,
+    SEEDS,
+    compare,
+    published_table,
+    read_published,
+)
+from ablations.statistics import binomial_error
+from ablations.tables import Cell, cell, study_table
 
 PROJECT = Path(__file__).parents[2]
 ACCURACY, MACS, TIME = METRICS["test_accuracy"], METRICS["gmacs"], METRICS["train_time_ms"]
@@ -166,8 +177,8 @@ def test_every_published_value_is_held_against_its_run(name, values):
         (ACCURACY, "svm", "95.94", {"values": (95.94,)}, EXACT, "±0.005"),
         # 1.96 × √(2 × 99 × 1 / 10,000)
         (ACCURACY, "cnn", "99.00", {"values": (99.0,)}, ONE_RUN, "±0.28"),
-        # and the variance of seeds, 0.04: 1.96 × √(0.0198 + 0.04 × 4/3)
-        (ACCURACY, "cnn", "99.00", {"values": (98.8, 99.0, 99.2)}, SEEDS, "±0.53"),
+        # and the variance of seeds, 0.04: √(1.96² × 0.0198 + t(0.975, 2)² × 0.04 × 4/3)
+        (ACCURACY, "cnn", "99.00", {"values": (98.8, 99.0, 99.2)}, SEEDS, "±1.03"),
         (TIME, "cnn", "2000", {"values": (500.0,)}, MACHINE, ""),
         (ACCURACY, "cnn", "99.00", {"values": (), "diverged": 1}, DIVERGED, ""),
     ],
@@ -175,6 +186,39 @@ def test_every_published_value_is_held_against_its_run(name, values):
 def test_a_verdict_says_why(metric, kind, published, cell, reason, allowed):
     verdict = compare(published, Cell(metric, **cell), kind, 10_000)
     assert (verdict.reason, verdict.allowed) == (reason, allowed)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_a_true_reproduction_is_within_noise_as_often_as_is_said(seeds):
+    """Both sides draw their own test images and seeds; seeds differ by 0.3 points."""
+    draw = np.random.default_rng(0)
+
+    def accuracies(n: int) -> list[float]:
+        images = draw.normal(0, binomial_error(99, 10_000))
+        return [99 + images + luck for luck in draw.normal(0, 0.3, n)]
+
+    agreed = sum(
+        compare(f"{accuracies(1)[0]:.4f}", Cell(ACCURACY, tuple(accuracies(seeds))), "cnn", 10_000).text
+        == "within noise"
+        for _ in range(1000)
+    )
+    assert 0.94 < agreed / 1000 < 0.99
+
+
+@pytest.mark.parametrize("text", ["991.8", "-5", "nan", "many"])
+def test_a_published_accuracy_is_a_percentage(text, tmp_path):
+    of = study("part_b")
+    (tmp_path / "published.tsv").write_text(f"dataset\tkernel\ttest_accuracy\nmnist\trbf\t{text}\n")
+    with pytest.raises(AblationsError, match=f"line 2, test_accuracy: '{text}' is no number"):
+        list(read_published(of, tmp_path / "published.tsv"))
+
+
+def test_the_times_of_a_run_that_diverged_enter_no_mean():
+    of = study("part_a")
+    whole, short = (record(of.runs()[0], train_time_ms=time) for time in ("10000", "50"))
+    short |= {"status": "diverged"}
+    assert cell(TIME, "train_time_ms", [whole, whole, short]).text() == "10000 ± 0 (n = 2, 1 diverged)"
+    assert cell(MACS, "gmacs", [short]).text() == "0.0332"
 
 
 def test_each_verdict_points_to_its_own_footnote():

@@ -1,10 +1,13 @@
 """Shares of variance, held against statsmodels, and against what was put in."""
 
+import itertools
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 from ablations.design import design
-from ablations.variance import analyse, together, variance_table
+from ablations.variance import _balanced, analyse, together, variance_table
 from test_design import study_of
 from test_effects import records_of
 from test_tables import study as published
@@ -94,6 +97,42 @@ def test_only_the_balanced_part_is_analysed():
     assert "Of 8 of 12 points, which are balanced; left out: model = resnet34." in notes
 
 
+def test_what_all_points_of_a_level_lack_is_named():
+    study = study_of(GRID, seeds=SEEDS)
+    accuracy = {run: value for run, value in made_up(study).items() if run.value("lr") == 0.1}
+    notes = variance_table("it", study, records_of(study, accuracy.get)).notes
+    assert "Of 6 of 12 points, which are balanced; left out: lr = 0.2." in notes
+
+
+@pytest.mark.parametrize("value", [90.0, 90.1, 97.222222, 99.7])
+def test_rounding_is_no_variance(value):
+    study = study_of(GRID, seeds=SEEDS)
+    equal = analyse(study, records_of(study, lambda run: value))
+    assert {source.share for source in equal.sources} == {0.0}
+    assert {source.p for source in equal.sources} == {None}
+    of_model = analyse(study, records_of(study, lambda run: value + 0.1 * GRID["model"].index(run.model)))
+    assert (of_model.sources[0].factors, of_model.sources[0].share) == ((("model",),), pytest.approx(100))
+    assert {source.p for source in of_model.sources} == {None}, "seeds that agree are no noise"
+
+
+def test_the_greatest_balanced_part_of_small_layouts_is_found():
+    """Held against all products of levels, over random layouts."""
+    draw = np.random.default_rng(0)
+    levels = [[(i,) for i in range(count)] for count in (2, 3, 3)]
+    subsets = [[s for n in range(1, len(of) + 1) for s in itertools.combinations(of, n)] for of in levels]
+    for _ in range(50):
+        cells = {key: [90.0] for key in itertools.product(*levels) if draw.random() < 0.6}
+        best = max(
+            (
+                math.prod(map(len, part))
+                for part in itertools.product(*subsets)
+                if all(key in cells for key in itertools.product(*part))
+            ),
+            default=0,
+        )
+        assert math.prod(map(len, _balanced(cells, 3))) == best
+
+
 def test_a_point_that_lacks_a_seed_is_left_out():
     study = study_of(GRID, seeds=SEEDS, exclude=({"model": "resnet34", "batch_size": 32, "seed": 2},))
     found = analyse(study, records_of(study, made_up(study).get))
@@ -106,9 +145,8 @@ def test_without_records_nothing_is_claimed(grid, tmp_path):
     study = study_of(grid)
     table = variance_table("it", study, {})
     assert table.data.empty
-    assert table.notes == [
-        "The runs that are there have no balanced part: no two levels with the same of all else."
-    ]
+    assert len(table.notes) == 1
+    assert table.notes[0].startswith("Of the runs that are there no balanced part was found")
     table.write(tmp_path / "it_variance")
     assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\tdf\tp\n"
 

@@ -25,7 +25,7 @@ def test_make_run_builds_and_prints_every_table(checkout: Checkout):
     assert sorted(path.name for path in tables.iterdir()) == sorted(
         f"{study}{table}.{suffix}"
         for study in ("part_a", "part_b", "question_2")
-        for table in ("", "_effects", "_variance")
+        for table in ("", "_design", "_effects", "_variance")
         for suffix in ("tsv", "md", "tex", "html")
     )
     for study in ("part_a", "part_b", "question_2"):
