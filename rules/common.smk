@@ -256,13 +256,13 @@ def slots(wildcards):
 def gpu_shares(wildcards):
     """The share of a GPU, or the GPUs, that a run of each kind holds by the profile; none without GPUs."""
     shares = {}
-    for kind, rule in (("cnn", "train_cnn"), ("svm", "fit_svm")):
-        found = re.match(
-            "(?:gpu(?::[^:]*[^:0-9][^:]*)?:)?([0-9]+)$",
-            given_resource(rule, "gres") or given_resource(rule, "gpu"),
-        )
-        if found and int(found[1]):
-            shares[kind] = int(found[1]) / runs_to_a_job(rule)
+    for kind, name in (("cnn", "train_cnn"), ("svm", "fit_svm")):
+        asked = given_resource(name, "gres") or given_resource(name, "gpu")
+        # `gpu:a100:2`, `gpu:a100`, `gpu`, or a number.
+        what, _, model = asked.partition(":")
+        if what == "gpu" or what.isdigit():
+            count = (model or what).rpartition(":")[2]
+            shares[kind] = (int(count) if count.isdigit() else 1) / runs_to_a_job(name)
     return shares
 
 

@@ -78,7 +78,7 @@ def _lines(
                 str(len(of_study)),
                 str(len(todo)),
                 clock(sum(seconds)),
-                f"{gpu_seconds / 3600:.1f}",
+                _hours(gpu_seconds),
                 clock(makespan(seconds, slots)),
                 clock(max(seconds, default=0)),
                 ", ".join(f"{basis} ({bases[basis]})" for basis in BASES if basis in bases)
@@ -92,6 +92,11 @@ def _lines(
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.{2 if hours < 1 else 1 if hours < 100 else 0}f}"
 
 
 def _how_wrong(

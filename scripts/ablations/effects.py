@@ -244,9 +244,9 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
     noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
     if tests:
         notes.append(
-            "Pairs of runs that differ in nothing else, with the same seed. A difference is of the second "
-            f"level less the first; p is two-sided, with Holm's correction over {tests} "
-            f"{'test' if tests == 1 else 'tests'}. An interval is of its comparison alone, without it."
+            f"Pairs of runs that differ in nothing else{', with the same seed' * (study.kind == 'cnn')}. "
+            "A difference is of the second level less the first; p is two-sided, with Holm's correction over "
+            f"{tests} {'test' if tests == 1 else 'tests'}. An interval is that of one comparison."
         )
     if noises & {"seeds", "settings"}:
         notes.append(

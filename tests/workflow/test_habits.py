@@ -1,6 +1,7 @@
 """What a user does every day: plan, run, rerun one, select, preview; with real runs on digits."""
 
 import fcntl
+import os
 import re
 import shutil
 import signal
@@ -35,7 +36,7 @@ def made_of_records(studies: int) -> dict[str, int]:
     return dict.fromkeys(("make_table", "compare_levels", "attribute_variance", "plot_study"), studies)
 
 
-NEW_RUN = {"fit_svm": 1, "merge_records": 1, **made_of_records(2), "all": 1}
+NEW_RUN = {"fit_svm": 1, "merge_records": 1, "describe_design": 1, **made_of_records(2), "all": 1}
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +256,37 @@ def test_a_plan_says_what_is_left_and_how_wrong_it_was(finished):
     assert finished.snakemake("plan", "--configfile", "my.yaml").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("profile", "at_a_time", "to_a_gpu"), [("slurm", 100, 1), ("slurm-packed", 800, 8), ("local", None, None)]
+)
+def test_a_plan_counts_the_gpus_of_its_profile(profile, at_a_time, to_a_gpu, checkout, tmp_path, monkeypatch):
+    """Eight runs to a GPU, on a hundred GPUs, is what the packed profile says."""
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho MaxArraySize = 1001\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    checkout.config("""
+studies:
+  s:
+    title: Long runs
+    kind: cnn
+    grid: [{dataset: digits, model: shufflenet_v2_x0_5, batch_size: [32, 40], optimizer: [adam, sgd],
+            lr: 0.001, epochs: 100000, pin_memory: false}]
+    table: {rows: [batch_size, optimizer], values: test_accuracy}
+""")
+    assert checkout.snakemake("plan", "--configfile", "my.yaml").returncode == 0, "the models are profiled"
+    plan = checkout.snakemake("plan", "--configfile", "my.yaml", profile=profile)
+    assert plan.returncode == 0, plan.stderr
+    head, row = (re.split(r"  +", line) for line in plan.stdout.splitlines()[:2])
+    found = dict(zip(head, row, strict=True))
+    if to_a_gpu is None:
+        assert "GPU-hours" not in found
+        return
+    assert f"on {at_a_time} at a time" in found
+    rows = (checkout.root / "results/plan.tsv").read_text().splitlines()[1:]
+    hours = sum(float(row.split("\t")[1]) for row in rows) / 3600
+    assert float(found["GPU-hours"]) == pytest.approx(hours / to_a_gpu, rel=0.02)
+
+
 def test_on_a_cluster_the_plan_sets_the_limit_of_a_job(checkout):
     run = (
         "results/runs/cnn/digits/resnet18/batch_size=32+optimizer=sgd+lr=0.1+epochs=1+pin_memory=false"
@@ -375,7 +407,7 @@ def test_a_changed_title_makes_its_table_alone(finished):
     finished.config(STUDIES.replace("Machines on digits", "Another title"))
     done = finished.snakemake("-n", "--configfile", "my.yaml")
     finished.config(STUDIES)
-    assert jobs(done) == {**made_of_records(1), "all": 1}
+    assert jobs(done) == {**made_of_records(1), "describe_design": 1, "all": 1}
 
 
 def test_a_selection_runs_that_study(checkout):

@@ -21,7 +21,7 @@ studies:
     grid: [{dataset: digits, kernel: [rbf, poly], train_samples: 200}]
     table: {rows: [kernel], values: [test_accuracy, support_vectors]}
 """
-TABLES = ["table", "effects", "variance"]
+TABLES = ["table", "design", "effects", "variance"]
 FIGURES = ["figure of the table", "figure of the effects", "what accuracy costs", "map of the grid"]
 
 
