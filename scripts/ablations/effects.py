@@ -281,7 +281,7 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
     some = [n for n in names if n not in whole]
     if whole:
         notes.append(
-            f"No two runs of this study differ in {' or in '.join(whole)} alone; see snakemake design."
+            f"No two runs of this study differ in {' or in '.join(whole)} alone; see the table of its design."
         )
     if some:
         notes.append(f"Not all levels of {' and of '.join(some)} are in runs that differ in nothing else.")

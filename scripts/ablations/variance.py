@@ -220,7 +220,9 @@ def _notes(study: Study, found: Analysis | None) -> list[str]:
     for factor in found.factors:
         if len(factor) > 1:
             names = ", ".join(factor)
-            notes.append(f"{names} stand together: the grid does not tell them apart; see snakemake design.")
+            notes.append(
+                f"{names} stand together: these points do not tell them apart; see the table of its design."
+            )
     if found.points < found.all_points:
         lost = "; ".join(
             f"{', '.join(factor)} = {', '.join(' '.join(map(spell, level)) for level in levels)}"

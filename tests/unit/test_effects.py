@@ -71,7 +71,10 @@ def test_what_is_aliased_is_never_compared():
     )
     table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
     assert table.data["hyperparameter"].tolist() == ["batch_size"]
-    assert "No two runs of this study differ in lr or in epochs alone; see snakemake design." in table.notes
+    assert (
+        "No two runs of this study differ in lr or in epochs alone; see the table of its design."
+        in table.notes
+    )
 
 
 def test_one_pair_of_single_runs_is_compared_by_their_images():

@@ -81,7 +81,7 @@ def test_aliased_factors_stand_together():
         for source in table.data["source"]
         for name in ("lr", "epochs", "optimizer")
     )
-    assert any("stand together: the grid does not tell them apart" in note for note in table.notes)
+    assert any("stand together: these points do not tell them apart" in note for note in table.notes)
     assert any("One run per point" in note for note in table.notes)
 
 
