@@ -9,14 +9,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import queues
-from snakemake_executor_plugin_submitit import Executor, ExecutorSettings, _Doubtful, _Place, _Waiting
-from snakemake_executor_plugin_submitit.clusters import Local
+from snakemake_executor_plugin_submitit import (
+    Executor,
+    ExecutorSettings,
+    _Doubtful,
+    _Open,
+    _Place,
+    _Waiting,
+)
+from snakemake_executor_plugin_submitit.clusters import Local, Phase, State
 from snakemake_executor_plugin_submitit.folder import Submission, make_private
 from snakemake_executor_plugin_submitit.resources import request_of
 
@@ -163,23 +172,35 @@ SLOW_TO_STOP = (
 )
 
 
+def kill_pack(root: Path) -> None:
+    """Kill what runs the members of packs, at once, and no member."""
+    submitit = [p for p in jobs_of(root) for p in (*p.children(), p)]
+    for process in submitit:
+        process.suspend()
+    for process in submitit:
+        process.kill()
+
+
 def kill(workflow: Workflow) -> None:
     workflow.process.kill()
     workflow.process.wait()
 
 
-@pytest.mark.parametrize("changed", ["an input", "params", "params that are no JSON"])
+@pytest.mark.parametrize("changed", ["an input", "params", "params without name", "params that are no JSON"])
 def test_what_runs_with_other_inputs_or_params_is_ended_first(changed, tmp_path):
     """An earlier call left it: taken over it would be stale, and beside another a second writer."""
     (tmp_path / "given").write_text("1")
     workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1)
-    params = {"an input": "1", "params": "1", "params that are no JSON": "{1, 2}, other=pathlib.Path('x')"}
+    params = {
+        "an input": "value=1",
+        "params": "value=1",
+        "params without name": "'--value=1'",
+        "params that are no JSON": "value=1, other=pathlib.Path('x')",
+    }
     text = (
         (tmp_path / "Snakefile")
         .read_text()
-        .replace(
-            "rule one:", f"import pathlib\nrule one:\n    input: 'given'\n    params: value={params[changed]}"
-        )
+        .replace("rule one:", f"import pathlib\nrule one:\n    input: 'given'\n    params: {params[changed]}")
     )
     (tmp_path / "Snakefile").write_text(text)
     workflow.start()
@@ -188,7 +209,7 @@ def test_what_runs_with_other_inputs_or_params_is_ended_first(changed, tmp_path)
     if changed == "an input":
         os.utime(tmp_path / "given")
     else:
-        (tmp_path / "Snakefile").write_text(text.replace("value=1", "value=2").replace("{1, 2}", "{1, 3}"))
+        (tmp_path / "Snakefile").write_text(text.replace("value=1", "value=2"))
     workflow.start("--nolock")
     workflow.wait_for(lambda: workflow.began(0) == 2)
     (tmp_path / "go").touch()
@@ -203,7 +224,10 @@ def test_the_same_params_are_the_same_however_they_are_written(tmp_path):
     text = (
         (tmp_path / "Snakefile")
         .read_text()
-        .replace("rule one:", "rule one:\n    params: some={'a', 'b', 'c', 'd'}, more=object()")
+        .replace(
+            "rule one:",
+            "rule one:\n    params: some={'a', 'b', 'c'}, more=object(), deep=[{'x': {'d', 'e', 'f'}}]",
+        )
     )
     (tmp_path / "Snakefile").write_text(text)
     workflow.start()
@@ -232,6 +256,40 @@ def test_an_input_of_any_age_changes_nothing(tmp_path):
     assert workflow.began(0) == 1
 
 
+def test_what_was_written_over_is_not_taken_for_what_it_was(tmp_path):
+    """Of three calls the second has other params, and writes the same output; the third has the first's."""
+    workflow = Workflow(tmp_path, "[ {params} = 1 ] || until [ -e go ]; do sleep 0.1; done", jobs=1)
+    first = (tmp_path / "Snakefile").read_text().replace("rule one:", "rule one:\n    params: 1")
+    (tmp_path / "Snakefile").write_text(first)
+    workflow.start()
+    workflow.wait_for(lambda: workflow.done() == ["0"])
+    kill(workflow)
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+    (tmp_path / "Snakefile").write_text(first.replace("params: 1", "params: 2"))
+    workflow.start("--nolock", "--forcerun", "one")
+    workflow.wait_for(lambda: workflow.began(0) == 2)
+    kill(workflow)
+    (tmp_path / "Snakefile").write_text(first)
+    assert workflow.run("--nolock") == 0, workflow.printed
+    assert "taken over" not in workflow.printed
+    assert workflow.began(0) == 3
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+
+
+def test_a_member_that_a_dead_pack_left_is_ended_and_not_taken_over(tmp_path):
+    """Pack and controller were killed together. It is told once: a second time would disturb its ending."""
+    workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1).start()
+    workflow.wait_for(lambda: workflow.began(0))
+    kill_pack(tmp_path)
+    kill(workflow)
+    workflow.start("--nolock")
+    workflow.wait_for(lambda: workflow.began(0) == 2)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0, workflow.printed
+    assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
+    assert "taken over" not in workflow.printed
+
+
 def test_the_same_command_right_after_ctrl_c_waits_for_what_is_being_ended(tmp_path):
     workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1).start()
     workflow.wait_for(lambda: workflow.began(0))
@@ -248,8 +306,7 @@ def test_the_same_command_right_after_ctrl_c_waits_for_what_is_being_ended(tmp_p
 def test_members_of_a_pack_that_was_killed_are_ended_before_they_are_tried_again(tmp_path):
     workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1).start("--retries", "1", "--submitit-latency", "1")
     workflow.wait_for(lambda: workflow.began(0))
-    for process in jobs_of(tmp_path):
-        process.kill()
+    kill_pack(tmp_path)
     workflow.wait_for(lambda: workflow.began(0) == 2)
     (tmp_path / "go").touch()
     assert workflow.process.wait(60) == 0, workflow.printed
@@ -523,6 +580,7 @@ class Quiet(Executor):
         self.logger = logging.getLogger("quiet")
         self._guard, self._waiting, self._open, self._doubtful = threading.Lock(), [], {}, []
         self._stopped, self._next_query, self._interval = False, 0.0, 3.0
+        self._adoptable, self._writers, self._ending, self._rival_s = {}, {}, set(), 3.0
         self.errors: list[str] = []
 
     def _report(self, place, opened) -> None:
@@ -553,23 +611,59 @@ def test_a_submission_puts_off_no_question_about_those_before(tmp_path):
     assert max(asked) == asked[0]
 
 
-@pytest.mark.parametrize(("busy", "refused"), [(True, 0), (False, 1)])
-def test_a_limit_that_own_jobs_fill_is_no_reason_to_give_up(busy, refused, tmp_path):
-    executor = Quiet(tmp_path / "submitit", requeues=1)
-    executor._open = {"other": None} if busy else {}
-    error = "Job violates accounting/QOS policy (QOSMaxSubmitJobPerUserLimit)"
-    for attempt in range(1, 4):
-        made = submission(tmp_path / "submitit")
-        made.jobs = []
-        [job] = executor._waiting or [waiting()]
-        executor._waiting = []
-        executor._doubtful = [_Doubtful(made, [_Place(made, 0, 0, job)], error, due=0.0)]
-        executor._settle_doubts()
-        if not busy and attempt > 1:
-            assert executor.errors == [f"{error}. "]
-            return
-        [again] = executor._waiting
-        assert again.refused == refused
-        assert again.since > time.monotonic() + 5
+VIOLATES = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, …)"
+)
+FULL = f"sbatch: error: QOSMaxSubmitJobPerUserLimit; {VIOLATES}"
+TOO_LONG = f"sbatch: error: QOSMaxWallDurationPerJobLimit; {VIOLATES}"
+
+
+@pytest.mark.parametrize(
+    ("error", "busy", "rounds"), [(FULL, True, 9), (FULL, False, 2), (TOO_LONG, True, 0)]
+)
+def test_a_limit_that_own_jobs_fill_is_no_reason_to_give_up(error, busy, rounds, tmp_path):
+    """Without such jobs it is one, after `requeues` attempts; and a job that is too large is one at once."""
+    executor = Quiet(tmp_path / "submitit", requeues=2)
+    other = _Open(submission(tmp_path / "submitit"), waited_for={(0, 0)} if busy else set())
+    executor._open = {"other": other}
+    job = waiting()
+    for _ in range(rounds):
+        refuse(executor, job, error)
+        assert executor.errors == []
         executor._flush()
-        assert executor._waiting == [again], "it waits, whatever else becomes ready"
+        [job] = executor._waiting
+        assert job.since > time.monotonic() + 5, "it waits, whatever else becomes ready"
+    if not busy or not rounds:
+        refuse(executor, job, error)
+        assert executor.errors == [f"{error}. "]
+
+
+def refuse(executor: Quiet, job: _Waiting, error: str) -> None:
+    made = submission(executor.folder)
+    made.jobs = []
+    executor._waiting = []
+    executor._doubtful = [_Doubtful(made, [_Place(made, 0, 0, job)], error, due=0.0)]
+    executor._settle_doubts()
+
+
+def test_all_that_an_earlier_call_left_is_cancelled_at_once(tmp_path):
+    executor = Quiet(tmp_path / "submitit")
+    calls = []
+    executor.cluster = SimpleNamespace(
+        name="it",
+        states=lambda submissions: {
+            job: State(Phase.ALIVE, "RUNNING") for s in submissions for job in s.jobs
+        },
+        cancel=lambda jobs: calls.append(list(jobs)) or list(jobs[:1]),
+    )
+    jobs = []
+    for i in range(50):
+        made = submission(tmp_path / "submitit")
+        made.jobs = [str(i)]
+        executor._writers[f"out{i}"] = [(_Open(made), 0, 0)]
+        jobs.append(replace(waiting(), job=SimpleNamespace(output=[f"out{i}"])))
+    assert executor._without_rivals(jobs) == []
+    assert [len(call) for call in calls] == [50]
+    assert len(executor._waiting) == 50
+    executor._without_rivals(jobs)
+    assert calls[1:] == [["0"]], "what could not be cancelled is tried again, and nothing else"

@@ -20,7 +20,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
-from snakemake_executor_plugin_submitit.clusters import UNKNOWN, Cluster, Local, Phase, Slurm, State
+from snakemake_executor_plugin_submitit.clusters import ENDING, UNKNOWN, Cluster, Local, Phase, Slurm, State
 from snakemake_executor_plugin_submitit.folder import Result, Submission, make_private
 from snakemake_executor_plugin_submitit.pack import Member, Pack
 from snakemake_executor_plugin_submitit.packing import by_key, chunks, packs_of
@@ -36,11 +36,18 @@ LONGEST_LINGER = 10
 BLAMELESS = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 # What an earlier call cancelled may take this long to end.
 SETTLING_S = 90.0
+QUEUE_UNSEEN = (
+    "The queue cannot be seen now, and an earlier call left jobs in it. Call again when it can: their runs "
+    "would be submitted twice otherwise."
+)
 # Before sbatch is called again, after it could not be answered or a limit was reached.
-RETRY_S = 10.0
-LIMIT = re.compile("submit limit|QOSMax|AssocMax|AssocGrp|QOSGrp|too many", re.I)
+RETRY_S, LONGEST_RETRY_S = 10.0, 60.0
+# A limit on how many jobs may be submitted, which passes as they end.
+LIMIT = re.compile(r"(QOS|Assoc)\w*Submit\w*Limit|MaxJobCount|too many", re.I)
+# Any other limit that SLURM names is one that the job itself exceeds.
+EXCEEDED = re.compile(r"(QOS|Assoc)(Max|Grp|Min)\w*Limit", re.I)
 TRANSIENT = re.compile(
-    f"timed out|unable to contact|connect|communication|temporarily|try again|{LIMIT.pattern}", re.I
+    "timed out|unable to contact|connect|communication|temporarily|try again|submit limit", re.I
 )
 # Between two looks at whether what an earlier call left has stopped writing.
 RIVAL_S = 3.0
@@ -185,6 +192,10 @@ class _Open:
     failed: bool = False
 
 
+# A member of a pack of a submission.
+_At = tuple[_Open, int, int]
+
+
 @dataclass
 class _Doubtful:
     """A submission that was answered with an error: the cluster may have taken it all the same."""
@@ -220,9 +231,10 @@ class Executor(RemoteExecutor):
         self._interval = FIRST_QUERY_S
         # Of earlier calls: by key, what can be taken over; by output, what may still write it; and the
         # submissions with nothing left in the queue.
-        self._adoptable: dict[str, tuple[_Open, int, int]] = {}
-        self._writers: dict[str, tuple[_Open, int, int]] = {}
+        self._adoptable: dict[str, _At] = {}
+        self._writers: dict[str, list[_At]] = {}
         self._ending: set[str] = set()
+        self._rival_s = RIVAL_S
         self._gone: list[Submission] = []
         self.folder = Path(self.workflow.persistence.path).absolute() / "submitit"
         self.logdir = Path(settings.logdir or self.folder.with_name("submitit_logs")).absolute()
@@ -247,21 +259,31 @@ class Executor(RemoteExecutor):
                     f"jobs are left to it. If that is dead for sure, remove {submission.folder}/controller."
                 )
         states = self._states_when_settled(left) if left else {}
+        adoptable: dict[str, _At] = {}
+        writers: dict[str, list[_At]] = {}
+        newest: dict[str, str] = {}
         for submission in left:
             opened = _Open(submission, results=submission.read_results(set()))
             reported, cancelled = submission.read_reported(), submission.read_cancelled()
             for p, (pack, job) in enumerate(zip(submission.packs, submission.jobs, strict=False)):
-                alive = states.get(job, UNKNOWN).phase is Phase.ALIVE
+                state = states.get(job, UNKNOWN)
                 for m, member in enumerate(pack):
                     result = opened.results.get((p, m))
-                    goes_on = alive and result is None
-                    if goes_on:
-                        self._writers |= dict.fromkeys(member["outputs"], (opened, p, m))
+                    goes_on = state.phase is Phase.ALIVE and result is None
+                    for output in member["outputs"]:
+                        # What an earlier one wrote is no more.
+                        adoptable.pop(newest.get(output, ""), None)
+                        newest[output] = member["key"]
+                        if goes_on:
+                            writers.setdefault(output, []).append((opened, p, m))
                     ended_well = result is not None and result.exit == 0
-                    if (p, m) not in reported and (ended_well or (goes_on and job not in cancelled)):
-                        self._adoptable[member["key"]] = (opened, p, m)
+                    to_end = job in cancelled or state.word in ENDING
+                    if (p, m) not in reported and (ended_well or (goes_on and not to_end)):
+                        adoptable[member["key"]] = (opened, p, m)
             if all(states.get(job, UNKNOWN).phase is not Phase.ALIVE for job in submission.jobs):
                 self._gone.append(submission)
+        # At once: the thread that looks has been started already.
+        self._adoptable, self._writers = adoptable, writers
 
     def _states_when_settled(self, left: list[Submission]) -> dict[str, State]:
         """The states of what was left, once nothing of it is just being ended.
@@ -271,18 +293,18 @@ class Executor(RemoteExecutor):
         """
         end = time.monotonic() + SETTLING_S
         while True:
-            for submission in left:
-                if not submission.jobs and (found := self.cluster.find(submission)):
+            for submission in [each for each in left if not each.jobs]:
+                found = self.cluster.find(submission)
+                if found is None:
+                    raise WorkflowError(QUEUE_UNSEEN)
+                if found:
                     submission.jobs = found
                     submission.note_cancelled(found)
                     self.cluster.cancel(found)
             states = self.cluster.states(left)
-            if states is None or any(self.cluster.find(s) is None for s in left if not s.jobs):
-                raise WorkflowError(
-                    "The queue cannot be seen now, and an earlier call left jobs in it. Call again when it "
-                    "can: their runs would be submitted twice otherwise."
-                )
-            settling = any(state.word == "COMPLETING" for state in states.values())
+            if states is None:
+                raise WorkflowError(QUEUE_UNSEEN)
+            settling = any(state.word in ENDING for state in states.values())
             if not settling or time.monotonic() > end:
                 return states
             time.sleep(2)
@@ -292,9 +314,12 @@ class Executor(RemoteExecutor):
         if found is None:
             return False
         opened, pack, member = found
-        if not opened.submission.is_current(pack, member, waiting.job):
+        outputs = opened.submission.packs[pack][member]["outputs"]
+        writers = [at for output in outputs for at in self._writers.get(output, ())]
+        alone = all(at[0] is opened and at[1:] == (pack, member) for at in writers)
+        if not alone or not opened.submission.is_current(pack, member, waiting.job):
             return False
-        for output in opened.submission.packs[pack][member]["outputs"]:
+        for output in outputs:
             self._writers.pop(output, None)
         place = _Place(opened.submission, pack, member, waiting)
         self.logger.info(
@@ -307,48 +332,57 @@ class Executor(RemoteExecutor):
     def _without_rivals(self, jobs: list[_Waiting]) -> list[_Waiting]:
         """Those whose outputs nothing of an earlier call still writes; the others wait until it has ended.
 
-        It was begun with other params or inputs, and is cancelled, unless its pack has members that were
-        taken over: then it may end by itself.
+        It was begun with other params or inputs, or was being ended when that call ended itself.
         """
-        rivals = {
-            id(each): [at for output in map(str, each.job.output) if (at := self._writers.get(output))]
-            for each in jobs
-        }
-        if not any(rivals.values()):
+        rivals = [[at for o in map(str, each.job.output) for at in self._writers.get(o, ())] for each in jobs]
+        submissions = {at[0].submission.id: at[0].submission for found in rivals for at in found}
+        if not submissions:
             return jobs
-        opened = {at[0].submission.id: at[0] for found in rivals.values() for at in found}
-        states = self.cluster.states([each.submission for each in opened.values()])
-        free = []
-        for each in jobs:
-            alive = [at for at in rivals[id(each)] if states is None or self._goes_on(*at, states)]
-            if not alive:
-                for output in map(str, each.job.output):
-                    self._writers.pop(output, None)
-                free.append(each)
+        states = self.cluster.states(list(submissions.values()))
+        free, blocked, alive = [], [], []
+        for each, found in zip(jobs, rivals, strict=True):
+            still = [at for at in found if states is None or self._goes_on(at, states)]
+            if still:
+                blocked.append(each)
+                alive += still
                 continue
-            for rival, pack, _ in alive:
-                self._end_rival(rival, pack, each)
-            self._wait(replace(each, since=time.monotonic() + RIVAL_S))
+            for output in map(str, each.job.output):
+                self._writers.pop(output, None)
+            free.append(each)
+        self._end(alive)
+        self._rival_s = RIVAL_S if free else min(1.5 * self._rival_s, float(self.settings.status_interval))
+        since = time.monotonic() + self._rival_s
+        for each in blocked:
+            self._wait(replace(each, since=since))
         return free
 
-    def _goes_on(self, opened: _Open, pack: int, member: int, states: Mapping[str, State]) -> bool:
+    def _goes_on(self, at: _At, states: Mapping[str, State]) -> bool:
+        opened, pack, member = at
         state = states.get(opened.submission.jobs[pack], UNKNOWN)
         return state.phase is Phase.ALIVE and not opened.submission.has_result(pack, member)
 
-    def _end_rival(self, opened: _Open, pack: int, waiting: _Waiting) -> None:
-        job = opened.submission.jobs[pack]
-        if job in self._ending or any(p == pack for p, _ in opened.waited_for):
+    def _end(self, members: Sequence[_At]) -> None:
+        """Cancel the jobs of these, but no pack of which others were taken over: that may end by itself."""
+        packs: dict[str, _At] = {}
+        for opened, p, m in members:
+            job = opened.submission.jobs[p]
+            if job not in self._ending and not any(pack == p for pack, _ in opened.waited_for):
+                packs[job] = (opened, p, m)
+        if self._stopped or not packs:
             return
-        self._ending.add(job)
+        named = f"{' '.join(list(packs)[:10])}{' …' if len(packs) > 10 else ''}"
         self.logger.info(
-            f"{self.cluster.name} job {job} of an earlier call writes what job {waiting.job.jobid} is to "
-            "write, from other inputs or params: it is cancelled, and its end waited for."
+            f"{self.cluster.name} job {named} of an earlier call writes what is to be written now, from "
+            "other inputs or params: it is cancelled, and its end waited for."
         )
-        for key, (other, p, m) in list(self._adoptable.items()):
-            if other is opened and p == pack and (p, m) not in opened.results:
-                del self._adoptable[key]
-        opened.submission.note_cancelled([job])
-        self.cluster.cancel([job])
+        for opened, p, _ in packs.values():
+            opened.submission.note_cancelled([opened.submission.jobs[p]])
+        self._adoptable = {
+            key: (opened, p, m)
+            for key, (opened, p, m) in self._adoptable.items()
+            if opened.submission.jobs[p] not in packs or (p, m) in opened.results
+        }
+        self._ending |= packs.keys() - set(self.cluster.cancel(list(packs)))
 
     # --- submitting ------------------------------------------------------------------------------
 
@@ -470,7 +504,7 @@ class Executor(RemoteExecutor):
         for doubt in [doubt for doubt in self._doubtful if now >= doubt.due]:
             if doubt.submission.jobs:
                 # Only a note of it could not be written.
-                with suppress(OSError):
+                with suppress(OSError, WorkflowError):
                     doubt.submission.save()
                 self._doubtful.remove(doubt)
                 self._submitted(doubt.submission, doubt.places)
@@ -483,12 +517,17 @@ class Executor(RemoteExecutor):
             self._doubtful.remove(doubt)
             doubt.submission.remove()
             # While jobs of one's own fill a limit, it is no reason to give up.
-            full = bool(LIMIT.search(doubt.error) and self._open)
+            full = LIMIT.search(doubt.error) and any(opened.waited_for for opened in self._open.values())
+            passes = LIMIT.search(doubt.error) or (
+                TRANSIENT.search(doubt.error) and not EXCEEDED.search(doubt.error)
+            )
             for waiting in (place.waiting for place in doubt.places):
-                if full or (waiting.refused < self.settings.requeues and TRANSIENT.search(doubt.error)):
-                    since = now + min(60.0, RETRY_S * (waiting.refused + 1))
-                    refused = waiting.refused + (not full)
-                    self._wait(replace(waiting, since=since, refused=refused))
+                if full:
+                    self._wait(replace(waiting, since=now + LONGEST_RETRY_S))
+                elif passes and waiting.refused < self.settings.requeues:
+                    refused = waiting.refused + 1
+                    pause_s = min(LONGEST_RETRY_S, RETRY_S * refused)
+                    self._wait(replace(waiting, since=now + pause_s, refused=refused))
                 else:
                     self.report_job_error(SubmittedJobInfo(waiting.job), msg=f"{doubt.error}. ")
 
@@ -577,13 +616,14 @@ class Executor(RemoteExecutor):
         asked_for_later = {opened.submission.id for opened, _, _ in self._adoptable.values()}
         for number, opened in list(self._open.items()):
             jobs = opened.submission.jobs
-            ended = not opened.waited_for and all(job in self._silent_since for job in jobs)
-            if ended and number not in asked_for_later:
+            if not opened.waited_for and all(job in self._silent_since for job in jobs):
                 del self._open[number]
                 for job in jobs:
                     self._silent_since.pop(job, None)
                     self._silent.discard(job)
-                if not opened.failed:
+                if number in asked_for_later:
+                    self._gone.append(opened.submission)
+                elif not opened.failed:
                     opened.submission.remove()
 
     # --- ending ----------------------------------------------------------------------------------
@@ -648,7 +688,7 @@ def _key(job: JobExecutorInterface) -> str:
     kept = [
         {
             "rule": each.name,
-            "params": sorted(_params(each).items()),
+            "params": _params(each),
             "input": sorted(map(str, each.input)),
             "output": sorted(map(str, each.output)),
         }
@@ -658,22 +698,26 @@ def _key(job: JobExecutorInterface) -> str:
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
-def _params(job: JobExecutorInterface) -> dict[str, str]:
-    """A job's params as text.
+def _params(job: JobExecutorInterface) -> str:
+    """A job's params as text, the same in every process.
 
     `properties` has none at all where one of them is no JSON; the job itself has them.
     """
     params = getattr(job, "params", None)
-    given = params.items() if params is not None else _properties(job).get("params", {}).items()
-    return {str(name): _ADDRESS.sub("", _text(value)) for name, value in given}
-
-
-# What `repr` says of an object of no value of its own is another in each process.
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+    given = _properties(job).get("params", {}) if params is None else [dict(params.items()), list(params)]
+    # What `repr` says of an object of no value of its own is another in each process.
+    return re.sub(r" at 0x[0-9a-f]+", "", _text(given))
 
 
 def _text(value: object) -> str:
-    return repr(sorted(map(repr, value)) if isinstance(value, set | frozenset) else value)
+    """`repr`, with a set in order."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(sorted(f'{_text(key)}: {_text(each)}' for key, each in value.items()))}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_text, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return repr(value)
 
 
 def _comment(jobs: Sequence[JobExecutorInterface]) -> str:

@@ -24,8 +24,11 @@ from snakemake_executor_plugin_submitit.pack import MEMBER_OF, Pack
 from snakemake_executor_plugin_submitit.resources import Request
 
 QUERY_TIMEOUT_S = 60
+# What a process on this machine may take to end in order.
+ENDING_S = 60.0
 # What submitit runs for a job on this machine: its supervisor.
 LOCAL_PROGRAM = "submitit.local._local"
+PACK_PROGRAM = "snakemake_executor_plugin_submitit.job"
 CANCEL_TRIES = 4
 # Besides those of a job: what sbatch would take from the environment in place of this executor's own.
 OVERRIDING = (
@@ -65,6 +68,8 @@ ENDED = {
     "REVOKED", "TIMEOUT",
 }  # fmt: skip
 UNKNOWN = State(Phase.UNKNOWN)
+# Of jobs that go on only to end: SLURM's word, and this executor's own for a process.
+ENDING = ("COMPLETING", "ENDING")
 
 
 class Cluster(ABC):
@@ -149,8 +154,10 @@ class Slurm(Cluster):
             return [job.job_id for job in executor.submit_array(packs)]
         except Exception as error:
             said = getattr(error.__cause__, "stderr", None) or str(error)
-            lines = [line for line in str(said).splitlines() if "sbatch" in line] or [str(error).strip()]
-            raise WorkflowError(f"SLURM did not take the job: {lines[-1]}") from None
+            lines = [line.strip() for line in str(said).splitlines() if "sbatch" in line]
+            # The reason may stand before the line that says what it means.
+            reason = "; ".join(dict.fromkeys(lines)) or str(error).strip()
+            raise WorkflowError(f"SLURM did not take the job: {reason}") from None
         finally:
             os.environ.update(hidden)
 
@@ -270,6 +277,10 @@ class Local(Cluster):
     name = "local"
     most_packs = 1
 
+    def __init__(self) -> None:
+        #: Processes that a dead pack has left behind, and when they were told to end.
+        self._told: dict[psutil.Process, float] = {}
+
     def room(self, request: Request) -> int | None:
         return None
 
@@ -297,11 +308,21 @@ class Local(Cluster):
         ]
         for submission, process in _left_behind(silent):
             with suppress(psutil.Error):
-                process.terminate()
+                self._end(process)
             for job in submission.jobs:
                 if states[job].phase is Phase.ENDED:
-                    states[job] = State(Phase.ALIVE, "ending")
+                    states[job] = State(Phase.ALIVE, ENDING[1])
         return states
+
+    def _end(self, process: psutil.Process) -> None:
+        """Tell a process to end, once, and make it when it does not."""
+        now = time.monotonic()
+        told = self._told.get(process)
+        if told is None:
+            self._told[process] = now
+            process.terminate()
+        elif now > told + ENDING_S:
+            process.kill()
 
     def find(self, submission: Submission) -> list[str] | None:
         lines = ((p.pid, p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
@@ -325,7 +346,7 @@ class _LocalExecutor(submitit.LocalExecutor):
 
 
 def _command(folder: Path) -> str:
-    return shlex.join([sys.executable, "-u", "-m", "snakemake_executor_plugin_submitit.job", str(folder)])
+    return shlex.join([sys.executable, "-u", "-m", PACK_PROGRAM, str(folder)])
 
 
 def _state(word: str) -> State:
@@ -346,16 +367,18 @@ def _process_state(submission: Submission, job: str) -> State:
 
 
 def _left_behind(submissions: Sequence[Submission]) -> Iterator[tuple[Submission, psutil.Process]]:
-    """The processes of members whose pack is no more."""
+    """The processes of packs, and of their members, that outlived the supervisor of their job."""
     if not submissions:
         return
-    by_folder = {str(submission.results): submission for submission in submissions}
+    by_results = {str(submission.results): submission for submission in submissions}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                submission = by_folder.get(process.environ().get(MEMBER_OF, ""))
-                if submission is not None:
-                    yield submission, process
+            # A pack and its forks have its folder in their command, and what these start in its environment.
+            line = " ".join(process.cmdline())
+            named = [s for s in submissions if PACK_PROGRAM in line and str(s.folder) in line]
+            submission = named[0] if named else by_results.get(process.environ().get(MEMBER_OF, ""))
+            if submission is not None and process.status() != psutil.STATUS_ZOMBIE:
+                yield submission, process
 
 
 # Variables by which a user has SLURM's commands show or do something else than they are asked for.

@@ -132,13 +132,15 @@ class Pack:
         log.info("member %d is process %d", number, pid)
         self._running[pid] = _Running(pid, number, place, member)
 
-    def _own_share(self, member: Member) -> dict[str, str]:
+    def _own_share(self, member: Member) -> dict[str, str | None]:
         """What a member has to know: whose it is, and of the pack's processors and memory, its own."""
-        own = {MEMBER_OF: self.results}
+        own: dict[str, str | None] = {MEMBER_OF: self.results}
         cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
-        if cpus.isdigit():
+        if self.places > 1 and cpus.isdigit():
             own["SLURM_CPUS_PER_TASK"] = str(max(1, int(cpus) // self.places))
-        if member.memory_mb and "SLURM_MEM_PER_NODE" in os.environ:
+            # srun refuses two that differ.
+            own["SLURM_TRES_PER_TASK"] = None
+        if self.places > 1 and member.memory_mb and "SLURM_MEM_PER_NODE" in os.environ:
             own["SLURM_MEM_PER_NODE"] = str(member.memory_mb)
         return own
 
