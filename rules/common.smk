@@ -257,12 +257,16 @@ def gpu_shares(wildcards):
     """The share of a GPU, or the GPUs, that a run of each kind holds by the profile; none without GPUs."""
     shares = {}
     for kind, name in (("cnn", "train_cnn"), ("svm", "fit_svm")):
-        asked = given_resource(name, "gres") or given_resource(name, "gpu")
-        # `gpu:a100:2`, `gpu:a100`, `gpu`, or a number.
-        what, _, model = asked.partition(":")
-        if what == "gpu" or what.isdigit():
-            count = (model or what).rpartition(":")[2]
-            shares[kind] = (int(count) if count.isdigit() else 1) / runs_to_a_job(name)
+        # `gpu`, `gpu:2`, `gpu:a100:2(S:0-1)`, and other things behind commas; or a number.
+        gpus = re.findall(
+            r"(?:^|,)gpu(?::[^:,()]*[^:,()0-9][^:,()]*)?(?::([0-9]+))?(?=$|[,(])",
+            given_resource(name, "gres").strip("'\""),
+        )
+        count = sum(int(number or 1) for number in gpus)
+        if given_resource(name, "gpu").isdigit():
+            count = int(given_resource(name, "gpu"))
+        if count:
+            shares[kind] = count / runs_to_a_job(name)
     return shares
 
 

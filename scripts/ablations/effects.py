@@ -55,10 +55,10 @@ def effects(study: Study, records: Records) -> Iterator[Effect]:
             setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = there.get(run)
         for first, second in _compared(levels):
             paired = [
-                [(by[first], by[second]) for by in seeds.values() if first in by and second in by]
+                {seed: (by[first], by[second]) for seed, by in seeds.items() if first in by and second in by}
                 for seeds in alike.values()
             ]
-            both = [[(a, b) for a, b in pairs if a and b] for pairs in paired]
+            both = [{seed: (a, b) for seed, (a, b) in pairs.items() if a and b} for pairs in paired]
             count = sum(map(len, paired))
             comparison = (
                 _compare(study.kind, [pairs for pairs in both if pairs])
@@ -75,9 +75,9 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def _compare(
-    kind: str, settings: Sequence[Sequence[tuple[Mapping[str, str], Mapping[str, str]]]]
+    kind: str, settings: Sequence[Mapping[Any, tuple[Mapping[str, str], Mapping[str, str]]]]
 ) -> Comparison | None:
-    pairs = [pair for of_setting in settings for pair in of_setting]
+    pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
     # Nothing is random in a support vector machine: its settings are no sample of anything.
@@ -85,7 +85,13 @@ def _compare(
     if single and all("test_correct" in record for pair in pairs for record in pair):
         return statistics.compare_images([(_hits(one), _hits(other)) for one, other in pairs])
     return statistics.compare_pairs(
-        [[float(b["test_accuracy"]) - float(a["test_accuracy"]) for a, b in pairs] for pairs in settings]
+        [
+            {
+                seed: float(b["test_accuracy"]) - float(a["test_accuracy"])
+                for seed, (a, b) in of_setting.items()
+            }
+            for of_setting in settings
+        ]
     )
 
 
@@ -149,7 +155,7 @@ def effects_table(name: str, study: Study, records: Records) -> Table:
 
 
 DATA = (
-    "hyperparameter", "first", "second", "pairs", "settings", "judged_by", "difference", "difference_ci_low",
+    "hyperparameter", "first", "second", "pairs", "judged_by", "units", "difference", "difference_ci_low",
     "difference_ci_high", "p_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
 )  # fmt: skip
 DISPLAY = (
@@ -173,9 +179,10 @@ def _verdict(effect: Effect, p: float | None, tests: int, kind: str) -> str:
     pairs = comparison.pairs
     if p is None:
         if pairs == 1:
-            return "one pair: no test; seeds are needed"
-        same = "the same" if comparison.difference == 0 else "the same difference"
-        return f"{same} in all {pairs} pairs" if pairs else f"{same} in all runs, if nothing interacts"
+            return "one pair: no test; seeds are needed" if kind == "cnn" else "one pair: no test"
+        return (
+            "no spread to judge by" if comparison.difference else "no difference, and no spread to judge by"
+        )
     runs = "these two runs" if pairs == 1 else "these runs"
     if p < ALPHA:
         higher = effect.second if comparison.difference > 0 else effect.first
@@ -187,12 +194,12 @@ def _verdict(effect: Effect, p: float | None, tests: int, kind: str) -> str:
         return "no difference shown, if nothing interacts"
     assert comparison.effect is not None
     # Where there are seeds, more of them in as many settings; else more pairs, of whatever settings.
-    settings, unit = (comparison.settings, "seeds") if comparison.noise == "seeds" else (1, "pairs")
-    needed = statistics.pairs_needed(comparison.effect, tests, settings)
+    unit = "seeds" if comparison.noise == "seeds" else "pairs"
+    needed = statistics.pairs_needed(comparison.effect, tests)
     if needed is None:
         return "no difference shown, and none of this size to be shown"
     return (
-        f"no difference shown; one of this size would take about {max(needed, pairs // settings + 1)} {unit}"
+        f"no difference shown; one of this size would take about {max(needed, comparison.units + 1)} {unit}"
     )
 
 
@@ -204,7 +211,7 @@ def _fields(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
         "first": spell(effect.first),
         "second": spell(effect.second),
         "pairs": str(comparison.pairs),
-        "settings": str(comparison.settings),
+        "units": str(comparison.units),
         "judged_by": JUDGED_BY[comparison.noise],
         "difference": f"{comparison.difference:.4f}",
         "p_holm": "" if p is None else f"{p:.4g}",
@@ -243,25 +250,30 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
     notes = []
     noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
     if tests:
+        same = f"Pairs of runs that differ in nothing else{', with the same seed' * (study.kind == 'cnn')}. "
         notes.append(
-            f"Pairs of runs that differ in nothing else{', with the same seed' * (study.kind == 'cnn')}. "
-            "A difference is of the second level less the first; p is two-sided, with Holm's correction over "
-            f"{tests} {'test' if tests == 1 else 'tests'}. An interval is that of one comparison."
+            f"{same * (noises != {'model'})}A difference is of the second level less the first; p is "
+            f"two-sided, with Holm's correction over {tests} {'test' if tests == 1 else 'tests'}. An "
+            "interval is that of one comparison."
         )
     if noises & {"seeds", "settings"}:
         notes.append(
-            "By Student's paired test. d is the mean difference in standard deviations of the differences. "
-            "How many it would take is for a power of 80 %."
+            "By Student's paired test. d is the mean difference in standard deviations of what it is judged "
+            "by. How many it would take is for a power of 80 %."
         )
     if "seeds" in noises:
         notes.append(
-            "Judged by seeds: the noise is what pairs of one setting differ by. The difference is the mean "
-            "over the settings of this grid, and may be another in each."
+            "Judged by seeds: by how much their means over the settings of this grid differ. In each of "
+            "these settings the difference may be another."
         )
     if "settings" in noises:
+        seeds = "cannot be told from what seeds do. More seeds would tell"
+        seeds = (
+            seeds if study.kind == "cnn" else "counts as noise: not all runs say which images they got right"
+        )
         notes.append(
-            "Judged by settings: each has one pair, so that what an effect differs by from one setting to "
-            "the other cannot be told from what seeds do. More seeds would tell."
+            "Judged by settings: most have one pair, so that what an effect differs by from one setting to "
+            f"the other {seeds}."
         )
     if "images" in noises:
         what = "other seeds may differ by more, and two or more would say by how much"

@@ -33,7 +33,7 @@ MARKERS = "os^Dv<>"
 HATCHES = {"missing": "///", "failed": "...", "diverged": "xxx"}
 # Of more than these, no figure shows each by its name.
 MOST_ROWS, MOST_COLUMNS, MOST_PANELS = 60, 20, 8
-MOST_NAMES, MOST_CURVES = 14, 6
+MOST_NAMES, MOST_CURVES, MOST_LINES = 14, 6, 200
 Records = Mapping[Run, Mapping[str, str]]
 
 
@@ -67,7 +67,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     )
     places = {row: i for i, row in enumerate(rows)}
     for axis, (panel, by_row) in zip(axes[0], panels.items(), strict=True):
-        for row in rows.keys() & by_row.keys():
+        for row in (row for row in rows if row in by_row):
             mean, sd, value = by_row[row]
             if value is not None:
                 axis.plot(value, places[row], "D", mfc="none", mec=PUBLISHED, markersize=11,
@@ -296,6 +296,7 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
             # A run that diverged has a shorter history, and would cut off those of the other seeds.
             length = max(map(len, found))
             curves.append((values, np.array([curve for curve in found if len(curve) == length])))
+    every, curves = len(curves), curves[:MOST_LINES]
     for axis, factor in zip(axes.flat, factors, strict=False):
         levels = list(dict.fromkeys(values[factor] for values, _ in curves))
         for values, accuracies in curves:
@@ -322,7 +323,7 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
         axis.set_ylabel(METRICS["test_accuracy"].label)
     if not curves:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
-    title = f"{study.title}: learning curves" + _cut((len(varying), MOST_CURVES))
+    title = f"{study.title}: learning curves" + _cut((len(varying), MOST_CURVES), (every, MOST_LINES))
     return _finished(figure, axes.flat, title, legend=False)
 
 

@@ -4,7 +4,8 @@ Accuracies are in percent, their differences in points. All intervals and tests 
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -45,9 +46,9 @@ def binomial_error(accuracy: float, images: int) -> float:
     return math.sqrt(accuracy * (100 - accuracy) / images)
 
 
-# What a comparison is judged by: what its differences vary by. Pairs of one setting differ by their seeds,
-# those of several settings by all that is in a setting too, and single runs by their test images; where
-# no pairs differ in one thing alone, the residuals of a model of all main effects.
+# What a comparison is judged by: what its differences vary by. Seeds, where settings have several; settings
+# of all else, where they have one; test images, for single runs; and where no pairs differ in one thing
+# alone, the residuals of a model of all main effects.
 Noise = Literal["seeds", "settings", "images", "model"]
 
 
@@ -55,13 +56,13 @@ Noise = Literal["seeds", "settings", "images", "model"]
 class Comparison:
     """Two levels compared over pairs that differ in nothing else: `difference` is second less first.
 
-    `settings` are the different combinations of all else. `p` is two-sided. `effect` is the mean
-    difference in standard deviations of the differences (Cohen's d of paired samples). They are None
+    `units` is how many of what it is judged by there are. `p` is two-sided. `effect` is the mean
+    difference in standard deviations of the units' (Cohen's d of paired samples). They are None
     where the differences have no spread to judge by.
     """
 
     pairs: int
-    settings: int
+    units: int
     noise: Noise
     difference: float
     interval: Interval | None
@@ -70,39 +71,50 @@ class Comparison:
     effect_interval: Interval | None = None
 
 
-def compare_pairs(differences: Sequence[Sequence[float]]) -> Comparison:
-    """Student's paired test of differences, at least one, given by setting.
+def compare_pairs(differences: Sequence[Mapping[Hashable, float]]) -> Comparison:
+    """Student's paired test of differences, at least one, given by setting and seed.
 
-    The noise is that within settings, pooled, so that an effect may differ from one to the other; only
-    where each setting has one pair, it is that between them.
+    The units are the seeds: all pairs of a seed share its luck, however many settings there are, and what
+    an effect differs by from one setting to the other is no noise. (Cluster-robust; where each seed is in
+    each setting it is the test of the seeds' means.) Where less than half of the settings have several
+    seeds, the units are the settings.
     """
-    every = np.concatenate([np.asarray(of_setting, dtype=float) for of_setting in differences])
-    n, mean = len(every), float(np.mean(every))
-    noise: Noise = "seeds" if n > len(differences) else "settings"
-    groups = differences if noise == "seeds" else [every]
-    df = n - len(groups)
-    sd = (
-        math.sqrt(sum(np.sum((np.asarray(each) - np.mean(each)) ** 2) for each in groups) / df) if df else 0.0
-    )
-    found = partial(Comparison, n, len(differences), noise, mean)
+    count = sum(map(len, differences))
+    mean = sum(sum(of_setting.values()) for of_setting in differences) / count
+    repeated = [of_setting for of_setting in differences if len(of_setting) > 1]
+    noise: Noise = "seeds" if 2 * len(repeated) >= len(differences) else "settings"
+    if noise == "seeds":
+        within = sum(map(len, repeated))
+        shares: dict[Hashable, float] = defaultdict(float)
+        for of_setting in repeated:
+            of_it = sum(of_setting.values()) / len(of_setting)
+            for seed, difference in of_setting.items():
+                shares[seed] += (difference - of_it) / within
+        units = len(shares)
+        sd = units * math.sqrt(sum(share**2 for share in shares.values()) / (units - 1))
+    else:
+        means = [sum(of_setting.values()) / len(of_setting) for of_setting in differences]
+        mean, units = float(np.mean(means)), len(means)
+        sd = float(np.std(means, ddof=1)) if units > 1 else 0.0
+    found = partial(Comparison, count, units, noise, mean)
     if sd <= ROUNDING:
         return found(None, None)
-    t = mean / (sd / math.sqrt(n))
-    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * sd / math.sqrt(n)
-    p = float(2 * stats.t.sf(abs(t), df))
-    effect_interval = _effect_interval(t, n, df) if abs(t) <= LARGEST_T else None
+    t = mean / (sd / math.sqrt(units))
+    half = float(stats.t.ppf(1 - ALPHA / 2, units - 1)) * sd / math.sqrt(units)
+    p = float(2 * stats.t.sf(abs(t), units - 1))
+    effect_interval = _effect_interval(t, units) if abs(t) <= LARGEST_T else None
     return found(Interval(mean - half, mean + half), p, mean / sd, effect_interval)
 
 
-def _effect_interval(t: float, n: int, df: int) -> Interval:
+def _effect_interval(t: float, n: int) -> Interval:
     """Of Cohen's d of paired samples, from the noncentral t distribution (Cumming & Finch 2001)."""
 
     def noncentrality(probability: float) -> float:
         """Where a noncentral t falls short of |t| with that probability."""
         above = abs(t) + 1
-        while _falls_short(abs(t), df, above) > probability:
+        while _falls_short(abs(t), n - 1, above) > probability:
             above *= 2
-        return optimize.brentq(lambda nc: _falls_short(abs(t), df, nc) - probability, -10.0, above)
+        return optimize.brentq(lambda nc: _falls_short(abs(t), n - 1, nc) - probability, -10.0, above)
 
     low, high = (noncentrality(p) / math.sqrt(n) for p in (1 - ALPHA / 2, ALPHA / 2))
     return Interval(low, high) if t > 0 else Interval(-high, -low)
@@ -145,7 +157,8 @@ def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
     else:
         p = float(2 * stats.norm.sf(abs(share) / error))
     interval = Interval(100 * (share - half), 100 * (share + half))
-    return Comparison(len(pairs), len(pairs), "images", 100 * share, interval, p)
+    images = sum(map(len, scores.values()))
+    return Comparison(len(pairs), images, "images", 100 * share, interval, p)
 
 
 class LinearModel:
@@ -155,8 +168,11 @@ class LinearModel:
     """
 
     def __init__(self, rows: np.ndarray, values: np.ndarray) -> None:
-        self.rows, self.inverse = rows, np.linalg.pinv(rows)
-        self.coefficients = self.inverse @ values
+        inverse = np.linalg.pinv(rows)
+        self.coefficients = inverse @ values
+        # Onto what the rows determine, and the coefficients' covariance for a variance of one.
+        self.known, self.covariance = inverse @ rows, inverse @ inverse.T
+        self.runs = len(rows)
         self.df = len(rows) - int(np.linalg.matrix_rank(rows))
         residuals = values - rows @ self.coefficients
         self.sd = math.sqrt(float(np.sum(residuals**2)) / self.df) if self.df else 0.0
@@ -166,13 +182,13 @@ class LinearModel:
 
         None where the values do not determine it, or leave nothing over to judge it by.
         """
-        if not self.df or not np.allclose(contrast @ self.inverse @ self.rows, contrast, atol=1e-6):
+        if not self.df or not np.allclose(contrast @ self.known, contrast, atol=1e-6):
             return None
         difference = float(contrast @ self.coefficients)
-        found = partial(Comparison, 0, 0, "model", difference)
+        found = partial(Comparison, 0, self.runs, "model", difference)
         if self.sd <= ROUNDING:
             return found(None, None)
-        error = self.sd * float(np.linalg.norm(contrast @ self.inverse))
+        error = self.sd * math.sqrt(float(contrast @ self.covariance @ contrast))
         half = float(stats.t.ppf(1 - ALPHA / 2, self.df)) * error
         p = float(2 * stats.t.sf(abs(difference) / error, self.df))
         return found(Interval(difference - half, difference + half), p)
@@ -187,17 +203,16 @@ def holm(ps: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(ps, alpha=ALPHA, method="holm")[1]]
 
 
-def pairs_needed(effect: float, tests: int = 1, settings: int = 1) -> int | None:
-    """Pairs in each of so many settings with which a paired test shows such an effect with a power of 80 %.
+def pairs_needed(effect: float, tests: int = 1) -> int | None:
+    """Pairs with which a paired test shows an effect of that size with a power of 80 %.
 
     As the strictest of so many tests by Holm. None where it would take more than 10,000.
     """
 
     def power(pairs: int) -> float:
-        df = settings * (pairs - 1)
         # That the test finds the opposite is left out: it is far less likely than a power of interest.
-        critical = float(stats.t.ppf(1 - ALPHA / tests / 2, df))
-        return 1 - _falls_short(critical, df, abs(effect) * math.sqrt(settings * pairs))
+        critical = float(stats.t.ppf(1 - ALPHA / tests / 2, pairs - 1))
+        return 1 - _falls_short(critical, pairs - 1, abs(effect) * math.sqrt(pairs))
 
     low, high = 1, 2
     while power(high) < POWER:

@@ -6,7 +6,7 @@ does not tell apart stand together as one.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,15 +106,19 @@ def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) 
     """The levels of each factor whose product is there whole, of as many cells as can be found.
 
     The greatest is hard to find in general (it is a biclique problem); this is the best of many begun at
-    different cells, each taking in one level after the other, factors in different orders.
+    different cells, each taking in one level after the other, factors in different orders, and of leaving
+    out what lacks most.
     """
     levels = [list(dict.fromkeys(key[i] for key in cells)) for i in range(factors)]
     if len(cells) == math.prod(map(len, levels)):
         return levels
-    orders = list(itertools.islice(itertools.permutations(range(factors)), MOST_ORDERS))
+    # Each factor comes first in some; all orders of many factors would be too many.
+    turns = [[*range(i, factors), *range(i)] for i in range(factors)]
+    few = math.factorial(factors) <= MOST_ORDERS
+    orders = list(itertools.permutations(range(factors))) if few else [*turns, *(t[::-1] for t in turns)]
     keys = list(cells)
     starts = max(1, min(MOST_STARTS, MOST_CELLS // max(1, len(keys))))
-    best: list[list[Level]] = [[] for _ in range(factors)]
+    best = _pruned(cells, levels)
     for start in keys[:: -(-len(keys) // starts) or 1]:
         for order in orders:
             part = [[level] for level in start]
@@ -126,6 +130,24 @@ def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) 
             if math.prod(map(len, part)) > math.prod(map(len, best)):
                 best = part
     return [[level for level in levels[i] if level in best[i]] for i in range(factors)]
+
+
+def _pruned(cells: Collection[tuple[Level, ...]], levels: list[list[Level]]) -> list[list[Level]]:
+    """What is left when, one after the other, the level that lacks the most of its cells is left out."""
+    levels = [list(each) for each in levels]
+    there = list(cells)
+    while there and len(there) < math.prod(map(len, levels)):
+        whole = math.prod(map(len, levels))
+        shares = [
+            (sum(key[i] == level for key in there) * len(of) / whole, -len(of), i, level)
+            for i, of in enumerate(levels)
+            if len(of) > 1
+            for level in of
+        ]
+        _, _, i, worst = min(shares, key=lambda share: share[:3])
+        levels[i].remove(worst)
+        there = [key for key in there if key[i] != worst]
+    return levels if there else [[] for _ in levels]
 
 
 def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:

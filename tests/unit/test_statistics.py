@@ -19,6 +19,10 @@ from ablations.statistics import (
 from scipy import integrate, stats
 
 
+def by_seed(differences) -> dict[int, float]:
+    return dict(enumerate(map(float, differences)))
+
+
 def test_a_t_interval_is_that_of_a_table():
     """t(0.975, 4) = 2.776: the mean of 1 to 5 is 3 ± 2.776 · 1.5811 / √5."""
     interval = statistics.t_interval([1, 2, 3, 4, 5])
@@ -46,7 +50,7 @@ def test_the_noise_floor_of_a_test_set(accuracy, images, expected):
 def test_a_paired_comparison_is_scipys():
     draw = np.random.default_rng(1)
     first, second = draw.normal(90, 1, 6), draw.normal(91, 1, 6)
-    found = compare_pairs([second - first])
+    found = compare_pairs([by_seed(second - first)])
     other = stats.ttest_rel(second, first)
     interval = other.confidence_interval()
     assert found.p == pytest.approx(other.pvalue)
@@ -59,36 +63,51 @@ def test_the_rounding_of_a_record_is_no_spread():
     accuracies = [round(100 * right / 360, 6) for right in range(340, 352)]
     differences = [b - a for a, b in zip(accuracies[::2], accuracies[1::2], strict=True)]
     assert len(set(differences)) > 1
-    assert compare_pairs([differences]).p is None
+    assert compare_pairs([by_seed(differences)]).p is None
 
 
 def test_without_spread_there_is_no_test():
-    assert compare_pairs([[0.0, 0.0, 0.0]]) == Comparison(3, 1, "seeds", 0.0, None, None)
-    assert compare_pairs([[0.1] * 3]).p is None, "three times the same float"
-    assert compare_pairs([[1.5]]).p is None
-    assert compare_pairs([[1.5, 1.5], [9.0, 9.0]]).p is None, "what differs is the settings, not the seeds"
+    assert compare_pairs([by_seed([0.0] * 3)]) == Comparison(3, 3, "seeds", 0.0, None, None)
+    assert compare_pairs([by_seed([0.1] * 3)]).p is None, "three times the same float"
+    assert compare_pairs([by_seed([1.5])]).p is None
+    settings = [by_seed([1.5, 1.5]), by_seed([9.0, 9.0])]
+    assert compare_pairs(settings).p is None, "what differs is the settings, not the seeds"
     model = LinearModel(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]), np.array([1.0, 1, 2, 2]))
-    assert model.compare(np.array([0.0, 1.0])) == Comparison(0, 0, "model", pytest.approx(1.0), None, None)
+    assert model.compare(np.array([0.0, 1.0])) == Comparison(0, 4, "model", pytest.approx(1.0), None, None)
 
 
 def test_settings_are_no_replicates_of_each_other():
-    """As a linear model in which each setting has an effect of its own (statsmodels)."""
+    """Where each seed is in each setting, it is the test of the seeds' means."""
     draw = np.random.default_rng(3)
     differences = draw.normal(1, 0.5, (4, 3)) + np.array([[0.0], [4.0], [-3.0], [9.0]])
-    found = compare_pairs(differences)
-    coded = np.kron(np.column_stack([np.ones(4), np.vstack([np.eye(3), -np.ones(3)])]), np.ones((3, 1)))
-    model = sm.OLS(differences.ravel(), coded).fit()
-    assert (found.pairs, found.settings, found.noise) == (12, 4, "seeds")
-    assert found.difference == pytest.approx(model.params[0])
-    assert found.p == pytest.approx(model.pvalues[0])
-    assert (found.interval.low, found.interval.high) == pytest.approx(tuple(model.conf_int()[0]))
+    found = compare_pairs(list(map(by_seed, differences)))
+    other = stats.ttest_1samp(differences.mean(axis=0), 0)
+    interval = other.confidence_interval()
+    assert (found.pairs, found.units, found.noise) == (12, 3, "seeds")
+    assert found.difference == pytest.approx(differences.mean())
+    assert found.p == pytest.approx(other.pvalue)
+    assert (found.interval.low, found.interval.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_with_one_pair_in_each_the_noise_is_between_settings():
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_luck_that_the_pairs_of_a_seed_share_is_no_effect(shared):
+    """As where settings differ in what does nothing. In whatever part, one test of twenty is wrong."""
+    draw, wrong = np.random.default_rng(0), 0
+    for _ in range(1000):
+        luck = shared * draw.normal(0, 1, (1, 4)) + (1 - shared) * draw.normal(0, 1, (6, 4))
+        p = compare_pairs(list(map(by_seed, luck))).p
+        wrong += p is not None and p < 0.05
+    assert 30 <= wrong <= 70
+
+
+def test_with_one_pair_in_most_the_noise_is_between_settings():
     differences = [1.0, 2.0, 4.0]
-    one_each = compare_pairs([[each] for each in differences])
+    one_each = compare_pairs([by_seed([each]) for each in differences])
     assert one_each.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
-    assert (one_each.settings, one_each.noise) == (3, "settings")
+    assert (one_each.units, one_each.noise) == (3, "settings")
+    one_more = compare_pairs([by_seed([1.0, 1.0]), by_seed([2.0]), by_seed([4.0])])
+    assert (one_more.pairs, one_more.units, one_more.noise) == (4, 3, "settings")
+    assert one_more.p == pytest.approx(one_each.p)
 
 
 def test_a_linear_model_is_statsmodels():
@@ -111,7 +130,7 @@ def test_the_interval_of_an_effect_is_that_of_the_noncentral_t(effect, n):
     """At either end, what was seen lies just at the 2.5 % tail."""
     unit = np.resize([1.0, -1.0], n) - np.resize([1.0, -1.0], n).mean()
     unit /= np.std(unit, ddof=1)
-    found = compare_pairs([unit + effect])
+    found = compare_pairs([by_seed(unit + effect)])
     assert found.effect == pytest.approx(effect)
     t = effect * math.sqrt(n)
     low, high = (end * math.sqrt(n) for end in (found.effect_interval.low, found.effect_interval.high))
@@ -171,14 +190,13 @@ def test_holm_is_the_textbooks():
 
 
 @pytest.mark.parametrize("effect", [0.2, 0.39, 0.5, 0.71, 1.0, 2.0, 3.27, 8.63, -0.8])
-@pytest.mark.parametrize(("tests", "settings"), [(1, 1), (2, 1), (10, 1), (2, 3)])
-def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests, settings):
+@pytest.mark.parametrize("tests", [1, 2, 10])
+def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests):
     """By another way than the code's: integrated over the standard deviation that a sample may have."""
 
     def power(n: int) -> float:
-        df = settings * (n - 1)
-        critical, shift = stats.t.ppf(1 - 0.05 / tests / 2, df), abs(effect) * math.sqrt(settings * n)
-        spread = stats.chi(df, scale=1 / math.sqrt(df))
+        critical, shift = stats.t.ppf(1 - 0.05 / tests / 2, n - 1), abs(effect) * math.sqrt(n)
+        spread = stats.chi(n - 1, scale=1 / math.sqrt(n - 1))
         return integrate.quad(
             lambda s: (
                 spread.pdf(s) * (stats.norm.sf(critical * s - shift) + stats.norm.cdf(-critical * s - shift))
@@ -187,7 +205,7 @@ def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests, se
             limit=500,
         )[0]
 
-    needed = pairs_needed(effect, tests, settings)
+    needed = pairs_needed(effect, tests)
     assert power(needed) >= 0.8
     assert needed == 2 or power(needed - 1) < 0.8
 

@@ -133,6 +133,13 @@ def test_the_greatest_balanced_part_of_small_layouts_is_found():
         assert math.prod(map(len, _balanced(cells, 3))) == best
 
 
+@pytest.mark.parametrize("gone", [0, 100, 269])
+def test_of_many_factors_one_missing_point_costs_one_level(gone):
+    keys = list(itertools.product(*[[(i,) for i in range(count)] for count in (5, 2, 3, 3, 3)]))
+    del keys[gone]
+    assert math.prod(map(len, _balanced({key: [90.0] for key in keys}, 5))) == 216
+
+
 def test_a_point_that_lacks_a_seed_is_left_out():
     study = study_of(GRID, seeds=SEEDS, exclude=({"model": "resnet34", "batch_size": 32, "seed": 2},))
     found = analyse(study, records_of(study, made_up(study).get))
