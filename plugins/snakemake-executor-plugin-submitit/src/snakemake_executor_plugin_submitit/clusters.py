@@ -278,8 +278,8 @@ class Local(Cluster):
     most_packs = 1
 
     def __init__(self) -> None:
-        #: Processes that a dead pack has left behind, and when they were told to end.
-        self._told: dict[psutil.Process, float] = {}
+        #: When what a dead pack has left behind was told to end, by the submission's id.
+        self._told: dict[str, float] = {}
 
     def room(self, request: Request) -> int | None:
         return None
@@ -306,23 +306,21 @@ class Local(Cluster):
         silent = [
             s for s in wanted if any(states[job].phase is Phase.ENDED for job in s.jobs) and not s.is_told()
         ]
-        for submission, process in _left_behind(silent):
-            with suppress(psutil.Error):
-                self._end(process)
-            for job in submission.jobs:
+        for submission in silent:
+            processes = _left_behind(submission)
+            self._end(submission, processes)
+            for job in submission.jobs if processes else ():
                 if states[job].phase is Phase.ENDED:
                     states[job] = State(Phase.ALIVE, ENDING[1])
         return states
 
-    def _end(self, process: psutil.Process) -> None:
-        """Tell a process to end, once, and make it when it does not."""
+    def _end(self, submission: Submission, processes: Sequence[psutil.Process]) -> None:
+        """Tell these to end, once; what they start to end well is left alone, until it takes too long."""
         now = time.monotonic()
-        told = self._told.get(process)
-        if told is None:
-            self._told[process] = now
-            process.terminate()
-        elif now > told + ENDING_S:
-            process.kill()
+        told = self._told.setdefault(submission.id, now)
+        for process in processes if told == now or now > told + ENDING_S else ():
+            with suppress(psutil.Error):
+                process.terminate() if told == now else process.kill()
 
     def find(self, submission: Submission) -> list[str] | None:
         lines = ((p.pid, p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
@@ -366,19 +364,18 @@ def _process_state(submission: Submission, job: str) -> State:
     return State(Phase.ALIVE, "running") if alive else State(Phase.ENDED, "gone")
 
 
-def _left_behind(submissions: Sequence[Submission]) -> Iterator[tuple[Submission, psutil.Process]]:
+def _left_behind(submission: Submission) -> list[psutil.Process]:
     """The processes of packs, and of their members, that outlived the supervisor of their job."""
-    if not submissions:
-        return
-    by_results = {str(submission.results): submission for submission in submissions}
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             # A pack and its forks have its folder in their command, and what these start in its environment.
             line = " ".join(process.cmdline())
-            named = [s for s in submissions if PACK_PROGRAM in line and str(s.folder) in line]
-            submission = named[0] if named else by_results.get(process.environ().get(MEMBER_OF, ""))
-            if submission is not None and process.status() != psutil.STATUS_ZOMBIE:
-                yield submission, process
+            own = PACK_PROGRAM in line and str(submission.folder) in line
+            own = own or process.environ().get(MEMBER_OF) == str(submission.results)
+            if own and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 # Variables by which a user has SLURM's commands show or do something else than they are asked for.
