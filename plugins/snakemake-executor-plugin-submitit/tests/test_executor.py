@@ -141,11 +141,12 @@ def test_after_a_kill_its_jobs_are_taken_over_and_finished_ones_taken_as_finishe
 
 def test_one_that_ended_while_the_next_call_was_starting(tmp_path):
     """Its output is there, and Snakemake plans it all the same when told to: nothing runs twice."""
-    workflow = Workflow(tmp_path, "true", jobs=1)
+    workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done", jobs=1)
     workflow.start()
+    workflow.wait_for(lambda: workflow.began(0))
+    kill(workflow)
+    (tmp_path / "go").touch()
     workflow.wait_for(lambda: workflow.done() == ["0"])
-    workflow.process.kill()
-    workflow.process.wait()
     workflow.wait_for(lambda: not jobs_of(tmp_path))
     assert workflow.run("--nolock", "--forcerun", "one") == 0
     assert "is taken over" in workflow.printed
@@ -543,13 +544,14 @@ def test_what_was_reported_is_never_taken_over(tmp_path):
 
 def test_a_result_that_is_older_than_an_input_is_not_taken_over(tmp_path):
     (tmp_path / "given").write_text("1")
-    workflow = Workflow(tmp_path, "true", jobs=1)
+    workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done", jobs=1)
     text = (tmp_path / "Snakefile").read_text().replace("rule one:", "rule one:\n    input: 'given'")
     (tmp_path / "Snakefile").write_text(text)
     workflow.start()
+    workflow.wait_for(lambda: workflow.began(0))
+    kill(workflow)
+    (tmp_path / "go").touch()
     workflow.wait_for(lambda: workflow.done() == ["0"])
-    workflow.process.kill()
-    workflow.process.wait()
     workflow.wait_for(lambda: not jobs_of(tmp_path))
     os.utime(tmp_path / "given")
     assert workflow.run("--nolock") == 0
