@@ -17,17 +17,17 @@ part-b: .venv/installed ## the published part B on the real images
 	$(SNAKEMAKE) --config 'studies=[part_b]'
 	@cat results/tables/part_b.md results/tables/part_b_vs_published.md
 
-preview: .venv/installed ## tables of the runs that are there, of config/config.yaml
+preview: .venv/installed ## tables and figures of the runs that are there, of config/config.yaml
 	$(SNAKEMAKE) --nolock preview
 
 report: .venv/installed ## all tables and figures of config/config.yaml in one page, once they are there
 	$(SNAKEMAKE) --report results/report.html $(ARGS)
 
 design: .venv/installed ## what the studies of config/config.yaml can show, before anything is trained
-	@$(SNAKEMAKE) --quiet rules -- design
+	@$(SNAKEMAKE) --quiet rules $(ARGS) -- design
 
 plan: .venv/installed ## what their runs will take
-	@$(SNAKEMAKE) --quiet rules -- plan
+	@$(SNAKEMAKE) --quiet rules $(ARGS) -- plan
 
 status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="--configfile my.yaml"
 	@.venv/bin/python scripts/status.py $(ARGS)

@@ -219,32 +219,19 @@ def test_what_runs_with_other_inputs_or_params_is_ended_first(changed, tmp_path)
     assert workflow.printed.count("it is cancelled, and its end waited for") == 1
 
 
-def test_the_same_params_are_the_same_however_they_are_written(tmp_path):
-    """A set has another order in each process, and an object without a value another address."""
+@pytest.mark.parametrize(
+    "given",
+    [
+        # A set has another order in each process, and an object without a value another address.
+        "params: some={'a', 'b', 'c'}, more=object(), deep=[{'x': {'d', 'e', 'f'}}]",
+        # Of any age, as it is to Snakemake.
+        "input: ancient('given')",
+    ],
+)
+def test_what_has_not_changed_is_taken_over(given, tmp_path):
+    (tmp_path / "given").touch()
     workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done", jobs=1)
-    text = (
-        (tmp_path / "Snakefile")
-        .read_text()
-        .replace(
-            "rule one:",
-            "rule one:\n    params: some={'a', 'b', 'c'}, more=object(), deep=[{'x': {'d', 'e', 'f'}}]",
-        )
-    )
-    (tmp_path / "Snakefile").write_text(text)
-    workflow.start()
-    workflow.wait_for(lambda: workflow.began(0))
-    kill(workflow)
-    workflow.start("--nolock")
-    workflow.wait_for(lambda: "is taken over" in workflow.printed)
-    (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 0
-    assert workflow.began(0) == 1
-
-
-def test_an_input_of_any_age_changes_nothing(tmp_path):
-    (tmp_path / "given").write_text("1")
-    workflow = Workflow(tmp_path, "until [ -e go ]; do sleep 0.1; done", jobs=1)
-    text = (tmp_path / "Snakefile").read_text().replace("rule one:", "rule one:\n    input: ancient('given')")
+    text = (tmp_path / "Snakefile").read_text().replace("rule one:", f"rule one:\n    {given}")
     (tmp_path / "Snakefile").write_text(text)
     workflow.start()
     workflow.wait_for(lambda: workflow.began(0))
