@@ -18,7 +18,7 @@ from cluster import Cluster
 # Every executor that the project supports, and the profile that uses it.
 EXECUTORS = {"slurm": "profiles/slurm", "submitit": "profiles/slurm-packed"}
 # How long a test waits for what should come; nothing is measured by it.
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 class NotEnded(AssertionError):
@@ -65,12 +65,23 @@ class Study:
         """What the last call has printed so far."""
         return self._output.read_text(errors="replace")
 
-    def finish(self, patience_s: float = PATIENCE_S) -> int:
-        """Wait for the end of the call and return its exit status."""
-        try:
-            return self.process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            raise NotEnded(f"Snakemake did not end:\n{self.printed[-4000:]}") from None
+    def finish(self, silence_s: float = PATIENCE_S) -> int:
+        """
+        Wait for the end of the call and return its exit status.
+
+        A call that waits for what will never come says nothing any more: it counts as not ended after
+        `silence_s` seconds without a printed line, or after `PATIENCE_S` in any case.
+        """
+        end = time.monotonic() + PATIENCE_S
+        size, silent_since = -1, time.monotonic()
+        while self.process.poll() is None:
+            now = time.monotonic()
+            if (printed := self._output.stat().st_size) != size:
+                size, silent_since = printed, now
+            if now > end or now - silent_since > silence_s:
+                raise NotEnded(f"Snakemake did not end:\n{self.printed[-4000:]}")
+            time.sleep(0.1)
+        return self.process.returncode
 
     def wait_for(self, what: str, happened: Callable[[], object]) -> object:
         """Wait until `happened` answers something, and return that."""

@@ -214,7 +214,7 @@ def test_a_job_that_was_preempted_for_good_is_submitted_again(study, undisturbed
     preempt(study, frozen.job)
     study.wait_for("the preemption", lambda: study.state(frozen.job) == "PREEMPTED")
     study.wait_for("all else", lambda: not study.jobs())
-    assert study.finish(patience_s=45) == 0
+    assert study.finish(silence_s=60) == 0, study.printed
     assert_finished_as(undisturbed, study)
 
 

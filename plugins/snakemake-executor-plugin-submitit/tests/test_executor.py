@@ -77,7 +77,7 @@ class Workflow:
         return path.read_text().count("begun") if path.exists() else 0
 
     def wait_for(self, happened: Callable[[], object]) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not happened():
             assert time.monotonic() < end, self.printed
             time.sleep(0.05)
@@ -417,13 +417,14 @@ def test_an_unknown_state_and_a_silent_queue_are_neither_success_nor_failure(tmp
 def test_the_queue_is_asked_rarely_while_nothing_happens(tmp_path):
     environment = queues.install(tmp_path / "queue", STATE="PENDING", RUNS="no")
     workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
-    time.sleep(25)
-    times = [float(line) for line in (tmp_path / "queue/asked").read_text().split()]
+    asked = tmp_path / "queue/asked"
+    workflow.wait_for(lambda: asked.exists() and len(asked.read_text().split()) >= 4)
+    times = [float(line) for line in asked.read_text().split()]
     workflow.process.send_signal(signal.SIGINT)
-    workflow.process.wait(30)
+    workflow.process.wait(60)
     gaps = [b - a for a, b in pairwise(times)]
-    assert 2 <= len(gaps) <= 6, "one query for all jobs"
-    assert gaps == sorted(gaps) or gaps[-1] > 1.5 * gaps[0], gaps
+    assert min(gaps) > 1, "one query for all jobs"
+    assert gaps[2] > 1.5 * gaps[0], gaps
     assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}
 
 
