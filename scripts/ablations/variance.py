@@ -1,7 +1,8 @@
 """What matters: which share of a study's variance of accuracy each factor and pair of factors has.
 
 Analysis of variance on the balanced part of a study, where shares add up. Factors whose effects the grid
-does not tell apart stand together as one.
+does not tell apart stand together as one. Seeds are blocks: every point has the same ones. So are datasets:
+that one is harder than another is no finding, and would leave nothing of the shares of all else.
 """
 
 import itertools
@@ -27,24 +28,33 @@ Factor = tuple[str, ...]
 Level = tuple[Any, ...]
 
 
+BLOCK: Factor = ("dataset",)
+
+
 @dataclass(frozen=True)
 class Source:
     """A source of variance: one factor, two that interact, `rest` (higher interactions), or `seeds`.
 
-    `share` is of the total sum of squares, in percent. `p` is of the F test against the seeds; None
-    where there is but one seed, or nothing to test.
+    `raw` is of the total sum of squares, in percent; `share` is what is left of it without what its
+    noise gives it (Kelley's epsilon squared, at least 0); the shares of the seeds have what the others
+    have not. With one seed they are the same. `p` is of the F test against what the source differs by
+    between seeds; None where there is but one, or nothing to test.
     """
 
     factors: tuple[Factor, ...]
     what: str
     share: float
+    raw: float
     df: int
     p: float | None
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The sources of variance of the balanced part, the greatest first; `left_out` are levels not in it."""
+    """The sources of variance of the balanced part, the greatest first; `left_out` are levels not in it.
+
+    With `blocked`, the variance is that within datasets.
+    """
 
     sources: tuple[Source, ...]
     factors: Mapping[Factor, tuple[Level, ...]]
@@ -52,6 +62,7 @@ class Analysis:
     points: int
     all_points: int
     seeds: int
+    blocked: bool
 
 
 def together(found: Design) -> list[Factor]:
@@ -83,7 +94,8 @@ def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis 
             cells[key] = [float(record["test_accuracy"]) for record in there if record]
     levels = _balanced(cells, len(factors))
     kept = [i for i, each in enumerate(levels) if len(each) > 1]
-    if not kept or (seeds == 1 and len(kept) == 1):
+    of_interest = [i for i in kept if factors[i] != BLOCK]
+    if not of_interest or (seeds == 1 and len(kept) == 1):
         return None  # a single factor without seeds has all of the variance, whatever it is
     data = np.array([cells[key] for key in itertools.product(*levels)])
     data = data.reshape([len(levels[i]) for i in kept] + [-1])
@@ -99,6 +111,7 @@ def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis 
         points=math.prod(data.shape[:-1]),
         all_points=len(groups),
         seeds=data.shape[-1],
+        blocked=len(of_interest) < len(kept),
     )
 
 
@@ -151,40 +164,63 @@ def _pruned(cells: Collection[tuple[Level, ...]], levels: list[list[Level]]) -> 
 
 
 def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
-    """Sums of squares of a balanced layout, of shape (levels of each factor…, seeds), from its means."""
+    """The analysis of a balanced layout, of shape (levels of each factor…, seeds)."""
     count, seeds = len(factors), data.shape[-1]
-    total = float(np.sum((data - data.mean()) ** 2))
-    within = float(np.sum((data - data.mean(axis=-1, keepdims=True)) ** 2))
-    df_within = data.size - data.size // seeds
-    # What is less than the records' decimals can show is nothing.
-    total, within = (square if square > data.size * ROUNDING**2 else 0.0 for square in (total, within))
-    effects: dict[tuple[int, ...], np.ndarray] = {(): np.full((1,) * data.ndim, data.mean())}
-    found = []
-    used, df_used = within, df_within
+    if BLOCK in factors:
+        data = data - _component(data, (factors.index(BLOCK),))
+    total = _square(data - data.mean(), data)
+    # Of each source: what it does, what that differs by between seeds, and its degrees of freedom. What all
+    # points of a seed share is in no difference between them.
+    means = data.mean(axis=-1, keepdims=True)
+    rest = (means - data.mean(), data - means - _component(data, (count,)), data.size // seeds - 1)
+    parts = []
     for size in (1, 2):
         for which in itertools.combinations(range(count), size):
-            others = tuple(axis for axis in range(data.ndim) if axis not in which)
-            mean = data.mean(axis=others, keepdims=True)
-            lower = sum(effects[part] for r in range(size) for part in itertools.combinations(which, r))
-            effects[which] = mean - lower
-            square = float(np.sum(effects[which] ** 2)) * data.size / effects[which].size
-            df = int(np.prod([data.shape[i] - 1 for i in which]))
-            used, df_used = used + square, df_used + df
-            found.append((tuple(factors[i] for i in which), "effect", square, df))
-    rest, df_rest = max(total - used, 0.0), data.size - 1 - df_used
-    if df_rest > 0:
-        found.append(((), "rest", rest, df_rest))
-    noise = within / df_within if df_within else 0.0
-
-    def p_of(square: float, df: int) -> float | None:
-        return float(stats.f.sf(square / df / noise, df, df_within)) if noise > 0 else None
-
-    share = 100 / total if total else 0.0
-    sources = [Source(names, what, square * share, df, p_of(square, df)) for names, what, square, df in found]
-    sources.sort(key=lambda source: -source.share)
-    if df_within:
-        sources.append(Source((), "seeds", within * share, df_within, None))
+            names = tuple(factors[i] for i in which)
+            effect, noise = _component(data, which), _component(data, (*which, count))
+            df = math.prod(data.shape[i] - 1 for i in which)
+            rest = (rest[0] - effect, rest[1] - noise, rest[2] - df)
+            if names != (BLOCK,):
+                parts.append((names, "effect", effect, noise, df))
+    if rest[2] > 0:
+        parts.append(((), "rest", *rest))
+    of_total = 100 / total if total else 0.0
+    sources = []
+    for names, what, effect, noise, df in parts:
+        square, noise_square, p = _square(effect, data), _square(noise, data), None
+        # What noise alone would give the source on average.
+        of_noise = noise_square / (seeds - 1) if seeds > 1 else 0.0
+        if of_noise:
+            # Box's correction (Greenhouse & Geisser 1959), where differences are not all of the same noise.
+            products = noise.reshape(-1, seeds).T @ noise.reshape(-1, seeds)
+            epsilon = float(np.trace(products) ** 2 / np.sum(products**2)) / df
+            p = float(stats.f.sf(square / of_noise, epsilon * df, epsilon * df * (seeds - 1)))
+        share = max(square - of_noise, 0.0) * of_total
+        sources.append(Source(names, what, share, square * of_total, df, p))
+    sources.sort(key=lambda source: (-source.share, -source.raw))
+    if seeds > 1:
+        share, raw = (
+            max(100 - sum(shares), 0.0) if total else 0.0
+            for shares in ([s.share for s in sources], [s.raw for s in sources])
+        )
+        sources.append(Source((), "seeds", share, raw, data.size - data.size // seeds, None))
     return tuple(sources)
+
+
+def _component(data: np.ndarray, which: tuple[int, ...]) -> np.ndarray:
+    """What these axes of a layout do together, beside what fewer of them do, of length 1 in all others."""
+    found = np.zeros(1)
+    for size in range(len(which) + 1):
+        for part in itertools.combinations(which, size):
+            others = tuple(axis for axis in range(data.ndim) if axis not in part)
+            found = found + (-1) ** (len(which) - size) * data.mean(axis=others, keepdims=True)
+    return found
+
+
+def _square(part: np.ndarray, data: np.ndarray) -> float:
+    """A part's sum of squares over the layout; less than the records' decimals can show is nothing."""
+    square = float(np.sum(part**2)) * data.size / part.size
+    return square if square > data.size * ROUNDING**2 else 0.0
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -195,13 +231,13 @@ def variance_table(name: str, study: Study, records: Mapping[Run, Mapping[str, s
     found = analyse(study, records)
     rows, shown = [], []
     for source in found.sources if found else ():
-        values = (f"{source.share:.1f}", str(source.df))
+        share, raw, df = f"{source.share:.1f}", f"{source.raw:.1f}", str(source.df)
         p = "" if source.p is None else f"{source.p:.4g}"
-        rows.append((_name(source, plain=True), *values, p))
+        rows.append((_name(source, plain=True), share, raw, df, p))
         shown.append(
-            (_name(source), *values, "< 0.001" if source.p is not None and source.p < 0.001 else p[:5])
+            (_name(source), share, df, "< 0.001" if source.p is not None and source.p < 0.001 else p[:5])
         )
-    data = pd.DataFrame(rows, columns=["source", "share_percent", "df", "p"])
+    data = pd.DataFrame(rows, columns=["source", "share_percent", "raw_percent", "df", "p"])
     display = pd.DataFrame(shown, columns=["Source", "Share of variance (%)", "df", "p"])
     if found is None or found.seeds == 1:
         display = display.drop(columns="p")
@@ -227,18 +263,25 @@ def _notes(study: Study, found: Analysis | None) -> list[str]:
             "Of the runs that are there no balanced part was found that has two factors, or one and several "
             "seeds: of less there are no shares."
         ]
-    notes = ["Shares of the total sum of squares of a balanced layout: they add up to 100 %."]
-    if not any(source.share for source in found.sources):
-        notes = ["All accuracies of the balanced part are equal."]
-    if found.seeds > 1:
-        notes.append("p is of the F test against the variance between seeds, each source by itself.")
-    else:
+    where = " within datasets" if found.blocked else ""
+    notes = [f"Shares of the variance{where} of a balanced layout: they add up to 100 %."]
+    if not any(source.raw for source in found.sources):
+        notes = [f"All accuracies of the balanced part are equal{where}."]
+    elif found.seeds > 1:
         notes.append(
-            "One run per point: noise has no share of its own, and is a part of every one. Small shares mean "
-            "nothing."
-            if study.kind == "cnn"
-            else "Nothing is left to chance but the test images, which are the same for all."
+            "A share is what is left without what noise alone would give it (epsilon squared), and the seeds "
+            "have the rest; raw_percent in the TSV is of the sum of squares as it is. p is of the F test of "
+            "each source by itself, against what it differs by from one seed to the other (with Greenhouse "
+            "and Geisser's correction)."
         )
+    elif study.kind == "cnn":
+        alike = 100 / sum(source.df for source in found.sources)
+        notes.append(
+            "One run per point: no share can be told from noise. Of noise alone each degree of freedom (df) "
+            f"would have {alike:.1f} % on average."
+        )
+    else:
+        notes.append("Nothing is left to chance but the test images, which are the same for all.")
     for factor in found.factors:
         if len(factor) > 1:
             names = ", ".join(factor)

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from ablations.design import design
-from ablations.variance import _balanced, analyse, together, variance_table
+from ablations.effects import effects
+from ablations.variance import _balanced, _sources, analyse, together, variance_table
 from test_design import study_of
-from test_effects import records_of
+from test_effects import noise, records_of
 from test_tables import study as published
 
 SEEDS = (0, 1, 2)
@@ -46,22 +47,84 @@ def test_the_sums_of_squares_are_those_of_statsmodels(seeds):
     for source in found.sources:
         if source.what == "effect":
             name = ":".join(f"C({factor})" for (factor,) in source.factors)
-            assert source.share == pytest.approx(100 * expected.loc[name, "sum_sq"] / total)
+            assert source.raw == pytest.approx(100 * expected.loc[name, "sum_sq"] / total)
             assert source.df == expected.loc[name, "df"]
-            if len(seeds) > 1:
-                assert source.p == pytest.approx(expected.loc[name, "PR(>F)"])
     last = found.sources[-1]
     residual = 100 * expected.loc["Residual", "sum_sq"] / total
     rest = next(source for source in found.sources if source.what == "rest")
-    assert (last if len(seeds) > 1 else rest).share == pytest.approx(residual)
+    assert (last if len(seeds) > 1 else rest).raw == pytest.approx(residual)
+
+
+def test_p_is_that_of_repeated_measures():
+    """Seeds are the subjects. Where a source has one degree of freedom there is nothing to correct."""
+    from statsmodels.stats.anova import AnovaRM
+
+    study = study_of(GRID, seeds=SEEDS)
+    accuracy = made_up(study)
+    frame = pd.DataFrame([{**run.values(), "y": y} for run, y in accuracy.items()])
+    expected = AnovaRM(frame, "y", "seed", within=list(GRID)).fit().anova_table
+    found = analyse(study, records_of(study, accuracy.get))
+    tested = [source for source in found.sources if source.what == "effect"]
+    assert len(tested) == 6
+    for source in tested:
+        name = ":".join(factor for (factor,) in source.factors)
+        if source.df == 1:
+            assert source.p == pytest.approx(expected.loc[name, "Pr > F"])
+        else:
+            assert source.p >= expected.loc[name, "Pr > F"]
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_luck_that_the_points_of_a_seed_share_is_no_effect(shared):
+    """Half of the factors do nothing at all, as pin_memory on the CPU. In whatever part, one test of twenty
+    is wrong, and noise has all of the variance but what chance gives the others."""
+    draw, wrong, of_seeds = np.random.default_rng(0), [], []
+    for _ in range(300):
+        luck = shared * draw.normal(0, 1, (3, 1, 4)) + (1 - shared) * draw.normal(0, 1, (3, 4, 4))
+        *found, seeds = _sources(90 + luck, [("model",), ("pin_memory",)])
+        wrong += [source.p < 0.05 for source in found if source.p is not None]
+        of_seeds.append(seeds.share)
+        assert sum(source.share for source in found) + seeds.share == pytest.approx(100)
+    assert np.mean(wrong) <= 0.07
+    assert np.mean(of_seeds) >= 80
+
+
+def test_two_levels_have_the_p_of_the_effects_table():
+    study = study_of(GRID, seeds=SEEDS)
+    records = records_of(study, made_up(study, 1).get)
+    shares = {source.factors: source.p for source in analyse(study, records).sources}
+    ps = {effect.factor: effect.comparison.p for effect in effects(study, records)}
+    for factor in ("batch_size", "lr"):
+        assert shares[((factor,),)] == pytest.approx(ps[factor])
+
+
+def test_that_a_dataset_is_harder_is_no_finding():
+    """The shares are those within datasets: not of the 8 points between the two."""
+    study = study_of({**GRID, "dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
+    plain = made_up(study)
+    harder = {run: y - 8 * (run.dataset == "fashion_mnist") for run, y in plain.items()}
+    found = analyse(study, records_of(study, harder.get))
+    assert found.blocked
+    names = [source.factors for source in found.sources]
+    assert (("dataset",),) not in names
+    assert (("dataset",), ("model",)) in names or (("model",), ("dataset",)) in names
+    assert found.sources[0].factors == (("model",),)
+    assert sum(source.raw for source in found.sources) == pytest.approx(100)
+    assert sum(source.df for source in found.sources) == len(harder) - 2
+    for one, other in zip(found.sources, analyse(study, records_of(study, plain.get)).sources, strict=True):
+        assert one.share == pytest.approx(other.share, abs=1e-4), "of nothing but what is within"
+    table = variance_table("it", study, records_of(study, harder.get))
+    assert "Shares of the variance within datasets of a balanced layout: they add up to 100 %." in table.notes
+    alone = study_of({"dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
+    assert analyse(alone, records_of(alone, lambda run: 90 + noise(run, 1))) is None
 
 
 def test_what_was_put_in_comes_out():
-    study = study_of(GRID, seeds=SEEDS)
+    study = study_of(GRID, seeds=range(8))
     table = variance_table("it", study, records_of(study, made_up(study).get))
     rows = table.data.set_index("source")
     assert table.data["source"].iloc[0] == "model"
-    assert float(rows.loc["model", "p"]) < 1e-6
+    assert float(rows.loc["model", "p"]) < 1e-4
     assert float(rows.loc["model × lr", "p"]) < 0.01
     assert float(rows.loc["batch_size", "p"]) > 0.01
     assert table.data["source"].iloc[-1] == "seeds"
@@ -82,7 +145,11 @@ def test_aliased_factors_stand_together():
         for name in ("lr", "epochs", "optimizer")
     )
     assert any("stand together: these points do not tell them apart" in note for note in table.notes)
-    assert any("One run per point" in note for note in table.notes)
+    # 32 points, and the mean of each dataset is none of it.
+    assert any(
+        "One run per point" in note and "each degree of freedom (df) would have 3.3 %" in note
+        for note in table.notes
+    )
 
 
 def test_only_the_balanced_part_is_analysed():
@@ -108,7 +175,7 @@ def test_what_all_points_of_a_level_lack_is_named():
 def test_rounding_is_no_variance(value):
     study = study_of(GRID, seeds=SEEDS)
     equal = analyse(study, records_of(study, lambda run: value))
-    assert {source.share for source in equal.sources} == {0.0}
+    assert {source.raw for source in equal.sources} == {0.0}
     assert {source.p for source in equal.sources} == {None}
     of_model = analyse(study, records_of(study, lambda run: value + 0.1 * GRID["model"].index(run.model)))
     assert (of_model.sources[0].factors, of_model.sources[0].share) == ((("model",),), pytest.approx(100))
@@ -155,11 +222,11 @@ def test_without_records_nothing_is_claimed(grid, tmp_path):
     assert len(table.notes) == 1
     assert table.notes[0].startswith("Of the runs that are there no balanced part was found")
     table.write(tmp_path / "it_variance")
-    assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\tdf\tp\n"
+    assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\traw_percent\tdf\tp\n"
 
 
 def test_accuracies_that_do_not_vary_have_no_shares():
     study = study_of(GRID, seeds=SEEDS)
     found = analyse(study, records_of(study, lambda run: 90.0))
-    assert {source.share for source in found.sources} == {0.0}
+    assert {source.raw for source in found.sources} == {0.0}
     assert {source.p for source in found.sources} == {None}
