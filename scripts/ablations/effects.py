@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,19 +80,32 @@ def _compare(
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
+    # Settings whose runs got the very same images right differ in what does nothing, and are one setting.
+    distinct = {
+        tuple((seed, *(record.get("test_correct", i) for record in pair)) for seed, pair in of.items()): of
+        for i, of in enumerate(settings)
+    }
+    units = [pair for of_setting in distinct.values() for pair in of_setting.values()]
     # Nothing is random in a support vector machine: its settings are no sample of anything.
-    single = len(pairs) == 1 or kind == "svm"
-    if single and all("test_correct" in record for pair in pairs for record in pair):
-        return statistics.compare_images([(_hits(one), _hits(other)) for one, other in pairs])
-    return statistics.compare_pairs(
+    single = len(units) == 1 or kind == "svm"
+    if single and all("test_correct" in record for pair in units for record in pair):
+        found = statistics.compare_images([(_hits(one), _hits(other)) for one, other in units])
+        return replace(found, pairs=len(pairs))
+    found = statistics.compare_pairs(
         [
             {
                 seed: float(b["test_accuracy"]) - float(a["test_accuracy"])
                 for seed, (a, b) in of_setting.items()
             }
-            for of_setting in settings
+            for of_setting in distinct.values()
         ]
     )
+    return replace(found, pairs=len(pairs))
+
+
+def _answers(run: Run, record: Mapping[str, str]) -> tuple[Any, ...]:
+    """What two runs have in common that got the very same images right; of the run alone, if unknown."""
+    return (record["dataset"], record["test_correct"]) if "test_correct" in record else (run,)
 
 
 def _hits(record: Mapping[str, str]) -> Hits:
@@ -115,7 +128,9 @@ class _MainEffects:
     def model(self) -> LinearModel:
         points = [tuple(map(run.value, self.levels)) for run in self.there]
         values = [float(record["test_accuracy"]) for record in self.there.values()]
-        return LinearModel(model_matrix(points, self.levels), np.array(values))
+        seeds = [run.values().get("seed") for run in self.there]
+        alike = [_answers(run, record) for run, record in self.there.items()]
+        return LinearModel(model_matrix(points, self.levels), np.array(values), seeds, alike)
 
     def compare(self, factor: str, first: Any, second: Any) -> Comparison | None:
         if not self.there:

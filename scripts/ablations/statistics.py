@@ -18,6 +18,8 @@ ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 # A record holds six decimals: what differs by less is the same.
 ROUNDING = 2e-6
+# What is less than this in a model matrix is nothing.
+RANK = 1e-6
 # Of larger ones, the interval of the effect says nothing that the effect does not.
 LARGEST_T = 1000.0
 # More pairs than these nobody will train.
@@ -164,31 +166,63 @@ def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
 class LinearModel:
     """A linear model of `values`, by ordinary least squares.
 
-    `rows` is the model matrix, of shape (values, coefficients); it need not have full rank.
+    `rows` is the model matrix, of shape (values, coefficients); it need not have full rank. `seeds` are
+    those of the values, and with several it is they that judge, as in `compare_pairs`. With one seed,
+    values of one label in `alike` are one observation: what does nothing makes twins.
     """
 
-    def __init__(self, rows: np.ndarray, values: np.ndarray) -> None:
-        inverse = np.linalg.pinv(rows)
-        self.coefficients = inverse @ values
-        # Onto what the rows determine, and the coefficients' covariance for a variance of one.
-        self.known, self.covariance = inverse @ rows, inverse @ inverse.T
-        self.runs = len(rows)
-        self.df = len(rows) - int(np.linalg.matrix_rank(rows))
-        residuals = values - rows @ self.coefficients
-        self.sd = math.sqrt(float(np.sum(residuals**2)) / self.df) if self.df else 0.0
+    def __init__(
+        self,
+        rows: np.ndarray,
+        values: np.ndarray,
+        seeds: Sequence[Hashable] | None = None,
+        alike: Sequence[Hashable] | None = None,
+    ) -> None:
+        self._inverse = np.linalg.pinv(rows)
+        self.coefficients = self._inverse @ values
+        self._known = self._inverse @ rows  # onto what the rows determine
+        self._residuals = values - rows @ self.coefficients
+        self.seeds = len(set(seeds or ()))
+        labels = seeds if self.seeds > 1 else alike
+        labels = range(len(rows)) if labels is None else labels
+        places = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+        self._labels = np.array([places[label] for label in labels])
+        self.units, self.df, self.sd = len(places), 0.0, 0.0
+        if self.seeds > 1:
+            self.df = self.seeds - 1.0
+            return
+        # What is left over: the traces of Z'(1 - H)Z and of its square, for labels Z (values, units).
+        # Without twins that is values less rank; degrees of freedom with them are Satterthwaite's (1946).
+        count = self._by_label(np.ones(len(rows)))
+        of_rows = np.array([self._by_label(column) for column in rows.T])
+        of_inverse = np.array([self._by_label(row) for row in self._inverse])
+        hat = of_inverse @ of_rows.T
+        free = len(rows) - float(np.trace(hat))
+        spread = float(np.sum(count**2) - 2 * np.sum(count * of_rows * of_inverse) + np.sum(hat * hat.T))
+        if free > RANK:
+            self.df = free**2 / spread
+            self.sd = math.sqrt(float(np.sum(self._residuals**2)) / free)
+
+    def _by_label(self, values: np.ndarray) -> np.ndarray:
+        return np.bincount(self._labels, values, self.units)
 
     def compare(self, contrast: np.ndarray) -> Comparison | None:
         """The difference that is this combination of coefficients.
 
         None where the values do not determine it, or leave nothing over to judge it by.
         """
-        if not self.df or not np.allclose(contrast @ self.known, contrast, atol=1e-6):
+        if not self.df or not np.allclose(contrast @ self._known, contrast, atol=RANK):
             return None
         difference = float(contrast @ self.coefficients)
-        found = partial(Comparison, 0, self.runs, "model", difference)
-        if self.sd <= ROUNDING:
+        weights = contrast @ self._inverse
+        if self.seeds > 1:
+            shares = self._by_label(weights * self._residuals)
+            error = math.sqrt(self.seeds / (self.seeds - 1) * float(np.sum(shares**2)))
+        else:
+            error = self.sd * math.sqrt(float(np.sum(self._by_label(weights) ** 2)))
+        found = partial(Comparison, 0, self.units, "model", difference)
+        if error <= ROUNDING:
             return found(None, None)
-        error = self.sd * math.sqrt(float(contrast @ self.covariance @ contrast))
         half = float(stats.t.ppf(1 - ALPHA / 2, self.df)) * error
         p = float(2 * stats.t.sf(abs(difference) / error, self.df))
         return found(Interval(difference - half, difference + half), p)

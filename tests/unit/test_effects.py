@@ -185,6 +185,40 @@ def test_noise_alone_is_rarely_taken_for_an_effect():
     assert 1 <= wrong <= 12
 
 
+RECIPES = [
+    {"optimizer": "sgd", "lr": 0.1, "epochs": 1},
+    {"optimizer": "adam", "lr": 0.001, "epochs": 1},
+    {"optimizer": "sgd", "lr": 0.001, "epochs": 2},
+    {"optimizer": "adam", "lr": 0.1, "epochs": 2},
+]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "grid", [{"recipe": RECIPES, "batch_size": [16, 32]}, {"lr": [0.1, 0.2], "batch_size": [16, 32, 64]}]
+)
+def test_runs_that_are_the_same_are_no_sample(grid, seeds):
+    """As `pin_memory` on the CPU makes them: of noise alone, one test of twenty is wrong."""
+    study = study_of({**grid, "pin_memory": [False, True]}, seeds=seeds)
+    draw, wrong, noises = np.random.default_rng(0), [], set()
+    for _ in range(120):
+        luck: dict[tuple, float] = {}
+        found = {}
+        for run in study.runs():
+            key = tuple(value for name, value in run.values().items() if name != "pin_memory")
+            [columns] = right(luck.setdefault(key, draw.normal(90, 1)))
+            found[run] = record(run, **columns)
+        for effect in effects(study, found):
+            if effect.factor == "pin_memory":
+                assert effect.comparison.difference == 0
+            elif effect.comparison.p is not None:
+                noises.add(effect.comparison.noise)
+                wrong.append(effect.comparison.p < 0.05)
+    assert noises == {"seeds" if len(seeds) > 1 else "settings"} | ({"model"} if "recipe" in grid else set())
+    assert len(wrong) >= 120
+    assert np.mean(wrong) <= 0.08
+
+
 def test_many_levels_are_compared_with_the_first():
     study = study_of({"batch_size": list(range(1, 21))}, seeds=(0, 1))
     found = list(effects(study, records_of(study, lambda run: 90 + noise(run, 1))))

@@ -125,6 +125,30 @@ def test_a_linear_model_is_statsmodels():
     assert LinearModel(rows[:4], values[:4]).compare(np.array([0.0, 1, 0, 0])) is None, "nothing is left over"
 
 
+def test_a_linear_model_of_several_seeds_is_the_test_of_each_seeds_model():
+    draw = np.random.default_rng(4)
+    points = np.column_stack([np.ones(6), draw.integers(0, 2, (6, 2))])
+    values = draw.normal(90, 1, (3, 6)) + draw.normal(0, 5, (3, 1))
+    found = LinearModel(np.tile(points, (3, 1)), values.ravel(), seeds=[0] * 6 + [1] * 6 + [2] * 6)
+    each = [float(np.linalg.lstsq(points, of_seed, rcond=None)[0][1]) for of_seed in values]
+    comparison = found.compare(np.array([0.0, 1, 0]))
+    assert comparison.difference == pytest.approx(np.mean(each))
+    assert comparison.p == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
+    assert comparison.units == 3
+
+
+def test_twins_count_once_in_a_linear_model():
+    draw = np.random.default_rng(5)
+    rows = np.column_stack([np.ones(12), draw.integers(0, 2, (12, 3))])
+    values = draw.normal(90, 1, 12)
+    once = LinearModel(rows, values)
+    twice = LinearModel(np.tile(rows, (2, 1)), np.tile(values, 2), alike=list(range(12)) * 2)
+    one, other = (model.compare(np.array([0.0, 1, -1, 0])) for model in (once, twice))
+    assert (twice.units, twice.df) == (12, pytest.approx(once.df))
+    assert other.difference == pytest.approx(one.difference)
+    assert other.p == pytest.approx(one.p)
+
+
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 10), (-1.2, 5), (3.0, 3), (-0.1, 30), (9.0, 2)])
 def test_the_interval_of_an_effect_is_that_of_the_noncentral_t(effect, n):
     """At either end, what was seen lies just at the 2.5 % tail."""
