@@ -96,6 +96,16 @@ def test_one_that_holds_too_much_memory_is_ended_alone(tmp_path):
     assert "fine" in pack.log(1)
 
 
+def test_a_file_that_is_mapped_is_no_memory_that_is_held(tmp_path):
+    """The kernel takes it back when it needs it."""
+    (tmp_path / "big").write_bytes(bytes(300 * 2**20))
+    reads = "import mmap, time; m = mmap.mmap(open('big', 'rb').fileno(), 0, prot=mmap.PROT_READ); "
+    reads += "sum(m[i] for i in range(0, len(m), 4096)); time.sleep(2)"
+    pack = Allocation(tmp_path, f'{sys.executable} -c "{reads}"; true', memory_mb=200)
+    assert pack.run() == 0
+    assert pack.results() == {0: 0}
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="NOT TESTED: one processor cannot be divided")
 def test_processors_are_divided_where_slurm_bound_the_job(tmp_path):
     cpus = sorted(os.sched_getaffinity(0))[:2]
@@ -134,16 +144,49 @@ def test_before_the_limit_members_are_told_and_only_the_unfinished_run_again(tmp
     assert [len(pack.lines(f"began{i}")) for i in range(3)] == [1, 2, 2]
 
 
-def test_the_allocation_watches_its_own_end(tmp_path):
-    """SLURM's signal is a minute coarse: it comes too early here, and is passed over; the clock is not."""
-    pack = Allocation(tmp_path, GOES_ON.format(0))
-    process = pack.start(SLURM_JOB_END_TIME=str(int(time.time()) + 10))
+@pytest.mark.parametrize("known", ["by SLURM", "by its limit"])
+def test_the_allocation_watches_its_own_end(tmp_path, known):
+    """SLURM's signal is a minute coarse: it comes too early here, and is passed over; the clock is not.
+
+    Before 23.02 SLURM does not say when a job's time is up.
+    """
+    pack = Allocation(tmp_path, GOES_ON.format(0), runtime_min=10 if known == "by SLURM" else 1 / 6)
+    end = {"SLURM_JOB_END_TIME": str(int(time.time()) + 10)} if known == "by SLURM" else {"SLURM_JOB_ID": "7"}
+    process = pack.start(**end)
     wait_for(lambda: (tmp_path / "began0").exists())
     began = time.monotonic()
     process.send_signal(signal.SIGUSR2)
     assert process.wait(30) == 99
     assert 1.5 < time.monotonic() - began < 6.5
     assert (tmp_path / "state0").exists()
+
+
+# Takes its time to stop, as a checkpoint does.
+SLOW_TO_STOP = """
+import pathlib, signal, sys, time
+def stop(number, frame):
+    time.sleep(2)
+    pathlib.Path("state").write_text("saved")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path("began").touch()
+while True:
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("asked", [signal.SIGUSR2, signal.SIGTERM])
+@pytest.mark.parametrize("shell", ["python slow.py 2>> log; true", "python slow.py | tee log"])
+def test_what_a_shell_runs_is_left_the_time_to_stop(tmp_path, shell, asked):
+    """The shell itself dies of the signal at once."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_STOP)
+    pack = Allocation(tmp_path, shell.replace("python", sys.executable), delay_s=30)
+    process = pack.start()
+    wait_for(lambda: (tmp_path / "began").exists())
+    process.send_signal(asked)
+    assert process.wait(30) == (99 if asked == signal.SIGUSR2 else 0)
+    assert (tmp_path / "state").read_text() == "saved"
+    assert pack.results() == {}
 
 
 def test_what_does_not_stop_in_time_is_killed_and_run_again(tmp_path):
@@ -237,9 +280,12 @@ def test_the_multi_process_service_is_started_for_a_pack_and_ended(tmp_path):
     control = tmp_path / "bin/nvidia-cuda-mps-control"
     control.write_text(f'#!/bin/sh\necho "$1 $(cat) $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/mps\n')
     control.chmod(0o755)
-    pack = Allocation(tmp_path, *["echo $CUDA_MPS_PIPE_DIRECTORY"] * 2, places=2, mps=True)
-    assert pack.run(PATH=f"{tmp_path}/bin:{os.environ['PATH']}") == 0
-    pipe = pack.log(0).splitlines()[-1]
+    shown = "echo $CUDA_VISIBLE_DEVICES $CUDA_MPS_PIPE_DIRECTORY"
+    pack = Allocation(tmp_path, *[shown] * 2, places=2, mps=True)
+    assert pack.run(PATH=f"{tmp_path}/bin:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="2,5") == 0
+    # The service numbers what it sees anew.
+    devices, pipe = pack.log(0).splitlines()[-1].split()
+    assert devices == "0,1"
     assert pipe.endswith("/pipe")
     started, ended = pack.lines("mps")
     assert started.split() == ["-d", pipe]

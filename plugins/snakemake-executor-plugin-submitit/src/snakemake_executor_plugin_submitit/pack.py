@@ -154,11 +154,14 @@ class Pack:
                     continue
                 running.status = os.waitstatus_to_exitcode(status)
                 running.ended = time.monotonic()
-                _kill_group(pid, signal.SIGKILL)
             interrupted = running.status != 0 and not running.why and bool(self._signals)
             failed = running.status != 0 and not running.why and not interrupted
             if failed and time.monotonic() < running.ended + HEARING_S:
                 continue
+            # A shell that was told dies at once, and what it runs may still be at its checkpoint.
+            if interrupted and _group_lives(pid):
+                continue
+            _kill_group(pid, signal.SIGKILL)
             # What was interrupted has not failed: it goes on when the allocation does.
             if not interrupted and not self._write(running):
                 continue
@@ -180,8 +183,9 @@ class Pack:
 
     def _listen(self) -> Callable[[], None]:
         """Have signals noted, and return what requeues the allocation: submitit's own handler."""
-        given = os.environ.get("SLURM_JOB_END_TIME", "")
-        due = float(given) - self.delay_s if given.isdigit() else None
+        given = os.environ.get("SLURM_JOB_END_TIME", "")  # since SLURM 23.02
+        end = float(given) if given.isdigit() else time.time() + 60 * self.runtime_min
+        due = end - self.delay_s if given.isdigit() or "SLURM_JOB_ID" in os.environ else None
         handler = signal.getsignal(signal.SIGUSR2)
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -372,6 +376,19 @@ def _kill_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
+def _group_lives(pid: int) -> bool:
+    """Whether anything goes on that a member has started, itself included."""
+    try:
+        os.killpg(pid, 0)
+    except OSError:
+        return False
+    for other in psutil.pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(other) == pid and psutil.Process(other).status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
 def _family(pid: int) -> list[psutil.Process]:
     """A process and all below it, by the kernel's lists: to search all processes is slow on a full node."""
     pids, found = [pid], []
@@ -387,8 +404,9 @@ def _family(pid: int) -> list[psutil.Process]:
 def memory_mb(pid: int, at_least_mb: float = 0.0) -> float:
     """The memory that a process and all below it hold, in MiB.
 
-    What they share with other processes is divided among all. That is slow to know: where even the whole
-    of it comes to no more than `at_least_mb`, the whole is returned.
+    What they share with other processes is divided among all, and files that are mapped do not count: the
+    kernel takes their memory back when it needs it. That is slow to know: where even the whole of it
+    comes to no more than `at_least_mb`, the whole is returned.
     """
     family = _family(pid)
     whole = sum(map(_resident, family)) / 2**20
@@ -403,11 +421,14 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _proportional(process: psutil.Process) -> int:
-    try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    except (OSError, StopIteration, ValueError):
-        return _resident(process)
+    for name, parts in (("smaps_rollup", ("Pss_Anon", "Pss_Shmem")), ("status", ("RssAnon", "RssShmem"))):
+        try:
+            lines = Path(f"/proc/{process.pid}/{name}").read_text(encoding="utf-8").splitlines()
+            held = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(parts)}
+            return sum(int(held[part]) * 1024 for part in parts)
+        except (OSError, KeyError, ValueError, IndexError):
+            continue
+    return _resident(process)
 
 
 def _bound_cpus() -> list[int]:
@@ -430,6 +451,13 @@ def _core(cpu: int) -> tuple[int, int, int]:
     return package, core, cpu
 
 
+def _renumbered() -> dict[str, str]:
+    """The GPUs of this allocation as clients of its MPS see them: those that the service sees, from 0 on."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    numbered = all(device.strip().isdigit() for device in devices)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(len(devices))))} if numbered else {}
+
+
 @contextlib.contextmanager
 def _mps(wanted: bool) -> Iterator[dict[str, str]]:
     """NVIDIA's multi-process service for this allocation alone, and what members have to know of it."""
@@ -450,7 +478,7 @@ def _mps(wanted: bool) -> Iterator[dict[str, str]]:
             yield {}
             return
         try:
-            yield own
+            yield own | _renumbered()
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run(control, env=environment, input=b"quit\n", check=False, timeout=30)
