@@ -1,7 +1,8 @@
 """A stand-in for SLURM's commands, for what a real one does not do on demand: lie, forget, and be slow.
 
 `sbatch` starts each task of a script as a process, after DELAY_S seconds; `squeue` says STATE of every
-job, whatever it does, until it is cancelled. What a real SLURM does is tested on a real one.
+job, and the reason behind it, whatever it does, until it is cancelled. What a real SLURM does is tested
+on a real one.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "srun")
+COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "srun")
 
 
 def install(folder: Path, **settings: str) -> dict[str, str]:
@@ -25,12 +26,16 @@ def install(folder: Path, **settings: str) -> dict[str, str]:
     return {**os.environ, "QUEUE": str(folder), "PATH": f"{folder}:{os.environ['PATH']}", **settings}
 
 
+def size_of(script: str) -> int:
+    """How many tasks its array has; 0 for no array."""
+    array = re.search(r"^#SBATCH --array=0-(\d+)", Path(script).read_text(), re.M)
+    return int(array.group(1)) + 1 if array else 0
+
+
 def sbatch(queue: Path, script: str) -> None:
-    text = Path(script).read_text()
+    text, count = Path(script).read_text(), size_of(script)
     number = len(list(queue.glob("job-*"))) + 100
     name = re.search(r"^#SBATCH --job-name=(\S+)", text, re.M).group(1)
-    array = re.search(r"^#SBATCH --array=0-(\d+)", text, re.M)
-    count = int(array.group(1)) + 1 if array else 0
     (queue / f"job-{number}").write_text(f"{name} {count}")
     (queue / f"script-{number}").write_text(text)
     for task in range(count or 1):
@@ -55,13 +60,14 @@ def squeue(queue: Path) -> None:
     state = (queue / "state").read_text() if (queue / "state").exists() else os.environ["STATE"]
     if state == "GONE":
         return
+    state, _, reason = state.partition(" ")
     for path in sorted(queue.glob("job-*")):
         name, count = path.read_text().split()
         number = path.name.removeprefix("job-")
         if number in cancelled(queue):
             continue
         for task in range(int(count)) if int(count) else [None]:
-            print(f"{number}{'' if task is None else f'_{task}'}|{state}|{name}")
+            print(f"{number}{'' if task is None else f'_{task}'}|{state}|{reason}|{name}")
 
 
 def cancelled(queue: Path) -> dict[str, set[str]]:
@@ -75,7 +81,9 @@ def cancelled(queue: Path) -> dict[str, set[str]]:
 
 if __name__ == "__main__":
     folder, command = Path(os.environ["QUEUE"]), sys.argv[1]
-    if command == "sbatch" and (folder / "refuses").exists():
+    if command == "sbatch" and size_of(sys.argv[2]) > int(os.environ.get("LARGEST", "1000")):
+        sys.exit("sbatch: error: QOSMaxSubmitJobPerUserLimit")
+    elif command == "sbatch" and (folder / "refuses").exists():
         # What it says, and whether it takes the job all the same.
         said, taken = (folder / "refuses").read_text().split("|")
         if taken == "taken":
@@ -92,6 +100,8 @@ if __name__ == "__main__":
     elif command == "scontrol":
         time.sleep(float(os.environ.get("SLOW_START_S", "0")))
         print(f"MaxArraySize = {os.environ.get('MAX_ARRAY_SIZE', '1001')}")
+    elif command == "sinfo":
+        print(os.environ.get("NODES", ""))
     elif command == "sacct":
         # Without accounting.
         sys.exit("Slurm accounting storage is disabled")

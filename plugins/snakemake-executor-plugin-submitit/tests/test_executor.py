@@ -18,6 +18,7 @@ import psutil
 import pytest
 import queues
 from snakemake_executor_plugin_submitit import (
+    TRANSIENT,
     Executor,
     ExecutorSettings,
     _Doubtful,
@@ -414,6 +415,67 @@ def test_an_unknown_state_and_a_silent_queue_are_neither_success_nor_failure(tmp
     assert "has ended with FAILED" in workflow.printed
 
 
+def test_jobs_that_come_one_by_one_still_fill_packs(tmp_path):
+    """With no more jobs at a time than a pack has, each that ends lets one more come."""
+    workflow = Workflow(tmp_path, "sleep 0.$(( {wildcards.i} % 4 * 3 ))", jobs=12)
+    assert workflow.run("--jobs", "4", "--submitit-pack", "4", "--submitit-gather", "100") == 0
+    sizes = re.findall(r"has been submitted: (\d+) jobs? in (\d+) allocation", workflow.printed)
+    assert sizes == [("4", "1")] * 3
+
+
+def test_jobs_too_few_for_a_pack_do_not_wait_for_ever(tmp_path):
+    workflow = Workflow(tmp_path, "[ {wildcards.i} != 0 ] || until [ -e go ]; do sleep 0.1; done", jobs=4)
+    workflow.start("--jobs", "2", "--submitit-pack", "2", "--submitit-gather", "3")
+    workflow.wait_for(lambda: len(workflow.done()) == 3)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(120) == 0
+
+
+def test_an_array_that_a_limit_does_not_let_in_is_divided(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING", LARGEST="3")
+    workflow = Workflow(tmp_path, "true", jobs=5)
+    assert workflow.run(cluster="slurm", environment=environment) == 0
+    assert "Error" not in workflow.printed
+    assert [workflow.began(i) for i in range(5)] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Zero Bytes were transmitted or received",
+        "Slurm backup controller in standby mode",
+        "Message receive failure",
+        "I/O error writing script/environment to file",
+    ],
+)
+def test_what_says_that_slurm_is_away_for_a_moment(said):
+    assert TRANSIENT.search(f"SLURM did not take the job: sbatch: error: Batch job submission failed: {said}")
+
+
+def test_a_job_that_may_wait_for_ever_is_told_of_once(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="PENDING JobHeldAdmin", RUNS="no")
+    workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
+    asked = tmp_path / "queue/asked"
+    workflow.wait_for(lambda: asked.exists() and len(asked.read_text().split()) >= 3)
+    workflow.process.send_signal(signal.SIGINT)
+    workflow.process.wait(60)
+    assert workflow.printed.count("may wait for ever: JobHeldAdmin") == 1
+    assert "slurm job 100_0 100_1 100_2 may wait" in workflow.printed
+
+
+def test_turns_are_no_more_than_the_time_limit_of_the_partition_has_room_for(tmp_path):
+    environment = queues.install(
+        tmp_path / "queue", STATE="RUNNING", NODES="all*|64|256000|(null)|(null)|35:00"
+    )
+    workflow = Workflow(tmp_path, "true", jobs=8)
+    plain = ("--submitit-waves", "100", "--submitit-array-parallelism", "1")
+    assert workflow.run(*plain, cluster="slurm", environment=environment) == 0
+    scripts = "".join(path.read_text() for path in (tmp_path / "queue").glob("script-*"))
+    assert set(re.findall(r"^#SBATCH --time=(\d+)$", scripts, re.M)) == {"20", "30"}
+    assert "6 jobs in 2 allocations" in workflow.printed
+    assert "2 jobs in 1 allocation" in workflow.printed
+
+
 def test_the_queue_is_asked_rarely_while_nothing_happens(tmp_path):
     environment = queues.install(tmp_path / "queue", STATE="PENDING", RUNS="no")
     workflow = Workflow(tmp_path, "true").start(cluster="slurm", environment=environment)
@@ -571,6 +633,7 @@ class Quiet(Executor):
         self._guard, self._waiting, self._open, self._doubtful = threading.Lock(), [], {}, []
         self._stopped, self._next_query, self._interval = False, 0.0, 3.0
         self._adoptable, self._writers, self._ending, self._rival_s = {}, {}, set(), 3.0
+        self._array_size = self.cluster.most_packs
         self.errors: list[str] = []
 
     def _report(self, place, opened) -> None:

@@ -29,6 +29,7 @@ def test_memory_per_cpu_grows_with_the_cpus():
     assert asked.of_pack(4)["mem-per-cpu"] == "1000M"
     assert "mem" not in asked.of_pack(4)
     assert asked.member_memory_mb() == 2000
+    assert request(tasks=8, mem_mb_per_cpu=1000).member_memory_mb() == 8000
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,7 @@ def test_memory_per_cpu_grows_with_the_cpus():
         ({"constraint": "a100&ib"}, "constraint", "a100&ib"),
         ({"gpu": 2}, "gpus", "2"),
         ({"gpu": 1, "gpu_model": "a100"}, "gpus", "a100:1"),
+        ({"gpu_model": "a100"}, "gpus", "a100:1"),
         ({"nodes": 2, "tasks": 4}, "ntasks", "4"),
         ({"slurm_extra": "--exclusive"}, "exclusive", True),
         ({"slurm_extra": "--mail-user='a b@c'"}, "mail-user", "a b@c"),
@@ -84,9 +86,10 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"slurm_extra": "-p gpu"}, "options are written in long form"),
         ({"slurm_extra": "--exclusive; rm -rf /"}, "is no option of sbatch"),
         ({"slurm_extra": "--nice=1 rm"}, "slurm_extra has 'rm'"),
-        ({"slurm_extra": "--comment='"}, "cannot be read"),
+        ({"slurm_extra": "--mail-user='"}, "cannot be read"),
         ({"gres": "gpu:1", "gpu": 1}, "both gres and gpu"),
         ({"slurm_extra": "--outp=/etc/passwd"}, "--outp, which this executor sets itself"),
+        ({"slurm_extra": "--comment=mine"}, "--comment, which this executor sets itself"),
         ({"slurm_extra": "--quiet"}, "--quiet, which this executor sets itself"),
         ({"slurm_extra": "--mem=4G"}, "--mem; give the resource mem_mb instead"),
         ({"slurm_extra": "--nodes=2"}, "--nodes; give the resource nodes instead"),
@@ -121,8 +124,9 @@ def test_a_job_is_told_before_a_run_would_stop_by_itself(minutes, seconds):
     assert seconds > min(90, 60 * minutes / 4)
 
 
-TWO_KINDS = "gpu*|64|256000|gpu:a100:4|a100,ib\ncpu|8|16000|(null)|(null)"
-MIXED = "all|128|512000|(null)|big\nall|16|64000|gpu:4(S:0-1)|a100"
+TWO_KINDS = "gpu*|64|256000|gpu:a100:4|a100,ib|infinite\ncpu|8|16000|(null)|(null)|2-00:00:00"
+MIXED = "all|128|512000|(null)|big|30:00\nall|16|64000|gpu:4(S:0-1)|a100|1-12:00:00"
+MODELS = "gpu*|64|512000|gpu:v100:4(S:0-1)|v100,ib|12:00:00\ngpu*|16|128000|gpu:A100:2|a100,ib|12:00:00"
 
 
 @pytest.mark.parametrize(
@@ -135,9 +139,17 @@ MIXED = "all|128|512000|(null)|big\nall|16|64000|gpu:4(S:0-1)|a100"
         (MIXED, {"slurm_partition": "all", "gres": "gpu:1"}, 16),  # that have what is asked for
         (MIXED, {"slurm_partition": "all", "constraint": "a100"}, 16),
         (MIXED, {"slurm_partition": "cpu,all"}, 128),
-        ("gpu|4+|64000+|(null)|(null)", {"slurm_partition": "gpu"}, 4),
+        ("gpu|4+|64000+|(null)|(null)|infinite", {"slurm_partition": "gpu"}, 4),
         (TWO_KINDS, {"slurm_partition": "no_such"}, None),
         ("", {"slurm_partition": "gpu"}, None),
+        (MODELS, {"gres": "gpu:1"}, 64),
+        (MODELS, {"gres": "gpu:a100:1"}, 16),
+        (MODELS, {"gres": "gpu:3"}, 64),
+        (MODELS, {"gpu": 1, "gpu_model": "a100"}, 16),
+        (MODELS, {"gpu": 3, "gpu_model": "a100"}, None),
+        (MODELS, {"constraint": "a100&ib"}, 16),
+        (MODELS, {"constraint": "[a100|v100]"}, 16),  # whichever it will be
+        (MODELS, {"slurm_extra": "--nodelist=n5"}, 16),
     ],
 )
 def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
@@ -146,10 +158,60 @@ def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
     assert clusters.Slurm(array_size=1000).room(request(**resources)) == room
 
 
+@pytest.mark.parametrize(
+    ("nodes", "resources", "minutes"),
+    [
+        (TWO_KINDS, {}, None),
+        (TWO_KINDS, {"slurm_partition": "cpu"}, 2880),
+        (TWO_KINDS, {"slurm_partition": "cpu,gpu"}, None),
+        (MIXED, {"slurm_partition": "all"}, 2160),
+        (MIXED, {"slurm_partition": "all", "constraint": "big"}, 30),
+        (MODELS, {}, 720),
+        ("", {}, None),
+    ],
+)
+def test_the_time_limit_of_a_partition(nodes, resources, minutes, monkeypatch):
+    said = {"scontrol": "", "sinfo": nodes}
+    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
+    assert clusters.Slurm(array_size=1000).longest_min(request(**resources)) == minutes
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        ("MaxArraySize = 301", 301),
+        ("MaxArraySize = 1001\nSchedulerParameters = bf_max=5,max_array_tasks=50,x", 50),
+        ("MaxArraySize = 5000", 2000),
+        ("", 1000),
+    ],
+)
+def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
+    monkeypatch.setattr(clusters, "_call", lambda *command: config)
+    assert clusters.Slurm(array_size=2000).most_packs == most
+
+
+@pytest.mark.parametrize(
+    ("reason", "held"),
+    [
+        ("JobHeldAdmin", True),
+        ("launch failed requeued held", True),
+        ("PartitionTimeLimit", True),
+        ("QOSMaxCpuPerJobLimit", True),
+        ("SPECIAL_EXIT", True),
+        ("Priority", False),
+        ("JobArrayTaskLimit", False),
+        ("QOSMaxJobsPerUserLimit", False),
+        ("None", False),
+    ],
+)
+def test_what_may_wait_for_ever_is_known_by_its_reason(reason, held):
+    assert bool(clusters.HELD.search(reason)) == held
+
+
 def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch):
     """The controller of SLURM has forgotten it."""
     said = {
-        "scontrol": "", "squeue": "7_0|RUNNING|a\n",
+        "scontrol": "", "squeue": "7_0|RUNNING|None|a\n",
         "sacct": "7_1|RUNNING\n7_2|CANCELLED by 1\n7_3|COMPLETED\nnonsense\n",
     }  # fmt: skip
     monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
@@ -169,7 +231,7 @@ def test_a_cancellation_is_made_sure_of(monkeypatch):
             if len(calls) > 2:  # The first two find the controller busy.
                 queue.difference_update({"8"} if command[1] == "8" else {"7_0", "7_1", "7_2"})
             return None
-        return "\n".join(f"{job}|RUNNING|a" for job in sorted(queue)) if command[0] == "squeue" else ""
+        return "\n".join(f"{job}|RUNNING|None|a" for job in sorted(queue)) if command[0] == "squeue" else ""
 
     monkeypatch.setattr(clusters, "_call", call)
     monkeypatch.setattr(clusters.time, "sleep", lambda seconds: None)

@@ -20,7 +20,16 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
-from snakemake_executor_plugin_submitit.clusters import ENDING, UNKNOWN, Cluster, Local, Phase, Slurm, State
+from snakemake_executor_plugin_submitit.clusters import (
+    ENDING,
+    HELD,
+    UNKNOWN,
+    Cluster,
+    Local,
+    Phase,
+    Slurm,
+    State,
+)
 from snakemake_executor_plugin_submitit.folder import Result, Submission, make_private
 from snakemake_executor_plugin_submitit.pack import Member, Pack
 from snakemake_executor_plugin_submitit.packing import by_key, chunks, packs_of
@@ -47,7 +56,9 @@ LIMIT = re.compile(r"(QOS|Assoc)\w*Submit\w*Limit|MaxJobCount|too many", re.I)
 # Any other limit that SLURM names is one that the job itself exceeds.
 EXCEEDED = re.compile(r"(QOS|Assoc)(Max|Grp|Min)\w*Limit", re.I)
 TRANSIENT = re.compile(
-    "timed out|unable to contact|connect|communication|temporarily|try again|submit limit", re.I
+    "timed out|unable to contact|connect|communication|temporarily|try again|submit limit|zero bytes|standby|"
+    "message (receive|send)|unexpected message|unspecified error|i/o error|socket|plugin initialization",
+    re.I,
 )
 # Between two looks at whether what an earlier call left has stopped writing.
 RIVAL_S = 3.0
@@ -81,6 +92,14 @@ class ExecutorSettings(ExecutorSettingsBase):
     linger: Optional[float] = field(
         default=1.0,
         metadata={"help": "Seconds to wait for more jobs to submit together.", "type": float},
+    )
+    gather: Optional[float] = field(
+        default=60.0,
+        metadata={
+            "help": "Seconds that jobs too few for a whole pack wait for more, while allocations of their "
+            "kind run: else each job that ends would be followed by an allocation for one.",
+            "type": float,
+        },
     )
     array_size: Optional[int] = field(
         default=1000,
@@ -130,7 +149,7 @@ class ExecutorSettings(ExecutorSettingsBase):
                 raise WorkflowError(
                     f"--submitit-{name.replace('_', '-')} is {getattr(self, name)}; at least 1"
                 )
-        for name in ("linger", "requeues", "latency"):
+        for name in ("linger", "gather", "requeues", "latency"):
             if getattr(self, name) < 0:
                 raise WorkflowError(f"--submitit-{name} is {getattr(self, name)}; at least 0")
         if self.cluster not in ("slurm", "local"):
@@ -188,6 +207,7 @@ class _Open:
 
     submission: Submission
     waited_for: set[tuple[int, int]] = field(default_factory=set)
+    request: Request | None = None
     results: dict[tuple[int, int], Result] = field(default_factory=dict)
     failed: bool = False
 
@@ -227,6 +247,10 @@ class Executor(RemoteExecutor):
         # Jobs that have ended or are not known: since when, and which were so after the latency too.
         self._silent_since: dict[str, float] = {}
         self._silent: set[str] = set()
+        # Jobs of which was said that they may wait for ever.
+        self._held: set[str] = set()
+        # How many packs are submitted as one: fewer, where a limit would not let more in.
+        self._array_size = 1
         self._next_query = 0.0
         self._interval = FIRST_QUERY_S
         # Of earlier calls: by key, what can be taken over; by output, what may still write it; and the
@@ -240,6 +264,7 @@ class Executor(RemoteExecutor):
         self.logdir = Path(settings.logdir or self.folder.with_name("submitit_logs")).absolute()
         make_private(self.folder)
         self.cluster: Cluster = Slurm(settings.array_size) if settings.cluster == "slurm" else Local()
+        self._array_size = self.cluster.most_packs
         self._find_adoptable()
 
     # --- after a crash ---------------------------------------------------------------------------
@@ -413,15 +438,32 @@ class Executor(RemoteExecutor):
                 return
             self._waiting = [each for each in self._waiting if each.since > now]
         jobs = self._without_rivals([each for each in jobs if not self._adopt(each)])
-        settings = self.settings
-        for request, alike in by_key((each.request, each) for each in jobs).items():
-            request = self._fitted(request)
-            packs = packs_of(alike, request.pack, settings.waves, settings.array_parallelism)
-            for (places, waves), same in by_key((_shape(pack, request), pack) for pack in packs).items():
-                for part in chunks(same, self.cluster.most_packs):
+        for asked, alike in by_key((each.request, each) for each in jobs).items():
+            request = self._fitted(asked)
+            alike = self._without_remainder(asked, request.pack, alike)
+            limit_min = self.cluster.longest_min(request)
+            waves = min(self.settings.waves, max(1, (limit_min or 10**9) // request.runtime_min))
+            packs = packs_of(alike, request.pack, waves, self.settings.array_parallelism)
+            for (places, turns), same in by_key((_shape(pack, request), pack) for pack in packs).items():
+                for part in chunks(same, self._array_size):
                     if self._stopped:
                         return
-                    self._submit(request, part, places, waves)
+                    self._submit(request, part, places, turns)
+
+    def _without_remainder(self, asked: Request, pack: int, jobs: list[_Waiting]) -> list[_Waiting]:
+        """Those that fill packs; the others wait for more a while, where more are to be expected.
+
+        That is while allocations for the same run: each job that ends lets another come. What was taken
+        away once has waited already.
+        """
+        running = any(opened.request == asked and opened.waited_for for opened in self._open.values())
+        now, gather = time.monotonic(), self.settings.gather
+        rest = jobs[len(jobs) - len(jobs) % pack :] if running else []
+        if any(each.again or each.refused or now >= each.since + gather for each in rest):
+            return jobs
+        for each in rest:
+            self._wait(each)
+        return jobs[: len(jobs) - len(rest)]
 
     def _fitted(self, request: Request) -> Request:
         """With a smaller pack where a whole one would be larger than any node: it would wait for ever."""
@@ -486,11 +528,13 @@ class Executor(RemoteExecutor):
         opened = _Open(submission)
         for place in places:
             self._report(place, opened)
+        self._array_size = min(self.cluster.most_packs, max(self._array_size, 2 * allocations))
         if self._stopped:
             self.cluster.cancel(submission.jobs)
 
     def _report(self, place: _Place, opened: _Open) -> None:
         self._open[place.submission.id] = opened
+        opened.request = place.waiting.request
         opened.waited_for.add((place.pack, place.member))
         info = SubmittedJobInfo(place.waiting.job, external_jobid=place.external_id, aux={"place": place})
         self.report_job_submission(info)
@@ -521,6 +565,9 @@ class Executor(RemoteExecutor):
             passes = LIMIT.search(doubt.error) or (
                 TRANSIENT.search(doubt.error) and not EXCEEDED.search(doubt.error)
             )
+            if LIMIT.search(doubt.error):
+                # An array is taken as a whole or not at all.
+                self._array_size = max(1, min(self._array_size, len(doubt.submission.packs) // 2))
             for waiting in (place.waiting for place in doubt.places):
                 if full:
                     self._wait(replace(waiting, since=now + LONGEST_RETRY_S))
@@ -588,6 +635,7 @@ class Executor(RemoteExecutor):
         self._interval = min(self._interval * 1.5, float(self.settings.status_interval))
         if states is not None:
             self._states = states
+            self._tell_of_held(states)
             for job, state in states.items():
                 if state.phase is Phase.ALIVE:
                     self._silent_since.pop(job, None)
@@ -599,6 +647,21 @@ class Executor(RemoteExecutor):
         if unconfirmed:
             confirmed_at = min(unconfirmed) + self.settings.latency
             self._next_query = max(now + 1, min(self._next_query, confirmed_at))
+
+    def _tell_of_held(self, states: Mapping[str, State]) -> None:
+        """Say once of each job that it waits for what may never come."""
+        reasons: dict[str, list[str]] = {}
+        for job, state in sorted(states.items(), key=lambda item: item[0]):
+            said = next(filter(HELD.search, (state.reason, state.word)), None)
+            if said and state.phase is Phase.ALIVE and job not in self._held:
+                reasons.setdefault(said, []).append(job)
+                self._held.add(job)
+        for reason, jobs in reasons.items():
+            named = f"{' '.join(jobs[:10])}{' …' if len(jobs) > 10 else ''}"
+            self.logger.warning(
+                f"{self.cluster.name} job {named} may wait for ever: {reason}. `scontrol show job {jobs[0]}` "
+                "says more."
+            )
 
     def _lost(self, place: _Place) -> str | None:
         """The state in which a job ended without a word of this member, once that word must have come."""

@@ -55,10 +55,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class State:
-    """A job's phase, and the cluster's word for it."""
+    """A job's phase, the cluster's word for it, and its reason while it waits."""
 
     phase: Phase
     word: str = ""
+    reason: str = ""
 
 
 # After these a job never runs again under its number. What is in no list is taken to go on: only a result
@@ -70,6 +71,12 @@ ENDED = {
 UNKNOWN = State(Phase.UNKNOWN)
 # Of jobs that go on only to end: SLURM's word, and this executor's own for a process.
 ENDING = ("COMPLETING", "ENDING")
+# What a job waits for that may never come, unless somebody does something: squeue's reasons.
+HELD = re.compile(
+    r"held|SPECIAL_EXIT|REQUEUE_HOLD|BadConstraints|Partition(TimeLimit|NodeLimit|Inactive)|Invalid(Account|QOS)"
+    r"|DependencyNeverSatisfied|Max\w+Per(Job|Node)Limit",
+    re.I,
+)
 
 
 class Cluster(ABC):
@@ -82,6 +89,10 @@ class Cluster(ABC):
     @abstractmethod
     def room(self, request: Request) -> int | None:
         """How many of such jobs one node has processors and memory for; None where that is not known."""
+
+    @abstractmethod
+    def longest_min(self, request: Request) -> int | None:
+        """The time limit in minutes that such a job may have; None where that is not known."""
 
     @abstractmethod
     def submit(
@@ -115,19 +126,29 @@ class Slurm(Cluster):
                 "(without SLURM: --submitit-cluster local)"
             )
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.M)
-        self.most_packs = max(1, min(array_size, int(found.group(1)) if found else 1000))
+        tasks = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", config, re.M)
+        limits = [int(each.group(1)) for each in (found, tasks) if each]
+        self.most_packs = max(1, min([array_size, *limits] if limits else [array_size, 1000]))
         self._nodes: list[_Nodes] | None = None
         # The environment of a job that this runs in is none of the jobs that it submits.
         for name in [name for name in os.environ if re.match(r"SLURM_(?!CONF|CLUSTERS$|JWT$)", name)]:
             del os.environ[name]
 
     def room(self, request: Request) -> int | None:
+        rooms = [nodes.room(request) for nodes in self._suitable(request)]
+        # Of nodes that are chosen by what is not understood here, any may be meant.
+        return (max if is_understood(request) else min)(rooms, default=None)
+
+    def longest_min(self, request: Request) -> int | None:
+        limits = [nodes.limit_min() for nodes in self._suitable(request)]
+        return max(limits, default=None) if None not in limits else None
+
+    def _suitable(self, request: Request) -> list["_Nodes"]:
         if self._nodes is None:
-            listed = _call("sinfo", "--noheader", "--exact", "--format=%P|%c|%m|%G|%f") or ""
+            listed = _call("sinfo", "--noheader", "--exact", "--format=%P|%c|%m|%G|%f|%l") or ""
             rows = (line.strip().split("|") for line in listed.splitlines())
-            self._nodes = [_Nodes(*row) for row in rows if len(row) == 5]
-        rooms = [nodes.room(request) for nodes in self._nodes if nodes.suit(request)]
-        return max(rooms) if rooms else None
+            self._nodes = [_Nodes(*row) for row in rows if len(row) == 6]
+        return [nodes for nodes in self._nodes if nodes.suit(request)]
 
     def submit(
         self, submission: Submission, packs: Sequence[Pack], options: dict[str, Any], parallel: int
@@ -167,23 +188,24 @@ class Slurm(Cluster):
             return None
         wanted = list(submissions)
         jobs = {job for submission in wanted for job in submission.jobs}
-        found = {job: _state(word) for job, word, _ in rows if job in jobs}
+        found = {row.job: _state(row.word, row.reason) for row in rows if row.job in jobs}
         if missing := sorted(jobs - found.keys()):
             found |= self._accounts(missing)
         return {job: found.get(job, UNKNOWN) for job in jobs}
 
-    def _queue(self) -> list[tuple[str, str, str]] | None:
-        """Id, state and name of each of the user's jobs; None when the queue cannot be seen.
+    def _queue(self) -> list["_Row"] | None:
+        """Each of the user's jobs; None when the queue cannot be seen.
 
         By the user, and not by ids: one query for thousands of jobs, of which some are forgotten already.
         """
         user = f"--user={os.getuid()}"
         # `--all`: jobs in partitions that are hidden too.
-        listed = _call("squeue", "--all", "--noheader", "--array", "--states=all", user, "--format=%i|%T|%j")
+        form = "--format=%i|%T|%r|%j"
+        listed = _call("squeue", "--all", "--noheader", "--array", "--states=all", user, form)
         if listed is None:
             return None
-        rows = (line.strip().split("|", 2) for line in listed.splitlines())
-        return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
+        rows = (line.strip().split("|", 3) for line in listed.splitlines())
+        return [_Row(*row) for row in rows if len(row) == 4]
 
     def _accounts(self, jobs: Sequence[str]) -> dict[str, State]:
         """The states of jobs that the controller has forgotten, where there is accounting."""
@@ -202,8 +224,8 @@ class Slurm(Cluster):
                 _call("scancel", *part)
             rows = self._queue()
             if rows is not None:
-                ending = {job for job, word, _ in rows if word == "COMPLETING"}
-                alive = {job for job, word, _ in rows if _state(word).phase is Phase.ALIVE} - ending
+                ending = {row.job for row in rows if row.word == "COMPLETING"}
+                alive = {row.job for row in rows if _state(row.word).phase is Phase.ALIVE} - ending
                 left = [job for job in left if job in alive]
             if not left:
                 break
@@ -214,11 +236,36 @@ class Slurm(Cluster):
         rows = self._queue()
         if rows is None:
             return None
-        found = [job for job, _, name in rows if name == submission.name]
+        found = [row.job for row in rows if row.name == submission.name]
         if not found:
             return []
         number, underscore, _ = found[0].partition("_")
         return [f"{number}_{task}" for task in range(len(submission.packs))] if underscore else found[:1]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A job as squeue prints it."""
+
+    job: str
+    word: str
+    reason: str
+    name: str
+
+
+# A feature, or several that a node must have all.
+FEATURES = re.compile(r"[\w.:/-]+(&[\w.:/-]+)*")
+# `gpu:4`, `gpu:a100:4(S:0-1)`: the model, if any, and how many.
+GPUS = re.compile(r"(?:^|,)gpu(?::([^:,()]*[^:,()0-9][^:,()]*))?(?::([0-9]+))?(?=$|[,(])")
+
+
+def is_understood(request: Request) -> bool:
+    """Whether all that a request says of its nodes can be compared with what sinfo says of them."""
+    options = dict(request.options)
+    constraint = str(options.get("constraint", ""))
+    return not {"nodelist", "exclude", "nodefile"} & options.keys() and (
+        not constraint or FEATURES.fullmatch(constraint) is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -230,6 +277,7 @@ class _Nodes:
     memory_mb: str
     gres: str
     features: str
+    limit: str
 
     def suit(self, request: Request) -> bool:
         """Whether a request can go there, as far as can be told from here."""
@@ -238,16 +286,28 @@ class _Nodes:
         default = partitions == [""] and self.partition.endswith("*")
         if not default and self.partition.rstrip("*") not in partitions:
             return False
-        if ("gres" in options or "gpus" in options) and self.gres == "(null)":
-            return False
+        has = [(model.lower(), int(count or 1)) for model, count in GPUS.findall(self.gres)]
+        if options.get("gpus"):
+            asked = GPUS.findall(f"gpu:{options['gpus']}")
+        else:
+            asked = GPUS.findall(str(options.get("gres", "")))
+        for model, count in asked:
+            if sum(each for name, each in has if not model or name == model.lower()) < int(count or 1):
+                return False
         wanted = str(options.get("constraint", ""))
-        return not wanted.isalnum() or wanted in self.features.split(",")
+        return not FEATURES.fullmatch(wanted) or set(wanted.split("&")) <= set(self.features.split(","))
 
     def room(self, request: Request) -> int:
         """How many of them one node has processors and memory for."""
         cpus, memory_mb = (int(text.rstrip("+") or 0) for text in (self.cpus, self.memory_mb))
         asked_mb = request.member_memory_mb()
         return min(cpus // request.cpus, memory_mb // asked_mb if asked_mb else cpus)
+
+    def limit_min(self) -> int | None:
+        """The partition's time limit; None where there is none: `30:00`, `12:00:00`, `2-00:00:00`."""
+        found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", self.limit)
+        days, hours, minutes = (int(part or 0) for part in found.groups()[:3]) if found else (0, 0, 0)
+        return 1440 * days + 60 * hours + minutes if found else None
 
 
 def _compressed(jobs: Sequence[str]) -> Iterator[list[str]]:
@@ -282,6 +342,9 @@ class Local(Cluster):
         self._told: dict[str, float] = {}
 
     def room(self, request: Request) -> int | None:
+        return None
+
+    def longest_min(self, request: Request) -> int | None:
         return None
 
     def submit(
@@ -347,10 +410,10 @@ def _command(folder: Path) -> str:
     return shlex.join([sys.executable, "-u", "-m", PACK_PROGRAM, str(folder)])
 
 
-def _state(word: str) -> State:
+def _state(word: str, reason: str = "") -> State:
     # sacct writes "CANCELLED by 1000".
     word = word.split()[0].rstrip("+") if word.split() else ""
-    return State(Phase.ENDED if word in ENDED else Phase.ALIVE, word)
+    return State(Phase.ENDED if word in ENDED else Phase.ALIVE, word, reason)
 
 
 def _process_state(submission: Submission, job: str) -> State:

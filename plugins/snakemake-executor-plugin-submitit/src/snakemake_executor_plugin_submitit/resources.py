@@ -9,8 +9,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 # Options of sbatch that this executor sets itself.
 OWN = {
-    "array", "chdir", "clusters", "error", "job-name", "no-requeue", "open-mode", "output", "parsable",
-    "quiet", "requeue", "signal", "test-only", "wait", "wrap",
+    "array", "chdir", "clusters", "comment", "error", "job-name", "no-requeue", "open-mode", "output",
+    "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap",
 }  # fmt: skip
 # And those that it multiplies for a pack, by the resource that stands for them.
 RESOURCES = {
@@ -51,8 +51,9 @@ class Request:
         return options
 
     def member_memory_mb(self) -> int | None:
-        """What one member may use."""
-        return self.memory_per_cpu_mb * self.cpus if self.memory_per_cpu_mb else self.memory_mb
+        """What one member may use on a node: with several tasks at most, if all are on one."""
+        tasks = int(dict(self.options).get("ntasks", 1))
+        return self.memory_per_cpu_mb * self.cpus * tasks if self.memory_per_cpu_mb else self.memory_mb
 
 
 def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request:
@@ -72,6 +73,7 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         if value not in (None, ""):
             options[option] = _line(resource, value)
     gpus, model = resources.get("gpu"), resources.get("gpu_model")
+    gpus = 1 if gpus is None and model else gpus
     if gpus not in (None, "", 0, "0"):
         if "gres" in options:
             raise WorkflowError("a job has both gres and gpu: give one of them")
