@@ -599,7 +599,8 @@ def _check_published(study: Study, where: str, root: Path) -> Iterator[str]:
     assert study.published is not None
     path = root / study.published.file
     try:
-        header = path.read_text(encoding="utf-8").partition("\n")[0].split("\t")
+        first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        header = [column.strip() for column in first.split("\t")]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         yield f"{where}: '{study.published.file}' cannot be read ({reason})"

@@ -10,11 +10,12 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablations.config import Study
-from ablations.effects import corrected, effects
+from ablations.effects import JUDGED_BY, corrected, effects
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
 from ablations.hyperparameters import spell
@@ -22,7 +23,7 @@ from ablations.metrics import METRICS
 from ablations.published import read_published
 from ablations.records import read_history
 from ablations.runs import Run
-from ablations.statistics import ALPHA
+from ablations.statistics import ALPHA, Comparison
 from ablations.tables import LABELS, Cell, cell, group_runs
 
 # Okabe and Ito's colours, told apart by every kind of colour vision and in grey print.
@@ -31,9 +32,13 @@ COLOURS = (MEASURED, PUBLISHED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = "os^Dv<>"
 HATCHES = {"missing": "///", "failed": "...", "diverged": "xxx"}
+# In cells too small for a hatch.
+PAINTS = {"missing": "0.75", "failed": PUBLISHED, "diverged": "#CC79A7"}
 # Of more than these, no figure shows each by its name.
 MOST_ROWS, MOST_COLUMNS, MOST_PANELS = 60, 20, 8
 MOST_NAMES, MOST_CURVES, MOST_LINES = 14, 6, 200
+# Rows, and columns, of a map, which has few pixels for each then.
+MOST_CELLS = 2000
 Records = Mapping[Run, Mapping[str, str]]
 
 
@@ -55,7 +60,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     rows: dict[str, None] = {}
     for values, runs in group_runs(study):
         row = _named(values, _varying(study, layout.rows)) or study.title
-        panel = spell(values[layout.columns]) if layout.columns else ""
+        panel = _level(layout.columns, spell(values[layout.columns])) if layout.columns else ""
         content = cell(metric, name, [records.get(run) for run in runs])
         rows.setdefault(row)
         panels.setdefault(panel, {})[row] = (content.mean, content.sd, printed.get(runs[0]))
@@ -103,8 +108,7 @@ def effects_figure(study: Study, records: Records) -> plt.Figure:
     names = []
     for place, (effect, comparison, p) in enumerate(found[:MOST_ROWS]):
         label = LABELS.get(effect.factor, effect.factor)
-        count = f"n = {comparison.pairs}" if comparison.pairs else "by a model"
-        names.append(f"{label}: {spell(effect.first)} → {spell(effect.second)} ({count})")
+        names.append(f"{label}: {spell(effect.first)} → {spell(effect.second)} ({_basis(comparison)})")
         if interval := comparison.interval:
             axis.plot([interval.low, interval.high], [place, place], color=MEASURED, linewidth=2)
         shows = p is not None and p < ALPHA
@@ -127,6 +131,15 @@ def effects_figure(study: Study, records: Records) -> plt.Figure:
         axis.text(0.5, 0.5, "no two runs differ in one thing alone", ha="center", transform=axis.transAxes)
     title = f"{study.title}: what each hyperparameter does" + _cut((len(found), MOST_ROWS))
     return _finished(figure, [axis], title)
+
+
+def _basis(comparison: Comparison) -> str:
+    """What an interval rests on."""
+    if comparison.noise == "model":
+        return "by a model"
+    if comparison.interval is None:
+        return f"{comparison.pairs} pair{'s' * (comparison.pairs != 1)}"
+    return f"{comparison.units:,} {JUDGED_BY[comparison.noise]}"
 
 
 def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
@@ -163,11 +176,11 @@ def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
             xs, ys = zip(*((there[i][2] * scale, there[i][1].mean) for i in front), strict=True)
             axis.step(xs, ys, where="post", color="0.5", linewidth=1, zorder=0, label="Pareto front")
         if name == "train_time_ms":
-            for letter, i in zip("ABCDEFGHIJ", front, strict=False):
+            for number, (letter, i) in enumerate(zip("ABCDEFGHIJ", front, strict=False)):
                 values, accuracy, cost = there[i]
-                axis.annotate(
-                    letter, (cost * scale, accuracy.mean), xytext=(5, 5), textcoords="offset points"
-                )
+                # On either side of the front, so that neighbours are not written over each other.
+                aside = (-12, 4) if number % 2 == 0 else (5, -12)
+                axis.annotate(letter, (cost * scale, accuracy.mean), xytext=aside, textcoords="offset points")
                 key.append(f"{letter}: {_named(values, _varying(study, study.factors))}")
             axis.set_xlabel("Training time (s)")
         else:
@@ -185,7 +198,8 @@ def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
     if key:
         figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
-    return _finished(figure, axes[0], f"{study.title}: what accuracy costs")
+    title = f"{study.title}: what accuracy costs"
+    return _finished(figure, axes[0], title, legend=LABELS.get(factor, factor))
 
 
 def _front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -219,50 +233,58 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
         cells[row, column] = cell(METRICS["test_accuracy"], "test_accuracy", found)
         if any(run in failed for run in runs):
             lost.add((row, column))
-    every, wide = len(rows), len(columns)
-    rows, columns = dict.fromkeys(list(rows)[:MOST_ROWS]), dict.fromkeys(list(columns)[:MOST_COLUMNS])
-    means = np.full((len(rows), len(columns)), np.nan)
-    size = (4.4 + 1.1 * len(columns), 1.6 + 0.32 * len(rows))
+    high, wide = len(rows), len(columns)
+    rows, columns = dict.fromkeys(list(rows)[:MOST_CELLS]), dict.fromkeys(list(columns)[:MOST_CELLS])
+    # A map of many cells has no numbers in them, and names of some.
+    named = high <= MOST_ROWS and wide <= MOST_COLUMNS
+    size = (4.4 + 1.1 * min(len(columns), MOST_COLUMNS), 1.8 + 0.32 * min(len(rows), MOST_ROWS))
     figure, axis = plt.subplots(layout="constrained", figsize=size)
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            content = cells.get((row, column))
-            if content and content.mean is not None:
-                means[i, j] = content.mean
-    image = axis.imshow(np.ma.masked_invalid(means), cmap="cividis", aspect="auto")
-    low, high = (np.nanmin(means), np.nanmax(means)) if np.isfinite(means).any() else (0.0, 100.0)
-    marks = set()
+    means = np.full((len(rows), len(columns)), np.nan)
+    marks: dict[str, list[tuple[int, int]]] = {}
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             content = cells.get((row, column))
             if content is None:
                 continue
-            missing = "failed" if (row, column) in lost else "missing"
-            state = missing if content.missing else "diverged" if content.diverged else ""
-            if state:
-                marks.add(state)
-                patch = {
-                    "fill": content.mean is None,
-                    "facecolor": "0.85",
-                    "edgecolor": "0.3",
-                    "linewidth": 0,
-                }
-                axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, hatch=HATCHES[state], **patch))
             if content.mean is not None:
-                dark = content.mean < low + 0.5 * (high - low) if high > low else True
-                axis.text(j, i, f"{content.mean:.2f}", ha="center", va="center", fontsize="small",
-                          color="white" if dark else "black")  # fmt: skip
-    axis.set_xticks(range(len(columns)), list(columns))
-    axis.set_yticks(range(len(rows)), list(rows), fontsize="small")
+                means[i, j] = content.mean
+            missing = "failed" if (row, column) in lost else "missing"
+            if content.missing or content.diverged:
+                marks.setdefault(missing if content.missing else "diverged", []).append((i, j))
+    image = axis.imshow(np.ma.masked_invalid(means), cmap="cividis", aspect="auto")
+    for state, places in marks.items():
+        if named:
+            for i, j in places:
+                plain = {"facecolor": "0.85", "edgecolor": "0.3", "linewidth": 0, "hatch": HATCHES[state]}
+                fill = bool(np.isnan(means[i, j]))
+                axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=fill, **plain))
+        else:
+            paint = np.zeros((*means.shape, 4))
+            paint[tuple(np.transpose(places))] = to_rgba(PAINTS[state])
+            axis.imshow(paint, aspect="auto", interpolation="nearest")
+    if named and np.isfinite(means).any():
+        middle = (np.nanmin(means) + np.nanmax(means)) / 2
+        for i, j in np.argwhere(np.isfinite(means)):
+            dark = means[i, j] < middle or np.nanmin(means) == np.nanmax(means)
+            axis.text(j, i, f"{means[i, j]:.2f}", ha="center", va="center", fontsize="small",
+                      color="white" if dark else "black")  # fmt: skip
+    every_row, every_column = -(-len(rows) // MOST_ROWS), -(-len(columns) // MOST_COLUMNS)
+    axis.set_xticks(range(0, len(columns), every_column), list(columns)[::every_column])
+    axis.set_yticks(range(0, len(rows), every_row), list(rows)[::every_row], fontsize="small")
     axis.tick_params(length=0)
+    if layout.columns:
+        axis.set_xlabel(LABELS.get(layout.columns, layout.columns))
     if np.isfinite(means).any():
         figure.colorbar(image, ax=axis, label=METRICS["test_accuracy"].label)
     handles = [
-        Patch(facecolor="0.85", edgecolor="0.3", hatch=HATCHES[state], label=state) for state in sorted(marks)
+        Patch(facecolor="0.85", edgecolor="0.3", hatch=HATCHES[state], label=state)
+        if named
+        else Patch(facecolor=PAINTS[state], label=f"{state} ({len(marks[state])})")
+        for state in sorted(marks)
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    title = f"{study.title}: the grid" + _cut((every, MOST_ROWS), (wide, MOST_COLUMNS))
+    title = f"{study.title}: the grid" + _cut((high, MOST_CELLS), (wide, MOST_CELLS))
     return _finished(figure, (), title)
 
 
@@ -324,7 +346,7 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     if not curves:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
     title = f"{study.title}: learning curves" + _cut((len(varying), MOST_CURVES), (every, MOST_LINES))
-    return _finished(figure, axes.flat, title, legend=False)
+    return _finished(figure, axes.flat, title, legend=None)
 
 
 # --- what they share -----------------------------------------------------------------------------
@@ -365,16 +387,17 @@ def _cut(*sides: tuple[int, int]) -> str:
     return f" ({', '.join(lost)})" if lost else ""
 
 
-def _finished(figure: plt.Figure, axes: Any, title: str, legend: bool = True) -> plt.Figure:
-    """What all figures have: a title, a quiet grid, one legend for all panels."""
+def _finished(figure: plt.Figure, axes: Any, title: str, legend: str | None = "") -> plt.Figure:
+    """What all figures have: a title, a quiet grid, one legend for all panels, with its title; or none."""
     handles = {}
     for axis in axes:
         axis.grid(color="0.92", zorder=0)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    if handles and legend:
-        figure.legend(handles.values(), handles, loc="outside right center", frameon=False, fontsize="small")
+    if handles and legend is not None:
+        look = {"frameon": False, "fontsize": "small", "title_fontsize": "small"}
+        figure.legend(handles.values(), handles, title=legend, loc="outside right center", **look)
     figure.suptitle(title, fontsize="medium")
     return figure
 

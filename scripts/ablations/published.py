@@ -1,8 +1,10 @@
 """Published values: somebody's numbers, and what the measured ones say of them."""
 
+import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -64,14 +66,10 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
     that several different points of the study fit.
     """
     assert study.published is not None
-    try:
-        given = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, index_col=False)
-    except (OSError, ValueError) as error:
-        raise AblationsError(f"{path}: it cannot be read as TSV ({error})") from None
     pivot = study.table.columns
     groups = group_runs(study)
     general = {key: spell(value) for key, value in study.published.where.items()}
-    for line, row in enumerate(given.to_dict("records"), 2):
+    for line, row in _rows(path):
         levels = {name: text for name, text in row.items() if name in study.factors} | general
         for column, text in row.items():
             if column in study.factors or text == "":
@@ -94,6 +92,23 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
             yield PublishedValue(metric, text, where, points[0] if points else [])
 
 
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a TSV with their lines, without the blanks around a field."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter="\t", restval="", strict=True)
+            for row in reader:
+                if None in row:
+                    fields = len(row) - 1 + len(row[None])
+                    raise AblationsError(
+                        f"{path}, line {reader.line_num}: it has {fields} fields, and the first line has "
+                        f"{len(row) - 1}"
+                    )
+                yield reader.line_num, {name.strip(): text.strip() for name, text in row.items()}
+    except (OSError, ValueError, csv.Error) as error:
+        raise AblationsError(f"{path}: it cannot be read as TSV ({error})") from None
+
+
 def _is_value(text: str, metric: Metric) -> bool:
     try:
         number = float(text)
@@ -107,6 +122,9 @@ def _is_value(text: str, metric: Metric) -> bool:
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
     """A level as a run spells it: `0.0010` is `0.001`."""
     if name not in KINDS[study.kind].model_fields:
+        alike = {level.lower(): level for level in (spell(run.value(name)) for run in study.runs())}
+        if (own := alike.get(text.lower(), text)) != text:
+            raise AblationsError(f"{place}: {name} is '{text}'; in the study it is '{own}'")
         return text
     try:
         return spell(KINDS[study.kind].parse_value(name, text))
@@ -141,7 +159,8 @@ def compare(published: str, content: Cell, kind: str, test_samples: int | None) 
     if content.mean is None:
         return Verdict("differs", DIVERGED) if content.diverged else Verdict("not comparable", NOT_THERE)
     expected = float(published)
-    decimals = len(published.partition(".")[2])
+    exponent = Decimal(published.strip()).as_tuple().exponent
+    decimals = max(0, -exponent) if isinstance(exponent, int) else 0
     metric = content.metric
     if metric.comparison == "machine":
         return Verdict("not comparable", MACHINE, f"×{content.mean / expected:.2f}")
@@ -149,7 +168,7 @@ def compare(published: str, content: Cell, kind: str, test_samples: int | None) 
     decimals_shown = max(decimals, metric.decimals)
     text = f"{difference:+.{decimals_shown}f}"
     if metric.comparison == "exact" or kind == "svm":
-        half = 0.5 * 10**-decimals
+        half = 0.5 * 10.0**exponent
         # What float arithmetic may add.
         same = abs(difference) <= half + 1e-9
         return Verdict("reproduced" if same else "differs", EXACT, text, f"±{half:.{decimals + 1}f}")

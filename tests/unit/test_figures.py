@@ -46,6 +46,7 @@ def texts(figure) -> list[str]:
 def test_effects_are_drawn_with_their_intervals(study):
     figure = effects_figure(study, records_of(study, lambda run: accuracy(run) + noise(run, 0.03)))
     axis = figure.axes[0]
+    assert {text.split(" (")[1] for text in texts(figure)} == {"3 seeds)"}
     assert [text.split(" (")[0] for text in texts(figure)] == [
         "Model: resnet18 → resnet50", "Batch size: 16 → 32", "Learning rate: 0.1 → 0.2",
     ]  # fmt: skip
@@ -107,6 +108,22 @@ def test_the_grid_shows_what_is_missing_and_what_diverged(study):
     assert "92.10" in numbers, "the mean over three seeds of resnet50 at 16"
 
 
+def test_a_map_of_many_cells_hides_none(tmp_path):
+    grid = {"batch_size": list(range(1, 301)), "lr": [0.1, 0.2], "model": ["resnet18", "resnet34"]}
+    table = {"rows": ["batch_size", "lr"], "columns": "model"}
+    study = parse_study({**study_of(grid).written, "table": table})
+    *rest, last, _ = study.runs()
+    figure = grid_figure(study, records_of(study, dict.fromkeys(rest, 90.0).get), failed=[last])
+    assert "the first" not in figure.get_suptitle()
+    assert sorted(text.get_text() for text in figure.legends[0].texts) == ["failed (1)", "missing (1)"]
+    map_of_accuracy, *painted = figure.axes[0].images
+    assert map_of_accuracy.get_array().shape == (600, 2)
+    assert sum(np.count_nonzero(np.asarray(image.get_array())[..., 3]) for image in painted) == 2
+    assert len(figure.axes[0].get_yticklabels()) <= 60
+    assert figure.axes[0].get_xlabel() == "Model"
+    write_figure(figure, tmp_path / "map")
+
+
 def test_curves_have_a_line_per_point_and_a_band_over_seeds(study, tmp_path):
     histories = {}
     for number, run in enumerate(study.runs()):
@@ -151,7 +168,7 @@ def test_a_study_of_many_points_is_drawn_on_a_page(draw, tmp_path):
     study = parse_study({**study_of(grid).written, "table": table})
     figure = draw(study, records_of(study, lambda run: 90.0 + noise(run, 1)))
     assert np.prod(figure.get_size_inches()) < 200
-    if draw != tradeoff_figure:
+    if draw in (study_figure, effects_figure):
         assert "the first 60 of " in figure.get_suptitle()
     write_figure(figure, tmp_path / "many")
 

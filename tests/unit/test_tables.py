@@ -132,6 +132,10 @@ def test_counters_that_disagree_are_said():
     [
         (MACS, "cnn", "0.0332", (0.033184,), "reproduced"),
         (MACS, "cnn", "0.0332", (0.0333,), "differs"),
+        (MACS, "cnn", "3.32e-2", (0.033184,), "reproduced"),
+        (MACS, "cnn", "3.32e-2", (0.0333,), "differs"),
+        (MACS, "cnn", "12e1", (124.9,), "reproduced"),
+        (MACS, "cnn", "12e1", (125.2,), "differs"),
         (ACCURACY, "svm", "95.94", (95.94,), "reproduced"),
         (ACCURACY, "svm", "95.94", (95.95,), "differs"),
         (ACCURACY, "cnn", "99.32", (99.20,), "within noise"),
@@ -238,6 +242,16 @@ def test_a_published_row_outside_the_grid_is_not_comparable(tmp_path):
     assert table.data["verdict"].tolist() == ["not comparable", "reproduced"]
 
 
+def test_blanks_in_a_published_file_mean_nothing(tmp_path):
+    part_b = study("part_b")
+    (tmp_path / "p.tsv").write_text("dataset\tkernel \ttest_accuracy\n\n\nmnist \trbf\t 99.18 \n\tpoly\t\n")
+    table = published_table("part_b", part_b, all_records(part_b), tmp_path / "p.tsv")
+    assert table.data[["published", "verdict"]].values.tolist() == [["99.18", "reproduced"]]
+    (tmp_path / "p.tsv").write_text("dataset\tkernel\ttest_accuracy\n\n\nmnist\trbf\tx\n")
+    with pytest.raises(AblationsError, match="line 4"):
+        list(read_published(part_b, tmp_path / "p.tsv"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -246,6 +260,11 @@ def test_a_published_row_outside_the_grid_is_not_comparable(tmp_path):
         ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tnan\n", "'nan' is no number"),
         ("dataset\tkernel\ttrain_time_ms\nmnist\trbf\t0\n", "'0' is no number that train_time_ms can have"),
         ("dataset\tkernel\ttrain_samples\ttest_accuracy\nmnist\trbf\tmany\t9\n", "train_samples is 'many'"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\t9\t9\n", "it has 4 fields, and the first line has 3"),
+        (
+            "dataset\tkernel\ttest_accuracy\nMNIST\trbf\t90\n",
+            "dataset is 'MNIST'; in the study it is 'mnist'",
+        ),
     ],
 )
 def test_a_wrong_published_file_is_an_error_with_its_line(text, expected, tmp_path):
