@@ -24,10 +24,10 @@ report: .venv/installed ## all tables and figures of config/config.yaml in one p
 	$(SNAKEMAKE) --report results/report.html $(ARGS)
 
 design: .venv/installed ## what the studies of config/config.yaml can show, before anything is trained
-	@$(SNAKEMAKE) --quiet rules $(ARGS) -- design
+	@$(SNAKEMAKE) --nolock --quiet rules $(ARGS) -- design
 
 plan: .venv/installed ## what their runs will take
-	@$(SNAKEMAKE) --quiet rules $(ARGS) -- plan
+	@$(SNAKEMAKE) --nolock --quiet rules $(ARGS) -- plan
 
 status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="--configfile my.yaml"
 	@.venv/bin/python scripts/status.py $(ARGS)

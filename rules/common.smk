@@ -20,7 +20,7 @@ ENVIRONMENT = "../envs/environment.yaml"
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from ablations.config import load_config
-from ablations.costs import read_plan, time_limit_min
+from ablations.costs import PLAN, read_plan, time_limit_min
 from ablations.controller import remove_locks_of_the_dead
 from ablations.errors import AblationsError
 from ablations.hyperparameters import KINDS
@@ -92,6 +92,12 @@ def read_config(expand):
 WHOLE = workflow.is_main_process and not asked_for_runs()
 CONFIG = read_config(expand=WHOLE)
 DATA = CONFIG.data_dir
+
+# Of each kind of run, the rule that makes it; and the threads that it has, unless it is given others.
+RULES = {"cnn": "train_cnn", "svm": "fit_svm"}
+# One thread per network, and as many networks as cores: two threads gain almost nothing on small images,
+# and lose everything when a neighbour is busy.
+THREADS = {"train_cnn": 1, "fit_svm": 2}
 
 
 wildcard_constraints:
@@ -177,8 +183,8 @@ def flags_of(kind):
 
 
 @cache
-def planned_runs():
-    """What the last `snakemake plan` expected of each run, by its record."""
+def planned_runs(written):
+    """What the last `snakemake plan` expected of each run, by its record, as it was written at that time."""
     return read_plan()
 
 
@@ -202,7 +208,9 @@ def time_limit(rule, otherwise):
     least, most = map(int, bounds)
 
     def limit(wildcards, attempt):
-        planned = planned_runs().get(RECORD[rule].format(**dict(wildcards.items())))
+        # A plan that is made while the study runs counts for the jobs that come after it.
+        plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
+        planned = plan.get(RECORD[rule].format(**dict(wildcards.items())))
         return time_limit_min(planned, attempt, least, most)
 
     return limit
@@ -244,19 +252,26 @@ def runs_to_a_job(rule):
 
 
 def slots(wildcards):
-    """How many runs there are at a time: on a cluster as the profile bounds them, cores otherwise."""
+    """How many runs of each kind there are at a time: on a cluster as the profile bounds them, else by cores."""
     settings = workflow.resource_settings
-    counts = [settings.nodes or settings.cores or 1]
     jobs = getattr(workflow.executor_settings, "array_parallelism", None)
-    if settings.nodes and jobs:
-        counts.append(jobs * runs_to_a_job("train_cnn"))
-    return min(counts)
+    counts = {}
+    for kind, name in RULES.items():
+        if not settings.nodes:
+            given = str(settings.overwrite_threads.get(name, ""))
+            threads = int(given) if re.fullmatch("[1-9][0-9]*", given) else THREADS[name]
+            counts[kind] = max(1, (settings.cores or 1) // threads)
+        elif jobs:
+            counts[kind] = min(settings.nodes, jobs * runs_to_a_job(name))
+        else:
+            counts[kind] = settings.nodes
+    return counts
 
 
 def gpu_shares(wildcards):
     """The share of a GPU, or the GPUs, that a run of each kind holds by the profile; none without GPUs."""
     shares = {}
-    for kind, name in (("cnn", "train_cnn"), ("svm", "fit_svm")):
+    for kind, name in RULES.items():
         # `gpu`, `gpu:2`, `gpu:a100:2(S:0-1)`, and other things behind commas; or a number.
         gpus = re.findall(
             r"(?:^|,)gpu(?::[^:,()]*[^:,()0-9][^:,()]*)?(?::([0-9]+))?(?=$|[,(])",

@@ -17,9 +17,7 @@ rule train_cnn:
         "results/runs/cnn/{dataset}/{model}/{hyperparameters}/run.log",
     conda:
         ENVIRONMENT
-    # One thread per run, and as many runs as cores: two threads gain almost nothing on small
-    # images, and lose everything when a neighbour is busy.
-    threads: 1
+    threads: THREADS["train_cnn"]
     resources:
         mem_mb=4000,
         runtime=time_limit("train_cnn", "4h"),
@@ -48,7 +46,7 @@ rule fit_svm:
         "results/runs/svm/{dataset}/svc/{hyperparameters}/run.log",
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: THREADS["fit_svm"]
     resources:
         mem_mb=4000,
         runtime=time_limit("fit_svm", "1h"),

@@ -22,10 +22,13 @@ def plan(
     studies: Mapping[str, Mapping[str, Any]],
     profiles: Mapping[tuple[str, str], str],
     datasets: Mapping[str, str],
-    slots: int,
+    slots: Mapping[str, int],
     gpu_shares: Mapping[str, float],
 ) -> None:
-    """Print the plan of each study, and write every estimate to results/plan.tsv."""
+    """Print the plan of each study, and write every estimate to results/plan.tsv.
+
+    `slots` are how many runs of a kind there are at a time, `gpu_shares` the GPUs that each holds.
+    """
     runs = {name: parse_study(written).runs() for name, written in studies.items()}
     every = list(dict.fromkeys(run for of_study in runs.values() for run in of_study))
     records = {run: record for run in every if (record := quick_record(Path(run.record)))}
@@ -42,9 +45,9 @@ def plan(
     earlier = read_plan()
     if looked_back := _how_wrong(earlier, records):
         print(looked_back)
-    kept = {path: row for path, row in earlier.items() if Path(path).exists()}
     today = date.today().isoformat()
-    kept |= {
+    # Those of other studies stand, and are the time limits of their runs.
+    kept = earlier | {
         run.record: {
             "run": run.record,
             "seconds": f"{estimate.seconds:.1f}",
@@ -61,10 +64,10 @@ def _lines(
     runs: Mapping[str, Sequence[Run]],
     records: Mapping[Run, Mapping[str, str]],
     estimates: Mapping[Run, Estimate],
-    slots: int,
+    slots: Mapping[str, int],
     gpu_shares: Mapping[str, float],
 ) -> list[str]:
-    head = ["study", "runs", "to do", "run time in all", "GPU-hours", f"on {slots} at a time", "longest run"]
+    head = ["study", "runs", "to do", "run time in all", "GPU-hours", "makespan", "longest run"]
     rows = [[*head, "estimated from"]]
     whole = {"all studies": list(dict.fromkeys(run for of_study in runs.values() for run in of_study))}
     for name, of_study in (runs | whole if len(runs) > 1 else runs).items():
@@ -79,7 +82,7 @@ def _lines(
                 str(len(todo)),
                 clock(sum(seconds)),
                 _hours(gpu_seconds),
-                clock(makespan(seconds, slots)),
+                _makespan(todo, slots),
                 clock(max(seconds, default=0)),
                 ", ".join(f"{basis} ({bases[basis]})" for basis in BASES if basis in bases)
                 or "nothing to do",
@@ -92,6 +95,16 @@ def _lines(
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def _makespan(todo: Mapping[Run, Estimate], slots: Mapping[str, int]) -> str:
+    """How long these take, and how many at a time: one kind after the other, where there are two."""
+    kinds: dict[str, list[float]] = {}
+    for run, estimate in todo.items():
+        kinds.setdefault(run.kind, []).append(estimate.seconds)
+    whole = sum(makespan(seconds, slots[kind]) for kind, seconds in kinds.items())
+    at_a_time = " and ".join(f"{slots[kind]}" for kind in kinds)
+    return f"{clock(whole)}, {at_a_time} at a time" if kinds else clock(whole)
 
 
 def _hours(seconds: float) -> str:

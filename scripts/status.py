@@ -147,14 +147,18 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
     table.add_column("study")
     for name in ("runs", *STATES):
         table.add_column(name, justify="right")
+    table.add_column("why failed")
     for name, study in config.studies.items():
-        counts = _counts(found[run] for run in study.runs())
+        of_study = [found[run] for run in study.runs()]
+        counts = _counts(of_study)
+        why = Counter(state.why for state in of_study if state.what == "failed")
         colours = {"failed": "red", "diverged": "yellow", "running": "cyan", "done": "green"}
         cells = [
             f"[{colours[what]}]{count}[/]" if count and what in colours else str(count)
             for what, count in counts.items()
         ]
-        table.add_row(name, str(len(study.runs())), *cells)
+        classes = ", ".join(f"{count} {name}" for name, count in why.most_common())
+        table.add_row(name, str(len(study.runs())), *cells, classes)
     console.print(table)
     by = {what: [state for state in found.values() if state.what == what] for what in STATES}
     if by["running"]:
@@ -164,10 +168,7 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
             _line(console, f"  {_name(state.run)}", f"{state.epoch or 'starting'}{eta}")
         _more(console, by["running"])
     if by["failed"]:
-        classes = Counter(state.why for state in by["failed"])
-        console.print(
-            f"\n[bold]failed[/] ({', '.join(f'{count} {why}' for why, count in classes.most_common())})"
-        )
+        console.print("\n[bold]failed[/]")
         for state in by["failed"][:SHOWN]:
             said = state.last_line or "it said nothing"
             _line(

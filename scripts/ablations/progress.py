@@ -110,10 +110,14 @@ def _packed(root: Path, jobs: Mapping[str, str]) -> dict[str, str]:
             content = json.loads(path.read_text(encoding="utf-8"))
             for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
                 for m, member in enumerate(pack):
-                    ended = (path.parent / f"results/{p}-{m}.json").exists()
+                    result = path.parent / f"results/{p}-{m}.json"
                     # In a job that runs, a run may still wait for its turn: its own log says.
-                    state = "" if ended else jobs.get(job, "").replace("RUNNING", IN_A_PACK)
-                    runs |= dict.fromkeys(member["outputs"], "ENDED" if ended else state)
+                    state = jobs.get(job, "").replace("RUNNING", IN_A_PACK)
+                    if result.exists():
+                        failed = not all((root / output).exists() for output in member["outputs"])
+                        failed = failed and json.loads(result.read_text(encoding="utf-8"))["exit"] != 0
+                        state = f"FAILED {member['log']}" if failed else "ENDED"
+                    runs |= dict.fromkeys(member["outputs"], state)
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return runs
@@ -160,9 +164,10 @@ def _state(run: Run, folder: Path, slurm: Slurm) -> State:
     # As the executor writes the wildcards of a run's rule into the comment of its job.
     names = (run.dataset, run.model, folder.name) if run.kind == "cnn" else (run.dataset, folder.name)
     in_queue = slurm.runs.get("_".join(names), "") or slurm.runs.get(run.record, "")
-    if ended := in_queue == "ENDED":
+    ended, _, log_of_job = in_queue.partition(" ")
+    if ended := ended if ended in ("ENDED", "FAILED") else "":
         in_queue = ""
-    if not folder.is_dir():
+    if not folder.is_dir() and ended != "FAILED":
         return State(run, "queued", why=in_queue.lower())
     lines = list(_tail(folder / "run.log"))
     # A run writes its log as soon as it holds its lock; Snakemake makes the file when it starts it.
@@ -174,7 +179,10 @@ def _state(run: Run, folder: Path, slurm: Slurm) -> State:
     if in_queue:
         return State(run, "queued", why=in_queue.lower())
     if not lines and not (folder / "attempts.json").exists():
-        return State(run, "queued")
+        if ended != "FAILED":
+            return State(run, "queued")
+        # Its job could not even start it, and said so elsewhere.
+        return State(run, "failed", "error", last_line=_last(list(_tail(Path(log_of_job)))))
     why = next((why for why, sign in SIGNS if any(sign.search(line) for line in lines[-5:])), "")
     why = why or (
         "error" if any(line.startswith("error: ") or line[:9] == "Traceback" for line in lines) else "killed"
@@ -247,11 +255,27 @@ def _where(lines: Sequence[str], log: Path) -> tuple[str, float, float | None]:
     """How far a running run is, as text and share, and its ETA in seconds, from the end of its log."""
     epoch, share, eta_s = "", 0.0, None
     for line in reversed(lines):
-        if (step := STEP.search(line)) and not epoch:
+        if step := STEP.search(line):
             hours, minutes, seconds = (int(text) for text in step.groups()[2:])
-            eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - _age(log))
-            epoch, share = f"step {step.group(1)}/{step.group(2)}", int(step.group(1)) / int(step.group(2))
-        elif done := EPOCH.search(line):
+            since = _age(log) + _seconds_between(line, lines[-1])
+            eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - since)
+            if not epoch:
+                epoch, share = (
+                    f"step {step.group(1)}/{step.group(2)}",
+                    int(step.group(1)) / int(step.group(2)),
+                )
+        elif (done := EPOCH.search(line)) and not epoch.startswith("epoch"):
             number, total = int(done.group(1)), int(done.group(2))
-            return f"epoch {min(number + 1, total)}/{total}", max(share, number / total), eta_s
+            epoch, share = f"epoch {min(number + 1, total)}/{total}", max(share, number / total)
+        if epoch.startswith("epoch") and eta_s is not None:
+            break
     return epoch, share, eta_s
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    """Between two lines of a log, by their stamps; 0 where one has none."""
+    try:
+        one, other = (time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")) for line in (earlier, later))
+    except ValueError:
+        return 0.0
+    return max(0.0, other - one)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ablations.progress import Slurm, State, states
+from ablations.progress import Slurm, State, _packed, states
 from ablations.records import write_record
 from test_records import make_record, make_run
 
@@ -89,6 +89,12 @@ def test_a_run_with_a_living_process_runs(process_of, tmp_path):
     assert (found.what, found.epoch) == ("running", "epoch 2/5")
     assert found.eta_s == pytest.approx(240, abs=2)
     assert found.last_line == "step 120 of 900, 3.2 steps/s, ETA 0:04:05"
+    # An epoch that ends takes no ETA away.
+    later = "2026-01-01 00:00:07 epoch 2/5: loss 0.4, training accuracy 85.00 %\n"
+    (tmp_path / make_run().directory / "run.log").write_text(log + later)
+    found = state(tmp_path)
+    assert (found.epoch, found.share) == ("epoch 3/5", 0.4)
+    assert found.eta_s == pytest.approx(245 - 7, abs=2)
     a_process.kill()
     a_process.wait()
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
@@ -161,6 +167,26 @@ def test_what_is_in_the_queue(tmp_path, monkeypatch):
     assert state(tmp_path, slurm).what == "queued"
 
 
+def test_a_job_that_could_not_start_its_run_has_failed(tmp_path):
+    """As executor `submitit` leaves it: the run itself has written nothing."""
+    folder = tmp_path / ".snakemake/submitit/one"
+    (folder / "results").mkdir(parents=True)
+    log = tmp_path / "job.log"
+    log.write_text("starting\nModuleNotFoundError: No module named 'snakemake'\n")
+    member = {"key": "k", "outputs": [make_run().record], "log": str(log)}
+    (folder / "manifest.json").write_text(json.dumps({"jobs": ["7"], "packs": [[member]]}))
+    for status, what in ((1, "failed"), (0, "queued")):
+        (folder / "results/0-0.json").write_text(json.dumps({"exit": status, "why": ""}))
+        slurm = Slurm(runs=_packed(tmp_path, {}), answered=True)
+        for begun in (False, True):
+            (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=begun)
+            assert state(tmp_path, slurm).what == what
+        (tmp_path / make_run().directory).rmdir()
+    (folder / "results/0-0.json").write_text(json.dumps({"exit": 1, "why": ""}))
+    found = state(tmp_path, Slurm(runs=_packed(tmp_path, {}), answered=True))
+    assert (found.why, found.last_line) == ("error", "ModuleNotFoundError: No module named 'snakemake'")
+
+
 def test_a_run_that_is_starting_has_not_failed(tmp_path):
     leave(tmp_path)
     folder = tmp_path / make_run().directory
@@ -205,13 +231,10 @@ def test_a_person_reads_what_failed_and_how_to_go_on(tmp_path):
     leave(tmp_path, "error: no memory [bold]left[/]\n", run=make_run(train_samples=200))
     printed = call(tmp_path).stdout
     assert [line.split() for line in printed.splitlines()[:2]] == [
-        ["study", "runs", "done", "running", "queued", "failed", "diverged"],
-        ["machines", "3", "1", "0", "1", "1", "0"],
+        ["study", "runs", "done", "running", "queued", "failed", "diverged", "why", "failed"],
+        ["machines", "3", "1", "0", "1", "1", "0", "1", "error"],
     ]
-    assert (
-        "failed (1 error)\n  svm/digits/svc/kernel=rbf+train_samples=200  error: no memory [bold]left[/]"
-        in printed
-    )
+    assert "failed\n  svm/digits/svc/kernel=rbf+train_samples=200  error: no memory [bold]left[/]" in printed
     assert (
         "runs again only what is not done: snakemake --profile profiles/local --configfile my.yaml" in printed
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ablations.config import load_config, parse_study
+from ablations.design import design_table
+from ablations.effects import effects_table
 from ablations.errors import AblationsError
 from ablations.hyperparameters import spell
 from ablations.metrics import METRICS
@@ -22,6 +24,7 @@ from ablations.published import (
 )
 from ablations.statistics import binomial_error
 from ablations.tables import Cell, cell, study_table
+from ablations.variance import variance_table
 
 PROJECT = Path(__file__).parents[2]
 ACCURACY, MACS, TIME = METRICS["test_accuracy"], METRICS["gmacs"], METRICS["train_time_ms"]
@@ -297,7 +300,13 @@ def test_the_latex_compiles(tmp_path):
     wide = study("question_2", title="Machines & 100 % of {them}_ ± ×", seeds=[0, 1])
     records = all_records(wide)
     path = PROJECT / wide.published.file
-    tables = [study_table("question_2", wide, records), published_table("question_2", wide, records, path)]
+    tables = [
+        study_table("question_2", wide, records),
+        published_table("question_2", wide, records, path),
+        effects_table("question_2", wide, records),
+        variance_table("question_2", wide, records),
+        design_table("question_2", wide),
+    ]
     table = "".join(each.latex() for each in tables)
     document = (
         r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + table + r"\end{document}"

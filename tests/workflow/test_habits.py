@@ -282,7 +282,7 @@ studies:
     if to_a_gpu is None:
         assert "GPU-hours" not in found
         return
-    assert f"on {at_a_time} at a time" in found
+    assert found["makespan"].endswith(f", {at_a_time} at a time")
     rows = (checkout.root / "results/plan.tsv").read_text().splitlines()[1:]
     hours = sum(float(row.split("\t")[1]) for row in rows) / 3600
     assert float(found["GPU-hours"]) == pytest.approx(hours / to_a_gpu, rel=0.02)
