@@ -259,7 +259,9 @@ def slots(wildcards):
     for kind, name in RULES.items():
         if not settings.nodes:
             given = str(settings.overwrite_threads.get(name, ""))
-            threads = int(given) if re.fullmatch("[1-9][0-9]*", given) else THREADS[name]
+            threads = (
+                int(given) if re.fullmatch("[1-9][0-9]*", given) else THREADS[name]
+            )
             counts[kind] = max(1, (settings.cores or 1) // threads)
         elif jobs:
             counts[kind] = min(settings.nodes, jobs * runs_to_a_job(name))
@@ -341,7 +343,11 @@ def published_of(wildcards):
 
 @cache
 def list_of_records():
-    return [run.record for run in CONFIG.runs()]
+    """The records that the tables are made of: all, or with `partial` those that are there."""
+    records = [run.record for run in CONFIG.runs()]
+    if not CONFIG.partial:
+        return records
+    return [record for record in records if Path(record).exists()]
 
 
 def all_records(wildcards):
@@ -367,6 +373,10 @@ def print_plan():
     noun = "run stands" if shared == 1 else "runs stand"
     total = f"{len(runs)} runs in all"
     lines.append(f"{total}; {shared} {noun} in several studies" if shared else total)
+    if CONFIG.partial:
+        lines.append(
+            f"{len(list_of_records())} of them are there; with `partial`, the others are marked"
+        )
     logger.info("\n".join(lines) + "\n")
 
 

@@ -23,6 +23,7 @@ rule plot_study:
         ENVIRONMENT
     params:
         study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+        partial=CONFIG.partial,
     message:
         "Drawing {wildcards.study}"
     script:

@@ -8,6 +8,7 @@ from typing import Any
 from ablations.config import parse_study
 from ablations.errors import run_script
 from ablations.figures import effects_figure, grid_figure, study_figure, tradeoff_figure, write_figure
+from ablations.progress import Slurm, states
 from ablations.runs import Run
 from ablations.tables import load_records
 
@@ -33,6 +34,12 @@ def plot_study(
         write_figure(draw(study, found), base.with_name(f"{base.name}_{name}"))
 
 
+def failed_runs(written: Mapping[str, Any]) -> set[Run]:
+    """The runs of a study that have ended without a record."""
+    found = states(parse_study(written).runs(), Slurm.ask())
+    return {state.run for state in found if state.what == "failed"}
+
+
 if __name__ == "__main__":
     run_script(
         lambda: plot_study(
@@ -40,6 +47,7 @@ if __name__ == "__main__":
             Path(snakemake.input.records),  # noqa: F821
             next(map(Path, snakemake.input.published), None),  # noqa: F821
             Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
+            failed=failed_runs(snakemake.params.study) if snakemake.params.partial else (),  # noqa: F821
         ),
         log=snakemake.log[0],  # noqa: F821
     )

@@ -7,14 +7,13 @@ from typing import Any
 
 from ablations.config import parse_study
 from ablations.errors import run_script
-from ablations.progress import Slurm, states
 from attribute_variance import attribute_variance
 from compare_levels import compare_levels
 from compare_published import compare_published
 from make_table import make_table
 from merge_records import merge_files
 from plot_curves import plot_curves
-from plot_study import plot_study
+from plot_study import failed_runs, plot_study
 
 FOLDER = Path("results/preview")
 
@@ -29,7 +28,6 @@ def preview(
     there = [record for record in records if Path(record).exists()]
     counted = {key: path for key, path in profiles.items() if Path(path).exists()}
     merge_files(there, counted, FOLDER / "records.tsv")
-    slurm = Slurm.ask()
     for name, study in studies.items():
         records_tsv, base, figures = (
             FOLDER / "records.tsv",
@@ -43,10 +41,8 @@ def preview(
         print(base.with_suffix(".md").read_text(encoding="utf-8"))
         if compared:
             compare_published(name, study, records_tsv, compared, base.with_name(f"{name}_vs_published"))
-        runs = parse_study(study).runs()
-        failed = {state.run for state in states(runs, slurm) if state.what == "failed"}
-        plot_study(study, records_tsv, compared, figures, failed)
-        if runs[0].kind == "cnn":
+        plot_study(study, records_tsv, compared, figures, failed_runs(study))
+        if parse_study(study).kind == "cnn":
             plot_curves(study, figures.with_name(f"{name}_curves"))
     logging.info("%d of %d runs are there; tables and figures are in %s", len(there), len(records), FOLDER)
     print(f"{len(there)} of {len(records)} runs are there; tables and figures are in {FOLDER}/")

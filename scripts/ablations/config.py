@@ -418,6 +418,14 @@ class Config(Section):
         ),
     ] = "auto"
 
+    partial: Annotated[
+        bool,
+        Field(
+            description="the tables, figures and report of the runs that are there, with the others marked: "
+            "no run is begun"
+        ),
+    ] = False
+
     _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)
 
     def staged_path(self, dataset: str) -> str:
@@ -465,7 +473,12 @@ def load_config(
     data: dict[str, Any] = {}
     for file in files:
         _merge(data, _read_yaml(Path(file)))
-    overrides = dict(overrides or {})
+    # Snakemake takes True and 1 from its command line, and leaves YAML's true as a text.
+    texts = {"true": True, "false": False}
+    overrides = {
+        key: texts.get(value, value) if isinstance(value, str) else value
+        for key, value in (overrides or {}).items()
+    }
     selection = overrides.get("studies")
     if isinstance(selection, Mapping):
         selection = None

@@ -10,6 +10,7 @@ import ctypes
 import getpass
 import json
 import os
+import random
 import select
 import shutil
 import signal
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -119,13 +120,24 @@ StorageLoc=slurm
 """
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that are free, and that the kernel gives to no client: a node that is down keeps its own."""
+    client_range = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+    below = max(20_000, int(client_range.split()[0]))
+    found: list[int] = []
+    with ExitStack() as held:
+        while len(found) < count:
+            port = random.randrange(10_000, below)
+            with suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+    return found
+
+
 def write_configuration(root: Path, cpus: int, accounting: bool, gpus: int) -> None:
     """Write slurm.conf and what it needs to `root`, with free ports."""
     names = ["slurmctld", "slurmdbd", *NODES]
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)}
-    for s in sockets:
-        s.close()
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     values = {"root": root, "user": getpass.getuser(), **ports}
     gres = f"Gres=gpu:{gpus}" if gpus else ""
     nodes = "\n".join(

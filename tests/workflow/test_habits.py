@@ -445,7 +445,20 @@ studies:
     assert "1 of 2 runs are missing" in shown
     assert "1 of 2 runs are there" in preview.stdout
 
+    # The final tables and the report, of what is there: nothing is trained.
     before = checkout.records()
+    part = ("--configfile", "my.yaml", "--config", "partial=true")
+    done = checkout.snakemake(*part)
+    assert done.returncode == 0, done.stderr
+    assert "train_cnn" not in jobs(done)
+    assert "1 of them are there" in done.stdout + done.stderr
+    assert re.search(r"\| 32 +\| 65 +\| missing", (checkout.root / "results/tables/s.md").read_text())
+    assert "failed" in (checkout.root / "results/figures/s_grid.svg").read_text()
+    done = checkout.snakemake("--report", "results/part.html", *part)
+    assert done.returncode == 0, done.stderr
+    assert "map of the grid" in (checkout.root / "results/part.html").read_text()
+    assert "1 of 2 runs are missing" in (checkout.root / "results/tables/s.html").read_text()
+
     again = checkout.snakemake("--configfile", "my.yaml")
     assert again.returncode == 1
     made = made_of_records(1)
