@@ -96,16 +96,20 @@ def main() -> None:
     cluster = Cluster.launch(cpus=CPUS, gpus=GPUS)
     results: dict[str, float] = {}
     columns = f"{'executor':21} {'runs':>5} {'makespan':>9} {'ideal ×':>8} {'held/run':>9} {'ideal ×':>8}"
-    print(f"{columns} {'controller CPU':>15} {'per run':>8}")
+    print(f"{columns} {'controller CPU':>15} {'per run':>8}  of the first one's makespan and held time")
     try:
         for runs in options.runs:
+            first = None
             for executor in options.executors:
                 found = measure(cluster, executor, runs, options.length_s)
+                first = first or found
                 results |= {f"{executor}_{runs}_{name}": value for name, value in found.items()}
                 print(
                     f"{executor:21} {runs:5} {found['makespan_s']:7.1f} s {found['makespan_ratio']:8.1f} "
                     f"{found['held_s_per_run']:7.1f} s {found['held_ratio']:8.1f} "
-                    f"{found['controller_cpu_s']:13.1f} s {found['controller_cpu_s_per_run']:6.2f} s",
+                    f"{found['controller_cpu_s']:13.1f} s {found['controller_cpu_s_per_run']:6.2f} s "
+                    f"{found['makespan_s'] / first['makespan_s']:6.2f} "
+                    f"{found['held_s_per_run'] / first['held_s_per_run']:6.2f}",
                     flush=True,
                 )
     finally:

@@ -1,16 +1,24 @@
 """The effects table: pairs that differ in nothing else, and a verdict that can be trusted."""
 
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ablations import hits
 from ablations.design import design
 from ablations.effects import effects, effects_table
+from ablations.records import write_record
 from ablations.runs import Run
+from scipy import stats
 from test_design import study_of, with_points
+from test_records import make_record, make_run
 from test_tables import record, study
+
+PROJECT = Path(__file__).parents[2]
 
 Records = Mapping[Run, Mapping[str, str]]
 
@@ -234,3 +242,44 @@ def test_a_study_of_one_point_has_an_empty_table(tmp_path):
     assert "Nothing varies in this study." in (tmp_path / "it_effects.md").read_text()
     assert (tmp_path / "it_effects.tsv").read_text().startswith("hyperparameter\tfirst\tsecond\tpairs")
     assert r"\begin{table}" in (tmp_path / "it_effects.tex").read_text()
+
+
+# --- two runs ------------------------------------------------------------------------------------
+
+
+def compare(folder: Path, *records: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "scripts/compare_runs.py"), *map(str, records)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_any_two_runs_can_be_compared_by_their_images(tmp_path):
+    masks = np.ones((2, 400), bool)
+    masks[0, :30], masks[1, 20:33] = False, False  # 20 only the second gets right, and 3 only the first
+    for samples, mask in zip((100, 200), masks, strict=True):
+        columns = {"test_accuracy": 100 * mask.mean(), "test_correct": hits.pack(mask)}
+        run = make_run(train_samples=samples)
+        write_record(tmp_path / run.record, run, make_record(**columns))
+    paths = [make_run(train_samples=samples).record for samples in (100, 200)]
+    done = compare(tmp_path, *paths)
+    assert done.returncode == 0, done.stderr
+    p = stats.binomtest(3, 23).pvalue
+    assert "of 400 test images of digits, 3 only the first got right, and 20 only the second" in done.stdout
+    assert f"second less first: +4.25 points (95 % interval +1.90 to +6.60), p = {p:.4g}" in done.stdout
+    assert "the test images tell these two runs apart\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"status": "diverged", "test_accuracy": None}, "it has diverged"),
+        ({"test_correct": None}, "it was written by an older version"),
+        ({"test_samples": 200}, "only runs on the same images can be compared"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_a_sentence(columns, sentence, tmp_path):
+    for samples, changes in ((100, {}), (200, columns)):
+        run = make_run(train_samples=samples)
+        write_record(tmp_path / run.record, run, make_record(**changes))
+    done = compare(tmp_path, *(make_run(train_samples=samples).record for samples in (100, 200)))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert sentence in done.stderr
