@@ -208,7 +208,7 @@ def time_limit(rule, otherwise):
     least, most = map(int, bounds)
 
     def limit(wildcards, attempt):
-        # A plan that is made while the study runs counts for the jobs that come after it.
+        # One that is made while the study runs counts for further attempts.
         plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
         planned = plan.get(RECORD[rule].format(**dict(wildcards.items())))
         return time_limit_min(planned, attempt, least, most)

@@ -288,6 +288,21 @@ studies:
     assert float(found["GPU-hours"]) == pytest.approx(hours / to_a_gpu, rel=0.02)
 
 
+def test_a_plan_of_one_study_keeps_those_of_the_others(checkout):
+    """They are the time limits of their runs."""
+    checkout.config(STUDIES)
+
+    def planned(*flags: str) -> set[str]:
+        done = checkout.snakemake("plan", "--configfile", "my.yaml", *flags)
+        assert done.returncode == 0, done.stderr
+        rows = (checkout.root / "results/plan.tsv").read_text().splitlines()[1:]
+        return {row.split("\t")[0] for row in rows}
+
+    every = planned()
+    assert len(every) > 3
+    assert planned("--config", "studies=[more]") == every
+
+
 def test_on_a_cluster_the_plan_sets_the_limit_of_a_job(checkout):
     run = (
         "results/runs/cnn/digits/resnet18/batch_size=32+optimizer=sgd+lr=0.1+epochs=1+pin_memory=false"
@@ -514,6 +529,15 @@ studies:
         assert process.poll() is None
         time.sleep(0.02)
     return process, process.children(recursive=True)
+
+
+def test_a_study_can_be_planned_while_it_runs(training, checkout):
+    process, _ = training
+    done = checkout.snakemake("--nolock", "plan", "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len((checkout.root / "results/plan.tsv").read_text().splitlines()) == 2
+    assert process.wait(timeout=300) == 0
+    assert len(checkout.records()) == 1
 
 
 def test_a_second_call_leaves_the_locks_of_the_first(training, checkout):
