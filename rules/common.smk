@@ -258,7 +258,8 @@ def slots(wildcards):
     counts = {}
     for kind, name in RULES.items():
         if not settings.nodes:
-            given = str(settings.overwrite_threads.get(name, ""))
+            value = settings.overwrite_threads.get(name, "")
+            given = str(getattr(value, "raw", value))
             threads = (
                 int(given) if re.fullmatch("[1-9][0-9]*", given) else THREADS[name]
             )
@@ -288,11 +289,14 @@ def gpu_shares(wildcards):
 
 
 def profiles(wildcards=None):
-    """(dataset, model) -> profile, for the networks of the studies selected."""
+    """(dataset, model) -> profile, for the networks of the studies selected.
+
+    With `partial`, of those of which a run is there: a model may be one that cannot take the images.
+    """
     return {
         (run.dataset, run.model): CONFIG.profile_path(run.dataset, run.model)
         for run in CONFIG.runs()
-        if run.kind == "cnn"
+        if run.kind == "cnn" and (not CONFIG.partial or Path(run.record).exists())
     }
 
 

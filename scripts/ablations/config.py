@@ -421,8 +421,8 @@ class Config(Section):
     partial: Annotated[
         bool,
         Field(
-            description="the tables, figures and report of the runs that are there, with the others marked: "
-            "no run is begun"
+            description="the tables, figures and report of the runs that are there: the others are marked, "
+            "and not begun"
         ),
     ] = False
 

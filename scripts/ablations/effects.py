@@ -80,27 +80,29 @@ def _compare(
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
-    # Settings whose runs got the very same images right differ in what does nothing, and are one setting.
-    distinct = {
-        tuple((seed, *(record.get("test_correct", i) for record in pair)) for seed, pair in of.items()): of
-        for i, of in enumerate(settings)
-    }
-    units = [pair for of_setting in distinct.values() for pair in of_setting.values()]
+    # Settings whose runs got the very same images right differ in what does nothing, and are one unit.
+    alike = [
+        tuple(
+            (seed, *(record.get("test_correct", i) for record in pair)) for seed, pair in of_setting.items()
+        )
+        for i, of_setting in enumerate(settings)
+    ]
+    known = all("test_correct" in record for pair in pairs for record in pair)
     # Nothing is random in a support vector machine: its settings are no sample of anything.
-    single = len(units) == 1 or kind == "svm"
-    if single and all("test_correct" in record for pair in units for record in pair):
-        found = statistics.compare_images([(_hits(one), _hits(other)) for one, other in units])
+    if known and (kind == "svm" or (len(set(alike)) == 1 and len(alike[0]) == 1)):
+        compared = pairs if kind == "svm" else pairs[:1]
+        found = statistics.compare_images([(_hits(one), _hits(other)) for one, other in compared])
         return replace(found, pairs=len(pairs))
-    found = statistics.compare_pairs(
+    return statistics.compare_pairs(
         [
             {
                 seed: float(b["test_accuracy"]) - float(a["test_accuracy"])
                 for seed, (a, b) in of_setting.items()
             }
-            for of_setting in distinct.values()
-        ]
+            for of_setting in settings
+        ],
+        alike,
     )
-    return replace(found, pairs=len(pairs))
 
 
 def _answers(run: Run, record: Mapping[str, str]) -> tuple[Any, ...]:
@@ -297,7 +299,6 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
             "Judged by test images: which of them each run got right (one pair: McNemar's exact test); "
             f"{what}."
         )
-    seeds = len({run.values().get("seed") for run in study.runs()})
     if "model" in noises:
         notes.append(
             "Judged by a linear model: no two runs differ in this alone, and the difference is that in a "

@@ -257,8 +257,9 @@ def _where(lines: Sequence[str], log: Path) -> tuple[str, float, float | None]:
     for line in reversed(lines):
         if step := STEP.search(line):
             hours, minutes, seconds = (int(text) for text in step.groups()[2:])
-            since = _age(log) + _seconds_between(line, lines[-1])
-            eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - since)
+            if eta_s is None:
+                since = _age(log) + _seconds_between(line, lines[-1])
+                eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - since)
             if not epoch:
                 epoch, share = (
                     f"step {step.group(1)}/{step.group(2)}",

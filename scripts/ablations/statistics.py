@@ -73,31 +73,35 @@ class Comparison:
     effect_interval: Interval | None = None
 
 
-def compare_pairs(differences: Sequence[Mapping[Hashable, float]]) -> Comparison:
+def compare_pairs(
+    differences: Sequence[Mapping[Hashable, float]], alike: Sequence[Hashable] | None = None
+) -> Comparison:
     """Student's paired test of differences, at least one, given by setting and seed.
 
     The units are the seeds: all pairs of a seed share its luck, however many settings there are, and what
     an effect differs by from one setting to the other is no noise. (Cluster-robust; where each seed is in
     each setting it is the test of the seeds' means.) Where less than half of the settings have several
-    seeds, the units are the settings.
+    seeds, the units are the settings; those of one label in `alike` are one unit.
     """
     count = sum(map(len, differences))
     mean = sum(sum(of_setting.values()) for of_setting in differences) / count
     repeated = [of_setting for of_setting in differences if len(of_setting) > 1]
     noise: Noise = "seeds" if 2 * len(repeated) >= len(differences) else "settings"
+    # Unit -> what it adds to the mean, less what all add on average.
+    shares: dict[Hashable, float] = defaultdict(float)
     if noise == "seeds":
         within = sum(map(len, repeated))
-        shares: dict[Hashable, float] = defaultdict(float)
         for of_setting in repeated:
             of_it = sum(of_setting.values()) / len(of_setting)
             for seed, difference in of_setting.items():
                 shares[seed] += (difference - of_it) / within
-        units = len(shares)
-        sd = units * math.sqrt(sum(share**2 for share in shares.values()) / (units - 1))
     else:
         means = [sum(of_setting.values()) / len(of_setting) for of_setting in differences]
-        mean, units = float(np.mean(means)), len(means)
-        sd = float(np.std(means, ddof=1)) if units > 1 else 0.0
+        mean = sum(means) / len(means)
+        for of_it, label in zip(means, range(len(means)) if alike is None else alike, strict=True):
+            shares[label] += (of_it - mean) / len(means)
+    units = len(shares)
+    sd = units * math.sqrt(sum(share**2 for share in shares.values()) / (units - 1)) if units > 1 else 0.0
     found = partial(Comparison, count, units, noise, mean)
     if sd <= ROUNDING:
         return found(None, None)
@@ -167,8 +171,9 @@ class LinearModel:
     """A linear model of `values`, by ordinary least squares.
 
     `rows` is the model matrix, of shape (values, coefficients); it need not have full rank. `seeds` are
-    those of the values, and with several it is they that judge, as in `compare_pairs`. With one seed,
-    values of one label in `alike` are one observation: what does nothing makes twins.
+    those of the values. Where there are several, and each at every point, it is they that judge, as in
+    `compare_pairs`; else it is the residuals, of which values of one label in `alike` have one: what does
+    nothing makes twins.
     """
 
     def __init__(
@@ -182,7 +187,7 @@ class LinearModel:
         self.coefficients = self._inverse @ values
         self._known = self._inverse @ rows  # onto what the rows determine
         self._residuals = values - rows @ self.coefficients
-        self.seeds = len(set(seeds or ()))
+        self.seeds = len(set(seeds or ())) if _each_everywhere(rows, seeds or ()) else 1
         labels = seeds if self.seeds > 1 else alike
         labels = range(len(rows)) if labels is None else labels
         places = {label: i for i, label in enumerate(dict.fromkeys(labels))}
@@ -226,6 +231,15 @@ class LinearModel:
         half = float(stats.t.ppf(1 - ALPHA / 2, self.df)) * error
         p = float(2 * stats.t.sf(abs(difference) / error, self.df))
         return found(Interval(difference - half, difference + half), p)
+
+
+def _each_everywhere(rows: np.ndarray, seeds: Sequence[Hashable]) -> bool:
+    """Whether each seed has the same rows, each as often."""
+    of_seeds: dict[Hashable, list[tuple[float, ...]]] = defaultdict(list)
+    for row, seed in zip(rows.tolist(), seeds, strict=False):
+        of_seeds[seed].append(tuple(row))
+    found = [sorted(of_seed) for of_seed in of_seeds.values()]
+    return all(each == found[0] for each in found)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -274,6 +274,11 @@ def _notes(study: Study, found: Analysis | None) -> list[str]:
             "each source by itself, against what it differs by from one seed to the other (with Greenhouse "
             "and Geisser's correction)."
         )
+        if found.seeds < 5 and any(source.df > 1 for source in found.sources if source.what == "effect"):
+            notes.append(
+                f"With {found.seeds} seeds, what has several degrees of freedom is hardly ever shown here: the "
+                "table of effects compares two levels at a time."
+            )
     elif study.kind == "cnn":
         alike = 100 / sum(source.df for source in found.sources)
         notes.append(

@@ -100,6 +100,17 @@ def test_a_run_with_a_living_process_runs(process_of, tmp_path):
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
 
 
+def test_the_newest_eta_counts(process_of, tmp_path):
+    lines = (
+        "2025-12-31 00:00:00 step 5 of 900, 0.7 steps/s, ETA 0:20:00\n"
+        f"{LOG}step 10 of 900, 0.1 steps/s, ETA 2:00:00\n{LOG}step 620 of 900, 3.2 steps/s, ETA 0:01:30\n"
+    )
+    lock = f"process {process_of(make_run()).pid} on {platform.node()}\n"
+    leave(tmp_path, lines, lock, age_s=5)
+    assert state(tmp_path).eta_s == pytest.approx(85, abs=2)
+    assert state(tmp_path).epoch == "step 620/900"
+
+
 def test_the_number_of_a_dead_process_may_be_anothers(tmp_path):
     leave(tmp_path, "starting\n", f"process {os.getpid()} on {platform.node()}\n")
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")

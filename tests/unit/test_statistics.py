@@ -137,6 +137,31 @@ def test_a_linear_model_of_several_seeds_is_the_test_of_each_seeds_model():
     assert comparison.units == 3
 
 
+def test_seeds_that_are_not_everywhere_judge_no_linear_model():
+    """As in a study that is under way: of noise alone, one test of twenty is wrong."""
+    square = [(i, j, (i + j) % 3) for i in range(3) for j in range(3)]
+    rows = np.array([[1, *(float(x == level) for x in point for level in (1, 2))] for point in square])
+    draw, wrong = np.random.default_rng(0), []
+    seeds = [0] * 9 + [1, 1, 1, 2, 2, 2]
+    every = np.vstack([rows, rows[:3], rows[:3]])
+    for _ in range(300):
+        model = LinearModel(every, draw.normal(90, 1, 15), seeds, list(range(15)))
+        wrong.append(model.compare(np.array([0.0, 1, 0, 0, 0, 0, 0])).p < 0.05)
+    assert np.mean(wrong) <= 0.08
+    assert LinearModel(rows[:3], np.array([1.0, 2, 3]), [1, 2, 1]).compare(rows[0] - rows[1]) is None
+
+
+def test_twins_count_once_among_settings():
+    differences = [by_seed([d]) for d in (1.0, 2.0, 4.0)]
+    once = compare_pairs(differences)
+    twice = compare_pairs(differences * 2, [0, 1, 2] * 2)
+    assert (twice.pairs, twice.units) == (6, 3)
+    assert (twice.difference, twice.p) == pytest.approx((once.difference, once.p))
+    # Where only some are twins, the difference is still the mean of all.
+    some = compare_pairs([by_seed([d]) for d in (0.0, 0.0, 0.0, 10.9, 11.8, 14.8)], [0, 0, 0, 1, 2, 3])
+    assert (some.units, some.difference) == (4, pytest.approx(6.25))
+
+
 def test_twins_count_once_in_a_linear_model():
     draw = np.random.default_rng(5)
     rows = np.column_stack([np.ones(12), draw.integers(0, 2, (12, 3))])

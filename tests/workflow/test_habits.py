@@ -301,6 +301,28 @@ def test_a_plan_of_one_study_keeps_those_of_the_others(checkout):
     every = planned()
     assert len(every) > 3
     assert planned("--config", "studies=[more]") == every
+    for threads, at_a_time in ((1, 2), (2, 1)):
+        done = checkout.snakemake(
+            "plan", "--configfile", "my.yaml", "--cores", "2", "--set-threads", f"fit_svm={threads}"
+        )
+        assert f", {at_a_time} at a time" in done.stdout
+
+
+def test_a_part_asks_for_nothing_that_is_not_there(checkout):
+    """Not even for the profile of a model that cannot take the images, of which no run can be there."""
+    checkout.config("""
+studies:
+  s:
+    title: Images of 8 by 8
+    kind: cnn
+    grid: [{dataset: digits, model: [alexnet, vgg11], batch_size: 32, optimizer: sgd, lr: 0.01, epochs: 1,
+            pin_memory: false}]
+    table: {rows: [model], values: test_accuracy}
+""")
+    done = checkout.snakemake("--configfile", "my.yaml", "--config", "partial=true")
+    assert done.returncode == 0, done.stderr
+    assert not {"train_cnn", "profile_model", "stage_dataset"} & jobs(done).keys()
+    assert (checkout.root / "results/tables/s.md").read_text().count("missing") == 3
 
 
 def test_on_a_cluster_the_plan_sets_the_limit_of_a_job(checkout):

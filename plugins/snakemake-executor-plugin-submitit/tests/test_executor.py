@@ -635,7 +635,7 @@ class Quiet(Executor):
         self._guard, self._waiting, self._open, self._doubtful = threading.Lock(), [], {}, []
         self._stopped, self._next_query, self._interval = False, 0.0, 3.0
         self._adoptable, self._writers, self._ending, self._rival_s = {}, {}, set(), 3.0
-        self._array_size = self.cluster.most_packs
+        self._array_size, self._too_large = self.cluster.most_packs, set()
         self.errors: list[str] = []
 
     def _report(self, place, opened) -> None:

@@ -144,20 +144,20 @@ def test_before_the_limit_members_are_told_and_only_the_unfinished_run_again(tmp
     assert [len(pack.lines(f"began{i}")) for i in range(3)] == [1, 2, 2]
 
 
-@pytest.mark.parametrize("known", ["by SLURM", "by its limit"])
-def test_the_allocation_watches_its_own_end(tmp_path, known):
+@pytest.mark.parametrize(("known", "least_s", "most_s"), [("by SLURM", 1.5, 6.5), ("by its limit", 3, 17)])
+def test_the_allocation_watches_its_own_end(tmp_path, known, least_s, most_s):
     """SLURM's signal is a minute coarse: it comes too early here, and is passed over; the clock is not.
 
     Before 23.02 SLURM does not say when a job's time is up.
     """
-    pack = Allocation(tmp_path, GOES_ON.format(0), runtime_min=10 if known == "by SLURM" else 1 / 6)
+    pack = Allocation(tmp_path, GOES_ON.format(0), runtime_min=10 if known == "by SLURM" else 1 / 3)
     end = {"SLURM_JOB_END_TIME": str(int(time.time()) + 10)} if known == "by SLURM" else {"SLURM_JOB_ID": "7"}
     process = pack.start(**end)
     wait_for(lambda: (tmp_path / "began0").exists())
     began = time.monotonic()
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(30) == 99
-    assert 1.5 < time.monotonic() - began < 6.5
+    assert process.wait(60) == 99
+    assert least_s < time.monotonic() - began < most_s
     assert (tmp_path / "state0").exists()
 
 

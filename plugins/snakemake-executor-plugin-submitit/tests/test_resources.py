@@ -197,6 +197,8 @@ def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
         ("launch failed requeued held", True),
         ("PartitionTimeLimit", True),
         ("QOSMaxCpuPerJobLimit", True),
+        ("QOSMaxGRESPerJob", True),
+        ("JobHoldMaxRequeue", True),
         ("SPECIAL_EXIT", True),
         ("Priority", False),
         ("JobArrayTaskLimit", False),

@@ -172,7 +172,8 @@ common_settings = CommonSettings(
 class _Waiting:
     """A job that is to be submitted, from `since` on.
 
-    `again` counts how often it was, and was taken away; `refused` how often SLURM did not take it.
+    `again` counts how often it was, and was taken away; `refused` how often SLURM did not take it. What is
+    `held` waits for others to fill a pack.
     """
 
     job: JobExecutorInterface
@@ -181,6 +182,7 @@ class _Waiting:
     since: float = field(default_factory=time.monotonic)
     again: int = 0
     refused: int = 0
+    held: bool = False
 
 
 @dataclass
@@ -249,6 +251,8 @@ class Executor(RemoteExecutor):
         self._silent: set[str] = set()
         # Jobs of which was said that they may wait for ever.
         self._held: set[str] = set()
+        # Requests of which was said that no node has room for a whole pack.
+        self._too_large: set[Request] = set()
         # How many packs are submitted as one: fewer, where a limit would not let more in.
         self._array_size = 1
         self._next_query = 0.0
@@ -433,8 +437,8 @@ class Executor(RemoteExecutor):
         now, linger = time.monotonic(), self.settings.linger
         with self._guard:
             jobs = [each for each in self._waiting if each.since <= now]
-            came = [each.since for each in jobs]
-            if not jobs or now < min(max(came) + linger, min(came) + LONGEST_LINGER * linger):
+            came = [each.since for each in jobs if not each.held]
+            if not jobs or (came and now < min(max(came) + linger, min(came) + LONGEST_LINGER * linger)):
                 return
             self._waiting = [each for each in self._waiting if each.since > now]
         jobs = self._without_rivals([each for each in jobs if not self._adopt(each)])
@@ -462,7 +466,7 @@ class Executor(RemoteExecutor):
         if any(each.again or each.refused or now >= each.since + gather for each in rest):
             return jobs
         for each in rest:
-            self._wait(each)
+            self._wait(replace(each, held=True))
         return jobs[: len(jobs) - len(rest)]
 
     def _fitted(self, request: Request) -> Request:
@@ -471,10 +475,12 @@ class Executor(RemoteExecutor):
         if room is None or room >= request.pack:
             return request
         fitted = replace(request, pack=max(1, room))
-        self.logger.info(
-            f"No node has room for a pack of {request.pack} (a job has {request.cpus} CPUs and "
-            f"{request.member_memory_mb()} MB): packs of {fitted.pack} instead."
-        )
+        if request not in self._too_large:
+            self._too_large.add(request)
+            self.logger.info(
+                f"No node has room for a pack of {request.pack} (a job has {request.cpus} CPUs and "
+                f"{request.member_memory_mb()} MB): packs of {fitted.pack} instead."
+            )
         return fitted
 
     def _submit(self, request: Request, packs: Sequence[list[_Waiting]], places: int, waves: int) -> None:

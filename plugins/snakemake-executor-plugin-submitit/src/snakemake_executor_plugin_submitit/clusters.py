@@ -73,8 +73,8 @@ UNKNOWN = State(Phase.UNKNOWN)
 ENDING = ("COMPLETING", "ENDING")
 # What a job waits for that may never come, unless somebody does something: squeue's reasons.
 HELD = re.compile(
-    r"held|SPECIAL_EXIT|REQUEUE_HOLD|BadConstraints|Partition(TimeLimit|NodeLimit|Inactive)|Invalid(Account|QOS)"
-    r"|DependencyNeverSatisfied|Max\w+Per(Job|Node)Limit",
+    r"held|JobHold|SPECIAL_EXIT|REQUEUE_HOLD|BadConstraints|Partition(TimeLimit|NodeLimit|Inactive)"
+    r"|Invalid(Account|QOS)|DependencyNeverSatisfied|Max\w+Per(Job|Node)",
     re.I,
 )
 

@@ -46,6 +46,8 @@ REQUEUE_TRIES = 5
 WRITING_S = 120.0
 # SLURM may send the signal this much too early.
 EARLY_S = 65.0
+# Where SLURM does not say when a job ends: what may have passed of its limit before its process began.
+PROLOG_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -184,12 +186,15 @@ class Pack:
     def _listen(self) -> Callable[[], None]:
         """Have signals noted, and return what requeues the allocation: submitit's own handler."""
         given = os.environ.get("SLURM_JOB_END_TIME", "")  # since SLURM 23.02
-        end = float(given) if given.isdigit() else time.time() + 60 * self.runtime_min
+        limit_s = 60 * self.runtime_min
+        end = float(given) if given.isdigit() else psutil.Process().create_time() + limit_s
+        # Before this process there may have been a prolog, which is in the limit too.
+        slack_s = 1.0 if given.isdigit() else min(PROLOG_S, limit_s / 4)
         due = end - self.delay_s if given.isdigit() or "SLURM_JOB_ID" in os.environ else None
         handler = signal.getsignal(signal.SIGUSR2)
 
         def note(number: int, frame: FrameType | None) -> None:
-            early = due is not None and due - EARLY_S < time.time() < due - 1
+            early = due is not None and due - EARLY_S < time.time() < due - slack_s
             if number == signal.SIGUSR2 and early:
                 # SLURM's clock for this is a minute coarse; the alarm is not.
                 return
