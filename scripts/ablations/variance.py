@@ -276,8 +276,8 @@ def _notes(study: Study, found: Analysis | None) -> list[str]:
         )
         if found.seeds < 5 and any(source.df > 1 for source in found.sources if source.what == "effect"):
             notes.append(
-                f"With {found.seeds} seeds, what has several degrees of freedom is hardly ever shown here: the "
-                "table of effects compares two levels at a time."
+                f"With {found.seeds} seeds, what has several degrees of freedom is hardly ever shown here: "
+                "the table of effects compares two levels at a time."
             )
     elif study.kind == "cnn":
         alike = 100 / sum(source.df for source in found.sources)
