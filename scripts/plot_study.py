@@ -34,10 +34,9 @@ def plot_study(
         write_figure(draw(study, found), base.with_name(f"{base.name}_{name}"))
 
 
-def failed_runs(written: Mapping[str, Any]) -> set[Run]:
+def failed_runs(written: Mapping[str, Any], slurm: Slurm) -> set[Run]:
     """The runs of a study that have ended without a record."""
-    found = states(parse_study(written).runs(), Slurm.ask())
-    return {state.run for state in found if state.what == "failed"}
+    return {state.run for state in states(parse_study(written).runs(), slurm) if state.what == "failed"}
 
 
 if __name__ == "__main__":
@@ -47,7 +46,9 @@ if __name__ == "__main__":
             Path(snakemake.input.records),  # noqa: F821
             next(map(Path, snakemake.input.published), None),  # noqa: F821
             Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
-            failed=failed_runs(snakemake.params.study) if snakemake.params.partial else (),  # noqa: F821
+            failed=failed_runs(snakemake.params.study, Slurm.ask())  # noqa: F821
+            if snakemake.params.partial  # noqa: F821
+            else (),
         ),
         log=snakemake.log[0],  # noqa: F821
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ablations.config import parse_study
 from ablations.errors import run_script
+from ablations.progress import Slurm
 from attribute_variance import attribute_variance
 from compare_levels import compare_levels
 from compare_published import compare_published
@@ -28,6 +29,7 @@ def preview(
     there = [record for record in records if Path(record).exists()]
     counted = {key: path for key, path in profiles.items() if Path(path).exists()}
     merge_files(there, counted, FOLDER / "records.tsv")
+    slurm = Slurm.ask()
     for name, study in studies.items():
         records_tsv, base, figures = (
             FOLDER / "records.tsv",
@@ -41,7 +43,7 @@ def preview(
         print(base.with_suffix(".md").read_text(encoding="utf-8"))
         if compared:
             compare_published(name, study, records_tsv, compared, base.with_name(f"{name}_vs_published"))
-        plot_study(study, records_tsv, compared, figures, failed_runs(study))
+        plot_study(study, records_tsv, compared, figures, failed_runs(study, slurm))
         if parse_study(study).kind == "cnn":
             plot_curves(study, figures.with_name(f"{name}_curves"))
     logging.info("%d of %d runs are there; tables and figures are in %s", len(there), len(records), FOLDER)

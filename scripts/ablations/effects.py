@@ -303,8 +303,8 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
         notes.append(
             "Judged by a linear model: no two runs differ in this alone, and the difference is that in a "
             "model of all main effects (ordinary least squares). What interacts makes it wrong."
-            + " Its noise is what it differs by from one seed to the other."
-            * (seeds > 1)
+            + " Where each seed has every point, its noise is what it differs by between them."
+            * (study.kind == "cnn" and len(study.seeds) > 1)
         )
     never = [e for e in found if not e.comparison and not e.pairs]
     names = dict.fromkeys(effect.factor for effect in never)

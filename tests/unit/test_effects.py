@@ -41,6 +41,11 @@ def noise(run: Run, sd: float) -> float:
 
 
 SEEDS = (0, 1, 2, 3, 4)
+# Optimizer, learning rate and epochs, of which no two points differ in one alone; one point is left over.
+LATIN = [
+    ("sgd", 0.1, 1), ("adam", 0.2, 1), ("sgd", 0.2, 2), ("adam", 0.1, 2), ("adamw", 0.1, 3),
+    ("adamw", 0.2, 4), ("sgd", 0.3, 3), ("adam", 0.3, 4), ("adamw", 0.3, 1),
+]  # fmt: skip
 
 
 def test_an_effect_is_found_and_another_is_not():
@@ -157,6 +162,17 @@ def test_what_the_added_points_separate_is_estimated():
     assert float(row(table, "lr")["difference"]) == pytest.approx(-1, abs=0.3)
     assert float(row(table, "epochs")["difference"]) == pytest.approx(2, abs=0.3)
     assert not any("alone; see" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("more", [{}, {"batch_size": [16, 32]}])
+def test_a_table_judged_by_a_linear_model_says_so(more, seeds):
+    recipes = [{"optimizer": o, "lr": lr, "epochs": e} for o, lr, e in LATIN]
+    study = study_of({"recipe": recipes, **more}, seeds=seeds)
+    table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
+    assert "linear model" in set(table.data["judged_by"])
+    [note] = [note for note in table.notes if note.startswith("Judged by a linear model")]
+    assert note.endswith("between them.") == (len(seeds) > 1)
 
 
 def test_pairs_that_diverged_are_counted():
