@@ -23,9 +23,9 @@ PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
 
 import numpy as np
-from ablations import hits
-from ablations.config import load_config
-from ablations.records import CnnRecord, write_record
+from ablations.config.config import load_config
+from ablations.kinds import hits
+from ablations.runs.records import CnnRecord, write_record
 
 RECORDS = 10_000
 BARE = """

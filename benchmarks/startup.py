@@ -19,21 +19,28 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 HEAD = """
 import json, sys
-from ablations.provenance import seconds_since_start
+from ablations.runs.provenance import seconds_since_start
 parts = {}
 def done(part):
     parts[part] = seconds_since_start() - sum(parts.values())
 done("interpreter")
 """
 RUN = """
-from ablations import attempts, command_line, hyperparameters, runs
+from ablations import command_line
+from ablations.runs import attempts
+from ablations.kinds import hyperparameters
+from ablations.runs import run as runs
 hp = hyperparameters.CnnHyperparameters(
     batch_size=32, optimizer="adam", lr=0.001, epochs=1, pin_memory=False, seed=0)
 done("library, pydantic")
 import torch
 done("torch")
-from ablations import light_imports, models, provenance, records, training
-from ablations.datasets import open_staged
+from ablations.training import light_imports
+from ablations.training import models
+from ablations.runs import provenance
+from ablations.runs import records
+from ablations.training import trainer as training
+from ablations.data.staged import open_staged
 light_imports.keep_the_compiler_out()
 done("engine")
 dataset = open_staged(sys.argv[1], "pt")
@@ -76,8 +83,8 @@ print(json.dumps(parts))
 def stage(folder: Path) -> Path:
     """The digits, staged as the workflow does."""
     sys.path.insert(0, str(PROJECT / "scripts"))
-    from ablations.config import load_config
-    from ablations.staging import Request, stage
+    from ablations.config.config import load_config
+    from ablations.data.staging import Request, stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
     path = folder / "digits.safetensors"

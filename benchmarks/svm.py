@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-from ablations.datasets import open_staged
+from ablations.data.staged import open_staged
 from ablations.files import write_text
-from ablations.hyperparameters import SvmHyperparameters
-from ablations.svm import fit
+from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.training.svm import fit
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 

@@ -26,11 +26,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 import torch
-from ablations import live_taps, training
-from ablations.datasets import Split, StagedDataset
+from ablations.data.staged import Split, StagedDataset
 from ablations.files import write_text
-from ablations.hyperparameters import CnnHyperparameters
-from ablations.models import build_model
+from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.training import live_taps
+from ablations.training import trainer as training
+from ablations.training.models import build_model
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader

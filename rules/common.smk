@@ -19,12 +19,12 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from ablations.config import load_config
-from ablations.costs import PLAN, read_plan, time_limit_min
-from ablations.controller import remove_locks_of_the_dead
+from ablations.config.config import load_config
+from ablations.tracking.plan import PLAN, read_plan, time_limit_min
+from ablations.tracking.controller import remove_locks_of_the_dead
 from ablations.errors import AblationsError
-from ablations.hyperparameters import KINDS
-from ablations.runs import parse_hyperparameters
+from ablations.kinds.hyperparameters import KINDS
+from ablations.runs.run import parse_hyperparameters
 
 # The scripts run in the environment that Snakemake was started from, activated or not, unless each has
 # one of its own by `--software-deployment-method conda`.

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
+from ablations.analysis.variance import variance_table
+from ablations.config.config import parse_study
 from ablations.errors import run_script
-from ablations.tables import load_records
-from ablations.variance import variance_table
+from ablations.presentation.study_table import load_records
 
 
 def attribute_variance(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:

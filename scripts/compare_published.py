@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
+from ablations.analysis.published import published_table
+from ablations.config.config import parse_study
 from ablations.errors import run_script
-from ablations.published import published_table
-from ablations.tables import load_records
+from ablations.presentation.study_table import load_records
 
 
 def compare_published(

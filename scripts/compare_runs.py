@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from ablations.analysis.inference import ALPHA, compare_images
 from ablations.errors import AblationsError, run_script
-from ablations.hits import unpack
-from ablations.records import read_record
-from ablations.runs import Run
-from ablations.statistics import ALPHA, compare_images
+from ablations.kinds.hits import unpack
+from ablations.runs.records import read_record
+from ablations.runs.run import Run
 
 
 def main() -> None:

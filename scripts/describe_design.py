@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
-from ablations.design import design_table
+from ablations.analysis.design import design_table
+from ablations.config.config import parse_study
 from ablations.errors import run_script
 
 

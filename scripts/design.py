@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ablations.config import parse_study
-from ablations.design import in_words
+from ablations.analysis.design import in_words
+from ablations.config.config import parse_study
 from ablations.errors import run_script
 
 

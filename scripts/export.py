@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ablations.command_line import add_config, log_to_stderr, take_config
 from ablations.errors import run_script
-from ablations.exports import finished, to_mlflow, to_tensorboard
+from ablations.tracking.exports import finished, to_mlflow, to_tensorboard
 
 TENSORBOARD = Path("results/tensorboard")
 MLFLOW = "sqlite:///results/mlflow.db"

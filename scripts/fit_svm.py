@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from ablations import attempts
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
-from ablations.hyperparameters import SvmHyperparameters
-from ablations.runs import SVM_MODEL, Run
+from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.runs import attempts
+from ablations.runs.run import SVM_MODEL, Run
 
 log = logging.getLogger("fit_svm")
 
@@ -30,9 +30,11 @@ def main() -> None:
     # Read when numpy is first imported.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
-    from ablations import hits, provenance, svm
-    from ablations.datasets import open_staged
-    from ablations.records import SvmRecord, write_record
+    from ablations.data.staged import open_staged
+    from ablations.kinds import hits
+    from ablations.runs import provenance
+    from ablations.runs.records import SvmRecord, write_record
+    from ablations.training import svm
 
     dataset = open_staged(options.dataset, "np", hp.train_samples, options.definition_digest)
     run = Run(dataset.name, SVM_MODEL, hp)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
+from ablations.config.config import parse_study
 from ablations.errors import run_script
-from ablations.tables import load_records, study_table
+from ablations.presentation.study_table import load_records, study_table
 
 
 def make_table(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:

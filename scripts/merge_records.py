@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ablations.errors import run_script
-from ablations.records import merge, read_profile, write_parquet, write_table
+from ablations.runs.records import merge, read_profile, write_parquet, write_table
 
 
 def merge_files(records: Iterable[str], profiles: Mapping[tuple[str, str], str], output: Path) -> None:

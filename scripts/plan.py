@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from ablations.config import parse_study
-from ablations.costs import BASES, PLAN, Costs, Estimate, clock, makespan, read_plan, seconds_taken
-from ablations.datasets import count_images
+from ablations.config.config import parse_study
+from ablations.data.staged import count_images
 from ablations.errors import run_script
-from ablations.records import quick_record, read_profile, write_table
-from ablations.runs import Run
+from ablations.runs.records import quick_record, read_profile, write_table
+from ablations.runs.run import Run
+from ablations.tracking.plan import BASES, PLAN, Costs, Estimate, clock, makespan, read_plan, seconds_taken
 
 COLUMNS = ("run", "seconds", "basis", "planned_on")
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
+from ablations.config.config import parse_study
 from ablations.errors import run_script
-from ablations.figures import curves_figure, write_figure
+from ablations.presentation.figures.style import curves_figure, write_figure
 
 
 def plot_curves(written: Mapping[str, Any], base: Path) -> None:

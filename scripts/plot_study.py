@@ -5,12 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
+from ablations.config.config import parse_study
 from ablations.errors import run_script
-from ablations.figures import effects_figure, grid_figure, study_figure, tradeoff_figure, write_figure
-from ablations.progress import Slurm, states
-from ablations.runs import Run
-from ablations.tables import load_records
+from ablations.presentation.figures.style import (
+    effects_figure,
+    grid_figure,
+    study_figure,
+    tradeoff_figure,
+    write_figure,
+)
+from ablations.presentation.study_table import load_records
+from ablations.runs.run import Run
+from ablations.tracking.status import Slurm, states
 
 
 def plot_study(

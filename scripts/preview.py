@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations.config import parse_study
+from ablations.config.config import parse_study
 from ablations.errors import run_script
-from ablations.progress import Slurm
+from ablations.tracking.status import Slurm
 from attribute_variance import attribute_variance
 from compare_levels import compare_levels
 from compare_published import compare_published

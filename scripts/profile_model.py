@@ -19,8 +19,8 @@ def main() -> None:
     options = parser.parse_args()
     log_to_stderr()
 
-    from ablations.models import build_model, profile
-    from ablations.records import PROFILE_COLUMNS, write_table
+    from ablations.runs.records import PROFILE_COLUMNS, write_table
+    from ablations.training.models import build_model, profile
 
     shape = tuple(options.image_shape)
     counts = profile(build_model(options.model, shape, options.classes), shape)

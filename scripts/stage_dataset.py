@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from ablations.command_line import log_to_stderr
-from ablations.config import Dataset
+from ablations.config.config import Dataset
+from ablations.data.staging import Request, stage
 from ablations.errors import AblationsError, run_script
-from ablations.staging import Request, stage
 from pydantic import ValidationError
 
 

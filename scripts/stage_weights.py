@@ -16,7 +16,7 @@ def main() -> None:
     options = parser.parse_args()
     log_to_stderr()
 
-    from ablations.weights import published_weights, stage_weights
+    from ablations.data.weights import published_weights, stage_weights
 
     published = published_weights(options.model)
     stage_weights(published, options.output, options.source_dir, options.timeout_s)

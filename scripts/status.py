@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ablations.command_line import CONFIG, add_config, log_to_stderr, take_config
-from ablations.config import Config
-from ablations.costs import Costs, clock, makespan
-from ablations.datasets import count_images
+from ablations.config.config import Config
+from ablations.data.staged import count_images
 from ablations.errors import run_script
-from ablations.progress import Slurm, State, states
-from ablations.records import read_profile
-from ablations.runs import Run
+from ablations.runs.records import read_profile
+from ablations.runs.run import Run
+from ablations.tracking.plan import Costs, clock, makespan
+from ablations.tracking.status import Slurm, State, states
 
 # Runs of one kind that are shown by name; the others are counted.
 SHOWN = 20

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ablations import attempts
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
-from ablations.hyperparameters import CnnHyperparameters
-from ablations.runs import Run
+from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.runs import attempts
+from ablations.runs.run import Run
 
 log = logging.getLogger("train_cnn")
 
@@ -47,11 +47,14 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
-    from ablations import checkpoints, hits, light_imports, live_taps, models, provenance, training
-    from ablations.datasets import open_staged
-    from ablations.devices import choose_device
+    from ablations.data.staged import open_staged
     from ablations.files import digest
-    from ablations.records import CnnRecord, write_history, write_record
+    from ablations.kinds import hits
+    from ablations.runs import provenance
+    from ablations.runs.records import CnnRecord, write_history, write_record
+    from ablations.training import checkpoints, light_imports, live_taps, models
+    from ablations.training import trainer as training
+    from ablations.training.devices import choose_device
 
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
@@ -133,7 +136,7 @@ def main() -> None:
 def progress() -> Iterator[Callable[[int, int], None]]:
     """An `on_step`: a bar on a terminal, lines with an ETA in a log."""
     if not sys.stderr.isatty():
-        from ablations.training import progress_lines
+        from ablations.training.trainer import progress_lines
 
         yield progress_lines()
         return

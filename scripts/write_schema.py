@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ablations.config import Config
+from ablations.config.config import Config
 from ablations.files import write_text
 
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.json"

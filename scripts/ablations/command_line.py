@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from ablations.errors import AblationsError
-from ablations.hyperparameters import Hyperparameters
+from ablations.kinds.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from ablations.config import Config
+    from ablations.config.config import Config
 
 H = TypeVar("H", bound=Hyperparameters)
 
@@ -64,7 +64,7 @@ def take_config(options: argparse.Namespace) -> "Config":
     Raises ConfigError with one line for each problem found.
     """
     # What only trains reads no config, and is spared the import.
-    from ablations.config import load_config
+    from ablations.config.config import load_config
 
     overrides = {"studies": options.study} if options.study else {}
     return load_config([PROJECT / "config/datasets.yaml", options.configfile], overrides, PROJECT)

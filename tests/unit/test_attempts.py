@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ablations.attempts import sole_writer
-from ablations.records import write_record
+from ablations.runs.attempts import sole_writer
+from ablations.runs.records import write_record
 from checkout import PROJECT
 from test_records import make_record, make_run
 from test_training import staged  # noqa: F401

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from ablations import batches
-from ablations.batches import DeviceBatches, HostBatches, batches_of, source_that_fits
-from ablations.datasets import Split
+from ablations.data.staged import Split
+from ablations.training import batches
+from ablations.training.batches import DeviceBatches, HostBatches, batches_of, source_that_fits
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 CPU = torch.device("cpu")

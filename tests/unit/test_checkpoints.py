@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ablations import training
-from ablations.attempts import Attempts, job_deadline
-from ablations.checkpoints import Checkpoint, Stopped
-from ablations.models import build_model
+from ablations.runs.attempts import Attempts, job_deadline
+from ablations.training import trainer as training
+from ablations.training.checkpoints import Checkpoint, Stopped
+from ablations.training.models import build_model
 from test_training import PROJECT, SHAPE, digits, hyperparameters, staged, without_times  # noqa: F401
 
 IDENTITY = {"run": "a run", "data": "its data"}

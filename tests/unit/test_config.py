@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ablations.architectures import TORCHVISION_CLASSIFIERS
-from ablations.config import ConfigError, load_config, parse_study
+from ablations.config.config import ConfigError, load_config, parse_study
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 
 PROJECT = Path(__file__).parents[2]
 DATASETS = PROJECT / "config/datasets.yaml"

@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 
 import pytest
-from ablations.controller import remove_locks_of_the_dead
+from ablations.tracking.controller import remove_locks_of_the_dead
 
 
 @pytest.fixture

@@ -1,8 +1,16 @@
 """What runs will take: the best that is known of their kind, and how wrong it was."""
 
 import pytest
-from ablations.costs import BASES, USUAL_STARTUP_S, Costs, clock, makespan, seconds_taken, time_limit_min
-from ablations.runs import Run, parse_hyperparameters
+from ablations.runs.run import Run, parse_hyperparameters
+from ablations.tracking.plan import (
+    BASES,
+    USUAL_STARTUP_S,
+    Costs,
+    clock,
+    makespan,
+    seconds_taken,
+    time_limit_min,
+)
 from test_tables import record
 
 

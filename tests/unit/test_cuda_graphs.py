@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from ablations.cuda_graphs import WARM_UP_STEPS, GraphedStep
+from ablations.training.cuda_graphs import WARM_UP_STEPS, GraphedStep
 
 
 def as_a_graph(work: Callable[[], None]) -> Callable[[], None]:

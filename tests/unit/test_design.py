@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from ablations.config import CnnStudy, load_config, parse_study
-from ablations.design import Follows, design, in_words
+from ablations.analysis.design import Follows, design, in_words
+from ablations.config.config import CnnStudy, load_config, parse_study
 
 PROJECT = Path(__file__).parents[2]
 LEVELS = {

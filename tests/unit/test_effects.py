@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations import hits
-from ablations.design import design
-from ablations.effects import effects, effects_table
-from ablations.records import write_record
-from ablations.runs import Run
+from ablations.analysis.design import design
+from ablations.analysis.effects import effects, effects_table
+from ablations.kinds import hits
+from ablations.runs.records import write_record
+from ablations.runs.run import Run
 from scipy import stats
 from test_design import study_of, with_points
 from test_records import make_record, make_run

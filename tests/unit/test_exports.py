@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from ablations.errors import AblationsError
-from ablations.exports import finished, to_mlflow, to_tensorboard
-from ablations.records import CnnRecord, write_history, write_record
-from ablations.runs import Run, parse_hyperparameters
-from ablations.training import Epoch
+from ablations.runs.records import CnnRecord, write_history, write_record
+from ablations.runs.run import Run, parse_hyperparameters
+from ablations.tracking.exports import finished, to_mlflow, to_tensorboard
+from ablations.training.trainer import Epoch
 from test_records import make_record, make_run
 
 EXPORT = Path(__file__).parents[2] / "scripts/export.py"

@@ -5,8 +5,8 @@ import random
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from ablations.config import parse_study
-from ablations.figures import (
+from ablations.config.config import parse_study
+from ablations.presentation.figures.style import (
     _front,
     curves_figure,
     effects_figure,

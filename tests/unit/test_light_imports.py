@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ablations.architectures import TORCHVISION_CLASSIFIERS
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 
 PROJECT = Path(__file__).parents[2]
 # A small one of every module of torchvision.
@@ -20,7 +20,7 @@ BUILD = """
 import inspect, json, sys
 sys.path.insert(0, "scripts")
 import torch
-from ablations.light_imports import builder, keep_the_compiler_out
+from ablations.training.light_imports import builder, keep_the_compiler_out
 def where(builder):
     code = inspect.unwrap(builder).__code__
     return [builder.__module__, builder.__qualname__, code.co_filename, code.co_firstlineno]
@@ -64,7 +64,7 @@ def test_no_family_needs_the_rest(name):
 
 def test_torchvision_can_be_imported_afterwards():
     code = (
-        "import sys; sys.path.insert(0, 'scripts'); from ablations.light_imports import builder; "
+        "import sys; sys.path.insert(0, 'scripts'); from ablations.training.light_imports import builder; "
         "builder('resnet18'); import torchvision; "
         "assert torchvision.ops.nms and torchvision.models.resnet.ResNet; "
         "assert builder('resnet18') is torchvision.models.resnet18"
@@ -77,10 +77,12 @@ def test_a_training_imports_no_compiler(tmp_path):
     code = """
 import sys; sys.path[:0] = ["scripts", "tests/unit"]
 import torch
-from ablations import light_imports, models, training
+from ablations.training import light_imports
+from ablations.training import models
+from ablations.training import trainer as training
 light_imports.keep_the_compiler_out()
-from ablations.datasets import Split, StagedDataset
-from ablations.hyperparameters import CnnHyperparameters
+from ablations.data.staged import Split, StagedDataset
+from ablations.kinds.hyperparameters import CnnHyperparameters
 split = Split(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
 dataset = StagedDataset("blank", "", (1, 8, 8), 10, (0.5,), (0.5,), split, split)
 hp = CnnHyperparameters(batch_size=4, optimizer="adam", lr=0.1, epochs=1, pin_memory=False, seed=0)

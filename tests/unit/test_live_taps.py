@@ -7,8 +7,8 @@ import copy
 
 import pytest
 import torch
-from ablations.live_taps import LiveConv2d, give_zero_gradients, trim
-from ablations.models import build_model
+from ablations.training.live_taps import LiveConv2d, give_zero_gradients, trim
+from ablations.training.models import build_model
 from torch import nn
 from torch.nn import functional as F
 

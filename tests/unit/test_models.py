@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ablations import weights
-from ablations.architectures import TORCHVISION_CLASSIFIERS
+from ablations.data import weights
 from ablations.errors import AblationsError
-from ablations.models import build_model, check_batches, load_pretrained, profile
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.training.models import build_model, check_batches, load_pretrained, profile
 from safetensors.torch import save_file
 from torch import nn
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ablations.progress import Slurm, State, _packed, states
-from ablations.records import write_record
+from ablations.runs.records import write_record
+from ablations.tracking.status import Slurm, State, _packed, states
 from test_records import make_record, make_run
 
 PROJECT = Path(__file__).parents[2]

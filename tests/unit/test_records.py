@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations import hits, records
 from ablations.errors import AblationsError
-from ablations.hyperparameters import SvmHyperparameters
-from ablations.records import SvmRecord, merge, read_record, write_record
-from ablations.runs import Run, parse_hyperparameters
+from ablations.kinds import hits
+from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.runs import records
+from ablations.runs.records import SvmRecord, merge, read_record, write_record
+from ablations.runs.run import Run, parse_hyperparameters
 
 
 def make_run(**changes) -> Run:

@@ -6,9 +6,9 @@ import runpy
 from pathlib import Path
 
 import pytest
-from ablations.devices import choose_device
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, write_text
+from ablations.training.devices import choose_device
 
 PROJECT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def test_a_rule_has_a_script_of_its_name(rule):
 
 
 def test_the_library_never_imports_snakemake():
-    for path in (PROJECT / "scripts/ablations").glob("*.py"):
+    for path in (PROJECT / "scripts/ablations").rglob("*.py"):
         assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M), path
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations import staging
-from ablations.config import Dataset, load_config
-from ablations.datasets import open_staged, read_metadata
+from ablations.config.config import Dataset, load_config
+from ablations.data import staging
+from ablations.data.staged import open_staged, read_metadata
+from ablations.data.staging import Request, SourceError, stage
 from ablations.errors import AblationsError
-from ablations.staging import Request, SourceError, stage
 from PIL import Image
 
 PROJECT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from ablations import hits, statistics
-from ablations.statistics import (
+from ablations.analysis import inference as statistics
+from ablations.analysis.inference import (
     Comparison,
     Interval,
     LinearModel,
@@ -16,6 +16,7 @@ from ablations.statistics import (
     holm,
     pairs_needed,
 )
+from ablations.kinds import hits
 from scipy import integrate, stats
 
 

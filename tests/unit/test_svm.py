@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from ablations import svm
 from ablations.errors import AblationsError
-from ablations.hyperparameters import SvmHyperparameters
+from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.training import svm
 from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.svm import SVC

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations.config import load_config, parse_study
-from ablations.design import design_table
-from ablations.effects import effects_table
-from ablations.errors import AblationsError
-from ablations.hyperparameters import spell
-from ablations.metrics import METRICS
-from ablations.published import (
+from ablations.analysis.design import design_table
+from ablations.analysis.effects import effects_table
+from ablations.analysis.inference import binomial_error
+from ablations.analysis.published import (
     DIVERGED,
     EXACT,
     MACHINE,
@@ -22,9 +19,12 @@ from ablations.published import (
     published_table,
     read_published,
 )
-from ablations.statistics import binomial_error
-from ablations.tables import Cell, cell, study_table
-from ablations.variance import variance_table
+from ablations.analysis.variance import variance_table
+from ablations.config.config import load_config, parse_study
+from ablations.errors import AblationsError
+from ablations.kinds.hyperparameters import spell
+from ablations.kinds.metrics import METRICS
+from ablations.presentation.study_table import Cell, cell, study_table
 
 PROJECT = Path(__file__).parents[2]
 ACCURACY, MACS, TIME = METRICS["test_accuracy"], METRICS["gmacs"], METRICS["train_time_ms"]

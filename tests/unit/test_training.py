@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ablations import training
-from ablations.cuda_graphs import GraphedStep
-from ablations.datasets import Split, StagedDataset
-from ablations.hyperparameters import CnnHyperparameters
-from ablations.models import build_model
+from ablations.data.staged import Split, StagedDataset
+from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.training import trainer as training
+from ablations.training.cuda_graphs import GraphedStep
+from ablations.training.models import build_model
 from torch.nn import functional as F
 
 PROJECT = Path(__file__).parents[2]
@@ -217,8 +217,8 @@ def test_progress_lines_have_an_eta(caplog):
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory) -> Path:
-    from ablations.config import load_config
-    from ablations.staging import Request, stage
+    from ablations.config.config import load_config
+    from ablations.data.staging import Request, stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
     path = tmp_path_factory.mktemp("data") / "digits.safetensors"

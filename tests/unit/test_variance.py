@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from ablations.design import design
-from ablations.effects import effects
-from ablations.variance import _balanced, _sources, analyse, together, variance_table
+from ablations.analysis.design import design
+from ablations.analysis.effects import effects
+from ablations.analysis.variance import _balanced, _sources, analyse, together, variance_table
 from test_design import study_of
 from test_effects import noise, records_of
 from test_tables import study as published

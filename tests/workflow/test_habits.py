@@ -397,7 +397,7 @@ studies:
 
 def test_a_run_starts_from_weights_named_in_the_config(checkout):
     import torch
-    from ablations.models import build_model
+    from ablations.training.models import build_model
 
     torch.save(build_model("shufflenet_v2_x0_5", (3, 8, 8), 1000).state_dict(), checkout.root / "own.pth")
     checkout.config("""

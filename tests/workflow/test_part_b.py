@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations import svm
-from ablations.config import load_config
-from ablations.datasets import open_staged, read_metadata
-from ablations.hyperparameters import SvmHyperparameters
+from ablations.config.config import load_config
+from ablations.data.staged import open_staged, read_metadata
+from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.training import svm
 from checkout import PROJECT, Checkout
 from sklearn.svm import SVC
 

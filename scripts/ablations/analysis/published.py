@@ -11,13 +11,13 @@ import pandas as pd
 from pydantic import ValidationError
 from scipy import stats
 
-from ablations.config import Study
+from ablations.analysis.inference import ALPHA
+from ablations.config.config import Study
 from ablations.errors import AblationsError
-from ablations.hyperparameters import KINDS, spell
-from ablations.metrics import METRICS, Metric
-from ablations.runs import Run
-from ablations.statistics import ALPHA
-from ablations.tables import LABELS, Cell, Table, cell, group_runs
+from ablations.kinds.hyperparameters import KINDS, spell
+from ablations.kinds.metrics import METRICS, Metric
+from ablations.presentation.study_table import LABELS, Cell, Table, cell, group_runs
+from ablations.runs.run import Run
 
 # Half-width of a 95 % interval, in standard errors.
 Z = 1.96

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations import statistics
-from ablations.config import Study
-from ablations.design import model_matrix
-from ablations.hits import unpack
-from ablations.hyperparameters import spell
-from ablations.runs import Run
-from ablations.statistics import ALPHA, Comparison, Hits, Interval, LinearModel, Noise
-from ablations.tables import LABELS, Table
+from ablations.analysis import inference as statistics
+from ablations.analysis.design import model_matrix
+from ablations.analysis.inference import ALPHA, Comparison, Hits, Interval, LinearModel, Noise
+from ablations.config.config import Study
+from ablations.kinds.hits import unpack
+from ablations.kinds.hyperparameters import spell
+from ablations.presentation.study_table import LABELS, Table
+from ablations.runs.run import Run
 
 # Of a factor with more levels, each is compared with the first alone.
 MOST_LEVELS = 8

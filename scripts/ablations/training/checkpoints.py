@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from ablations.attempts import Attempts
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
+from ablations.runs.attempts import Attempts
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,17 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ablations.config import Study
-from ablations.effects import JUDGED_BY, corrected, effects
+from ablations.analysis.effects import JUDGED_BY, corrected, effects
+from ablations.analysis.inference import ALPHA, Comparison
+from ablations.analysis.published import read_published
+from ablations.config.config import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
-from ablations.hyperparameters import spell
-from ablations.metrics import METRICS
-from ablations.published import read_published
-from ablations.records import read_history
-from ablations.runs import Run
-from ablations.statistics import ALPHA, Comparison
-from ablations.tables import LABELS, Cell, cell, group_runs
+from ablations.kinds.hyperparameters import spell
+from ablations.kinds.metrics import METRICS
+from ablations.presentation.study_table import LABELS, Cell, cell, group_runs
+from ablations.runs.records import read_history
+from ablations.runs.run import Run
 
 # Okabe and Ito's colours, told apart by every kind of colour vision and in grey print.
 MEASURED, PUBLISHED = "#0072B2", "#D55E00"

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ablations.datasets import Split
+from ablations.data.staged import Split
 
 Source = Literal["device", "host"]
 Batch = tuple[torch.Tensor, torch.Tensor]

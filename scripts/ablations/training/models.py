@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ablations import light_imports
-from ablations.architectures import TORCHVISION_CLASSIFIERS
 from ablations.errors import AblationsError, nearest
-from ablations.probes import Probe
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.training import light_imports
+from ablations.training.probes import Probe
 
 
 def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:

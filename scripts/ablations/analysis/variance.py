@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.config import Study
-from ablations.design import Design, design
-from ablations.hyperparameters import spell
-from ablations.runs import Run
-from ablations.statistics import ROUNDING
-from ablations.tables import LABELS, Table, group_runs
+from ablations.analysis.design import Design, design
+from ablations.analysis.inference import ROUNDING
+from ablations.config.config import Study
+from ablations.kinds.hyperparameters import spell
+from ablations.presentation.study_table import LABELS, Table, group_runs
+from ablations.runs.run import Run
 
 # In the search for the greatest balanced part.
 MOST_STARTS, MOST_ORDERS, MOST_CELLS = 60, 24, 20_000

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.config import Study
-from ablations.hyperparameters import KINDS, spell
-from ablations.runs import SVM_MODEL, Run
-from ablations.tables import LABELS, Table
+from ablations.config.config import Study
+from ablations.kinds.hyperparameters import KINDS, spell
+from ablations.presentation.study_table import LABELS, Table
+from ablations.runs.run import SVM_MODEL, Run
 
 # Points of the full product that are looked at for what is missing.
 MOST_CANDIDATES = 10_000

@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 
 from ablations.errors import AblationsError
 from ablations.files import write_text
-from ablations.provenance import seconds_since_start
-from ablations.records import read_record
-from ablations.runs import Run
+from ablations.runs.provenance import seconds_since_start
+from ablations.runs.records import read_record
+from ablations.runs.run import Run
 
 log = logging.getLogger(__name__)
 

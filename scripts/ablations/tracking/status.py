@@ -14,8 +14,8 @@ from typing import Literal
 
 import psutil
 
-from ablations.records import quick_record
-from ablations.runs import Run
+from ablations.runs.records import quick_record
+from ablations.runs.run import Run
 
 What = Literal["done", "diverged", "running", "queued", "failed"]
 # A run's log grows every ten seconds while it trains; older than this, it is no sign of life.

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.config import Study
+from ablations.analysis.inference import Interval, binomial_error, t_interval
+from ablations.config.config import Study
 from ablations.errors import AblationsError
 from ablations.files import write_text
-from ablations.hyperparameters import KINDS, spell
-from ablations.metrics import METRICS, Metric
-from ablations.runs import Run
-from ablations.statistics import Interval, binomial_error, t_interval
+from ablations.kinds.hyperparameters import KINDS, spell
+from ablations.kinds.metrics import METRICS, Metric
+from ablations.runs.run import Run
 
 LABELS = {
     "dataset": "Dataset",

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ablations.probes import Probe
+from ablations.training.probes import Probe
 
 # Of the parameters that `trim` leaves, and so of an optimizer's state, which another layout cannot use.
 LAYOUT = "live taps 1"

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, write_text
-from ablations.hits import unpack
-from ablations.hyperparameters import KINDS, spell
-from ablations.runs import Run
+from ablations.kinds.hits import unpack
+from ablations.kinds.hyperparameters import KINDS, spell
+from ablations.runs.run import Run
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0)]

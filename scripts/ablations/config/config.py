@@ -26,11 +26,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from ablations.architectures import TORCHVISION_CLASSIFIERS
 from ablations.errors import AblationsError, nearest
-from ablations.hyperparameters import KINDS, Name
-from ablations.metrics import METRICS
-from ablations.runs import SVM_MODEL, Run
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.kinds.hyperparameters import KINDS, Name
+from ablations.kinds.metrics import METRICS
+from ablations.runs.run import SVM_MODEL, Run
 
 
 class ConfigError(AblationsError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from ablations.errors import AblationsError
-from ablations.hyperparameters import KINDS, SEPARATOR, Hyperparameters
+from ablations.kinds.hyperparameters import KINDS, SEPARATOR, Hyperparameters
 
 # A support vector classifier has no architecture to choose; its place in the path is filled so.
 SVM_MODEL = "svc"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import AblationsError
-from ablations.hyperparameters import spell
-from ablations.records import Record, read_history, read_record
-from ablations.runs import Run
+from ablations.kinds.hyperparameters import spell
+from ablations.runs.records import Record, read_history, read_record
+from ablations.runs.run import Run
 
 # What a record measures, as a tracker's final metrics.
 METRICS = (

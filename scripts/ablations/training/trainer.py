@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import RandomSampler
 
-from ablations import live_taps
-from ablations.batches import Source, batches_of, source_that_fits
-from ablations.checkpoints import Checkpoint, Stopped
-from ablations.cuda_graphs import GraphedStep
-from ablations.datasets import StagedDataset
-from ablations.hyperparameters import CnnHyperparameters
+from ablations.data.staged import StagedDataset
+from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.training import live_taps
+from ablations.training.batches import Source, batches_of, source_that_fits
+from ablations.training.checkpoints import Checkpoint, Stopped
+from ablations.training.cuda_graphs import GraphedStep
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ablations.runs import Run
+from ablations.runs.run import Run
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
 PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from ablations.data.staging import SourceError, download
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, digest
-from ablations.staging import SourceError, download
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _mismatch(file: Path, published: Published) -> str | None:
 def _store(file: Path, output: Path) -> None:
     from safetensors.torch import save_file
 
-    from ablations.models import read_weights
+    from ablations.training.models import read_weights
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in read_weights(file).items()}
     with atomic_path(output) as temporary:

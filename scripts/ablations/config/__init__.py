@@ -1,0 +1,1 @@
+"""The config, checked whole before any job starts. It imports `kinds` and `runs`."""

@@ -1,0 +1,1 @@
+"""Tables and figures of those numbers: all text that readers see. It imports `analysis` and below."""
