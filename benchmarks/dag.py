@@ -23,9 +23,10 @@ PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT / "scripts"))
 
 import numpy as np
-from ablations.config.config import load_config
+from ablations.config.reading import load_config
 from ablations.kinds import hits
-from ablations.runs.records import CnnRecord, write_record
+from ablations.kinds.cnn import CnnRecord
+from ablations.runs.records import write_record
 
 RECORDS = 10_000
 BARE = """

@@ -28,9 +28,9 @@ done("interpreter")
 RUN = """
 from ablations import command_line
 from ablations.runs import attempts
-from ablations.kinds import hyperparameters
+from ablations.kinds.cnn import CnnHyperparameters
 from ablations.runs import run as runs
-hp = hyperparameters.CnnHyperparameters(
+hp = CnnHyperparameters(
     batch_size=32, optimizer="adam", lr=0.001, epochs=1, pin_memory=False, seed=0)
 done("library, pydantic")
 import torch
@@ -83,7 +83,7 @@ print(json.dumps(parts))
 def stage(folder: Path) -> Path:
     """The digits, staged as the workflow does."""
     sys.path.insert(0, str(PROJECT / "scripts"))
-    from ablations.config.config import load_config
+    from ablations.config.reading import load_config
     from ablations.data.staging import Request, stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 from ablations.data.staged import open_staged
 from ablations.files import write_text
-from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.kinds.svm import SvmHyperparameters
 from ablations.training.svm import fit
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits

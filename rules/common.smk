@@ -19,11 +19,11 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from ablations.config.config import load_config
+from ablations.config.reading import load_config
 from ablations.tracking.plan import PLAN, read_plan, time_limit_min
 from ablations.tracking.controller import remove_locks_of_the_dead
 from ablations.errors import AblationsError
-from ablations.kinds.hyperparameters import KINDS
+from ablations.kinds import KINDS
 from ablations.runs.run import parse_hyperparameters
 
 # The scripts run in the environment that Snakemake was started from, activated or not, unless each has
@@ -52,7 +52,7 @@ def asked_for_runs():
         parts = word.split("/")
         if parts[:2] == ["results", "runs"] and len(parts) == 7 and parts[2] in KINDS:
             try:
-                parse_hyperparameters(parts[2], parts[5])
+                parse_hyperparameters(KINDS[parts[2]], parts[5])
             except AblationsError as error:
                 raise WorkflowError(f"{word} is no target.\n{error}")
             runs.append(word)
@@ -93,11 +93,8 @@ WHOLE = workflow.is_main_process and not asked_for_runs()
 CONFIG = read_config(expand=WHOLE)
 DATA = CONFIG.data_dir
 
-# Of each kind of run, the rule that makes it; and the threads that it has, unless it is given others.
-RULES = {"cnn": "train_cnn", "svm": "fit_svm"}
-# One thread per network, and as many networks as cores: two threads gain almost nothing on small images,
-# and lose everything when a neighbour is busy.
-THREADS = {"train_cnn": 1, "fit_svm": 2}
+RULES = {kind.name: kind.rule for kind in KINDS.values()}
+THREADS = {kind.rule: kind.threads for kind in KINDS.values()}
 
 
 wildcard_constraints:
@@ -124,7 +121,7 @@ def script_path(name):
 def hyperparameters_of(kind, text):
     """The hyperparameters that a part of a run's path spells."""
     try:
-        return parse_hyperparameters(kind, text)
+        return parse_hyperparameters(KINDS[kind], text)
     except AblationsError as error:
         raise WorkflowError(str(error))
 
@@ -296,7 +293,7 @@ def profiles(wildcards=None):
     return {
         (run.dataset, run.model): CONFIG.profile_path(run.dataset, run.model)
         for run in CONFIG.runs()
-        if run.kind == "cnn" and (not CONFIG.partial or Path(run.record).exists())
+        if run.kind.models_are_counted and (not CONFIG.partial or Path(run.record).exists())
     }
 
 
@@ -322,7 +319,7 @@ def all_figures(wildcards):
     names = []
     for name, study in CONFIG.studies.items():
         names += [name, f"{name}_effects", f"{name}_tradeoff", f"{name}_grid"]
-        names += [f"{name}_curves"] if study.kind == "cnn" else []
+        names += [f"{name}_curves"] if study.kind.has_history else []
     return [
         f"results/figures/{name}.{suffix}"
         for name in names
@@ -371,7 +368,7 @@ def print_plan():
     lines = [f"{'study':<{width}}  kind  runs  title"]
     for name, study in CONFIG.studies.items():
         lines.append(
-            f"{name:<{width}}  {study.kind:<4}  {len(study.runs()):>4}  {study.title}"
+            f"{name:<{width}}  {study.kind.name:<4}  {len(study.runs()):>4}  {study.title}"
         )
     shared = sum(len(studies) > 1 for studies in runs.values())
     noun = "run stands" if shared == 1 else "runs stand"

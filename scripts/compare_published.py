@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.analysis.published import published_table
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.presentation.study_table import load_records
 

@@ -36,7 +36,7 @@ def compare_runs(first: Path, second: Path) -> list[str]:
     found = compare_images([((one.dataset, right), (other.dataset, also_right))])
     assert found.p is not None
     assert found.interval is not None
-    seeds = "; other seeds may differ by more" if one.kind == "cnn" else ""
+    seeds = "; other seeds may differ by more" if one.kind.is_random else ""
     apart = "tell" if found.p < ALPHA else "do not tell"
     return [
         f"first:  {100 * np.mean(right):.2f} %  {first}",

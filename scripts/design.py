@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablations.analysis.design import in_words
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.errors import run_script
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
-from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.kinds.svm import SVM, SvmHyperparameters, SvmRecord
 from ablations.runs import attempts
-from ablations.runs.run import SVM_MODEL, Run
+from ablations.runs.run import Run
 
 log = logging.getLogger("fit_svm")
 
@@ -33,11 +33,12 @@ def main() -> None:
     from ablations.data.staged import open_staged
     from ablations.kinds import hits
     from ablations.runs import provenance
-    from ablations.runs.records import SvmRecord, write_record
+    from ablations.runs.records import write_record
     from ablations.training import svm
 
     dataset = open_staged(options.dataset, "np", hp.train_samples, options.definition_digest)
-    run = Run(dataset.name, SVM_MODEL, hp)
+    assert SVM.fixed_model is not None
+    run = Run(SVM, dataset.name, SVM.fixed_model, hp)
     log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
     before = time.monotonic()
     # Held as long as this process lives.
@@ -80,7 +81,7 @@ def main() -> None:
         backend=classifier.backend,
         test_correct=hits.pack(correct),
         **account.columns(),
-        **provenance.describe(["numpy", "scikit-learn"], options.threads),
+        **provenance.describe(SVM.libraries, options.threads),
     )
     write_record(options.record, run, record)
     account.remove()

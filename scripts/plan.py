@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.data.staged import count_images
 from ablations.errors import run_script
 from ablations.runs.records import quick_record, read_profile, write_table
@@ -38,8 +38,9 @@ def plan(
     estimates = {run: costs.of(run) for run in every if run not in records}
     for line in _lines(runs, records, estimates, slots, gpu_shares):
         print(line)
-    if costs.device and any(run.kind == "cnn" for run in estimates):
-        print(f"networks are estimated from runs on {costs.device}")
+    for kind in dict.fromkeys(run.kind for run in estimates):
+        if kind.name in costs.devices:
+            print(f"{kind.noun} are estimated from runs on {costs.devices[kind.name]}")
     for dataset in sorted({run.dataset for run in estimates} - set(images)):
         print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
     earlier = read_plan()
@@ -73,7 +74,7 @@ def _lines(
     for name, of_study in (runs | whole if len(runs) > 1 else runs).items():
         todo = {run: estimates[run] for run in of_study if run in estimates}
         seconds = [each.seconds for each in todo.values()]
-        gpu_seconds = sum(gpu_shares.get(run.kind, 0) * each.seconds for run, each in todo.items())
+        gpu_seconds = sum(gpu_shares.get(run.kind.name, 0) * each.seconds for run, each in todo.items())
         bases = Counter(each.basis for each in todo.values())
         rows.append(
             [
@@ -101,7 +102,7 @@ def _makespan(todo: Mapping[Run, Estimate], slots: Mapping[str, int]) -> str:
     """How long these take, and how many at a time: one kind after the other, where there are two."""
     kinds: dict[str, list[float]] = {}
     for run, estimate in todo.items():
-        kinds.setdefault(run.kind, []).append(estimate.seconds)
+        kinds.setdefault(run.kind.name, []).append(estimate.seconds)
     whole = sum(makespan(seconds, slots[kind]) for kind, seconds in kinds.items())
     at_a_time = " and ".join(f"{slots[kind]}" for kind in kinds)
     return f"{clock(whole)}, {at_a_time} at a time" if kinds else clock(whole)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.presentation.figures.style import curves_figure, write_figure
 

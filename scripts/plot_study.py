@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.presentation.figures.style import (
     effects_figure,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.tracking.status import Slurm
 from attribute_variance import attribute_variance
@@ -44,7 +44,7 @@ def preview(
         if compared:
             compare_published(name, study, records_tsv, compared, base.with_name(f"{name}_vs_published"))
         plot_study(study, records_tsv, compared, figures, failed_runs(study, slurm))
-        if parse_study(study).kind == "cnn":
+        if parse_study(study).kind.has_history:
             plot_curves(study, figures.with_name(f"{name}_curves"))
     logging.info("%d of %d runs are there; tables and figures are in %s", len(there), len(records), FOLDER)
     print(f"{len(there)} of {len(records)} runs are there; tables and figures are in {FOLDER}/")

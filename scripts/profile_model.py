@@ -19,7 +19,8 @@ def main() -> None:
     options = parser.parse_args()
     log_to_stderr()
 
-    from ablations.runs.records import PROFILE_COLUMNS, write_table
+    from ablations.kinds.kind import PROFILE_COLUMNS
+    from ablations.runs.records import write_table
     from ablations.training.models import build_model, profile
 
     shape = tuple(options.image_shape)

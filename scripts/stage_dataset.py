@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ablations.command_line import log_to_stderr
-from ablations.config.config import Dataset
+from ablations.config.datasets import Dataset
 from ablations.data.staging import Request, stage
 from ablations.errors import AblationsError, run_script
 from pydantic import ValidationError

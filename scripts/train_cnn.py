@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
-from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.kinds.cnn import CNN, CnnHyperparameters, CnnRecord
 from ablations.runs import attempts
 from ablations.runs.run import Run
 
@@ -51,7 +51,7 @@ def main() -> None:
     from ablations.files import digest
     from ablations.kinds import hits
     from ablations.runs import provenance
-    from ablations.runs.records import CnnRecord, write_history, write_record
+    from ablations.runs.records import write_history, write_record
     from ablations.training import checkpoints, light_imports, live_taps, models
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
@@ -59,7 +59,7 @@ def main() -> None:
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
-    run = Run(dataset.name, options.model, hp)
+    run = Run(CNN, dataset.name, options.model, hp)
     training.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
     not_loaded, weights_digest = None, "none"
@@ -122,7 +122,7 @@ def main() -> None:
         precision_effective=training.precision_in_effect(hp, device),
         weights_not_loaded=not_loaded,
         **account.columns(),
-        **provenance.describe(["numpy", "torch", "torchvision"], options.threads),
+        **provenance.describe(CNN.libraries, options.threads),
     )
     write_history(options.history, result.history, training.Epoch)
     write_record(options.record, run, record)

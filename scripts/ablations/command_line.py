@@ -64,7 +64,7 @@ def take_config(options: argparse.Namespace) -> "Config":
     Raises ConfigError with one line for each problem found.
     """
     # What only trains reads no config, and is spared the import.
-    from ablations.config.config import load_config
+    from ablations.config.reading import load_config
 
     overrides = {"studies": options.study} if options.study else {}
     return load_config([PROJECT / "config/datasets.yaml", options.configfile], overrides, PROJECT)

@@ -101,7 +101,7 @@ def test_a_second_process_whose_job_ends_says_who_holds_the_run(frozen, staged, 
 def test_a_support_vector_machine_that_was_killed_counts_its_attempts(staged, tmp_path):  # noqa: F811
     """SIGKILL in the middle of fitting: the real script, whose fitting kills its process."""
     code = (
-        "import os, runpy, sys; sys.path.insert(0, 'scripts'); from ablations import svm\n"
+        "import os, runpy, sys; sys.path.insert(0, 'scripts'); from ablations.training import svm\n"
         "svm.fit = lambda *_: os.kill(os.getpid(), 9)\n"
         "runpy.run_path('scripts/fit_svm.py', run_name='__main__')"
     )

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ablations.config.config import ConfigError, load_config, parse_study
+from ablations.config.reading import load_config
+from ablations.config.sections import ConfigError
+from ablations.config.studies import parse_study
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 
 PROJECT = Path(__file__).parents[2]
@@ -214,7 +216,7 @@ BAD_CNN = [
     ("published", {"file": "config/published/part_a.tsv", "where": {"dataset": "mnist"}}, ["no run"]),
 ]
 BAD_SVM = [
-    ("seeds", [0, 1], ["s.seeds", "nothing is random in an SVM"]),
+    ("seeds", [0, 1], ["s.seeds", "nothing is random in these runs"]),
     (G + "kernel", "rbx", ["s.grid[0].kernel", "did you mean 'rbf'"]),
     (G + "model", "resnet18", ["s.grid[0].model: unknown key"]),
     (G + "C", 0, ["s.grid[0].C: it holds 0", "above 0"]),

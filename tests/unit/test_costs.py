@@ -1,6 +1,8 @@
 """What runs will take: the best that is known of their kind, and how wrong it was."""
 
 import pytest
+from ablations.kinds.cnn import CNN
+from ablations.kinds.svm import SVM
 from ablations.runs.run import Run, parse_hyperparameters
 from ablations.tracking.plan import (
     BASES,
@@ -17,7 +19,7 @@ from test_tables import record
 def run(model: str = "resnet18", dataset: str = "mnist", **changes) -> Run:
     values = {"batch_size": 16, "optimizer": "adam", "lr": 0.001, "epochs": 5, "pin_memory": "true"} | changes
     text = "+".join(f"{name}={value}" for name, value in {**values, "seed": 0}.items())
-    return Run(dataset, model, parse_hyperparameters("cnn", text))
+    return Run(CNN, dataset, model, parse_hyperparameters(CNN, text))
 
 
 def taken(of: Run, train_s: float, test_s: float = 0, startup_s: float = 2, **changes) -> dict[str, str]:
@@ -63,13 +65,15 @@ def test_records_of_other_devices_and_diverged_ones_do_not_count():
     fast = [taken(run(), 10, device_name="A GPU") for _ in range(3)]
     others = [taken(run(), 1000), taken(run(), 1, status="diverged", device_name="A GPU")]
     costs = Costs([*fast, *others], MACS, IMAGES)
-    assert costs.device == "A GPU"
+    assert costs.devices == {"cnn": "A GPU"}
     assert costs.of(run()).seconds == pytest.approx(2 + 10)
 
 
 def test_machines_are_estimated_from_machines():
     def machine(kernel: str, samples: int) -> Run:
-        return Run("mnist", "svc", parse_hyperparameters("svm", f"kernel={kernel}+train_samples={samples}"))
+        return Run(
+            SVM, "mnist", "svc", parse_hyperparameters(SVM, f"kernel={kernel}+train_samples={samples}")
+        )
 
     costs = Costs([taken(machine("rbf", 500), 3)], MACS, IMAGES)
     assert [costs.of(machine(*of)).basis for of in (("rbf", 500), ("poly", 500), ("rbf", 1000))] == [

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 from ablations.analysis.design import Follows, design, in_words
-from ablations.config.config import CnnStudy, load_config, parse_study
+from ablations.config.reading import load_config
+from ablations.config.studies import Study, parse_study
 
 PROJECT = Path(__file__).parents[2]
 LEVELS = {
@@ -19,7 +20,7 @@ LEVELS = {
 }
 
 
-def study_of(*blocks: dict, exclude: tuple[dict, ...] = (), seeds: tuple[int, ...] = (0,)) -> CnnStudy:
+def study_of(*blocks: dict, exclude: tuple[dict, ...] = (), seeds: tuple[int, ...] = (0,)) -> Study:
     fixed = {"dataset": "digits", "optimizer": "sgd", "pin_memory": False}
     fixed |= {"model": "resnet18", "batch_size": 16, "lr": 0.1, "epochs": 1}
     written = {
@@ -41,7 +42,7 @@ def study_of(*blocks: dict, exclude: tuple[dict, ...] = (), seeds: tuple[int, ..
     return parse_study(written)
 
 
-def with_points(study: CnnStudy, points: tuple) -> CnnStudy:
+def with_points(study: Study, points: tuple) -> Study:
     written = dict(study.written)
     block = {k: v for k, v in written["grid"][0].items() if k != "recipe"}
     return parse_study({**written, "grid": [*written["grid"], *({**block, **point} for point in points)]})

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from ablations.errors import AblationsError
-from ablations.runs.records import CnnRecord, write_history, write_record
+from ablations.kinds.cnn import CNN, CnnRecord
+from ablations.runs.records import write_history, write_record
 from ablations.runs.run import Run, parse_hyperparameters
 from ablations.tracking.exports import finished, to_mlflow, to_tensorboard
 from ablations.training.trainer import Epoch
@@ -14,10 +15,11 @@ from test_records import make_record, make_run
 
 EXPORT = Path(__file__).parents[2] / "scripts/export.py"
 RUN = Run(
+    CNN,
     "digits",
     "resnet18",
     parse_hyperparameters(
-        "cnn", "batch_size=16+optimizer=adam+lr=0.001+epochs=2+pin_memory=false+train_samples=960+seed=0"
+        CNN, "batch_size=16+optimizer=adam+lr=0.001+epochs=2+pin_memory=false+train_samples=960+seed=0"
     ),
 )
 

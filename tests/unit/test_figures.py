@@ -5,7 +5,7 @@ import random
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from ablations.config.config import parse_study
+from ablations.config.studies import parse_study
 from ablations.presentation.figures.style import (
     _front,
     curves_figure,

@@ -82,7 +82,7 @@ from ablations.training import models
 from ablations.training import trainer as training
 light_imports.keep_the_compiler_out()
 from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.kinds.cnn import CnnHyperparameters
 split = Split(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
 dataset = StagedDataset("blank", "", (1, 8, 8), 10, (0.5,), (0.5,), split, split)
 hp = CnnHyperparameters(batch_size=4, optimizer="adam", lr=0.1, epochs=1, pin_memory=False, seed=0)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from ablations.errors import AblationsError
 from ablations.kinds import hits
-from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.kinds.svm import SVM, SvmHyperparameters, SvmRecord
 from ablations.runs import records
-from ablations.runs.records import SvmRecord, merge, read_record, write_record
+from ablations.runs.records import merge, read_record, write_record
 from ablations.runs.run import Run, parse_hyperparameters
 
 
 def make_run(**changes) -> Run:
     plain = {"kernel": "rbf", "train_samples": 100}
-    return Run("digits", "svc", SvmHyperparameters(**plain | changes))
+    return Run(SVM, "digits", "svc", SvmHyperparameters(**plain | changes))
 
 
 def make_record(**changes) -> SvmRecord:
@@ -85,7 +85,7 @@ def test_a_name_with_tabs_and_line_breaks_stays_in_its_column(tmp_path):
 
 def test_a_path_and_its_run_are_one(written):
     text = written.parent.name
-    assert parse_hyperparameters("svm", text) == make_run().hyperparameters
+    assert parse_hyperparameters(SVM, text) == make_run().hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_path_and_its_run_are_one(written):
 )
 def test_a_run_has_one_spelling(text, expected):
     with pytest.raises(AblationsError) as error:
-        parse_hyperparameters("svm", text)
+        parse_hyperparameters(SVM, text)
     assert expected in str(error.value)
 
 
@@ -196,7 +196,7 @@ def test_ten_thousand_records_are_merged(tmp_path):
         path.parent.mkdir(parents=True)
         # Without the flush to disk of a single record, which ten thousand files cannot wait for.
         row = {**run.values(), **dict(make_record())}
-        names = records.columns("svm")
+        names = records.columns(SVM)
         path.write_text("\t".join(names) + "\n" + "\t".join(records._field(row[n]) for n in names) + "\n")
     _, rows = merge((tmp_path / run.record for run in runs), tmp_path, {})
     assert [row["C"] for row in rows] == [float(c) for c in range(1, 10_001)]

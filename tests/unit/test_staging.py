@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations.config.config import Dataset, load_config
+from ablations.config.datasets import Dataset
+from ablations.config.reading import load_config
 from ablations.data import staging
 from ablations.data.staged import open_staged, read_metadata
 from ablations.data.staging import Request, SourceError, stage

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ablations.errors import AblationsError
-from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.kinds.svm import SvmHyperparameters
 from ablations.training import svm
 from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import pairwise_kernels

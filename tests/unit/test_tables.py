@@ -20,14 +20,16 @@ from ablations.analysis.published import (
     read_published,
 )
 from ablations.analysis.variance import variance_table
-from ablations.config.config import load_config, parse_study
+from ablations.config.reading import load_config
+from ablations.config.studies import parse_study
 from ablations.errors import AblationsError
+from ablations.kinds import KINDS
+from ablations.kinds.cnn import CNN
 from ablations.kinds.hyperparameters import spell
-from ablations.kinds.metrics import METRICS
 from ablations.presentation.study_table import Cell, cell, study_table
 
 PROJECT = Path(__file__).parents[2]
-ACCURACY, MACS, TIME = METRICS["test_accuracy"], METRICS["gmacs"], METRICS["train_time_ms"]
+ACCURACY, MACS, TIME = (CNN.metrics[name] for name in ("test_accuracy", "gmacs", "train_time_ms"))
 
 
 def study(name: str, **changes):
@@ -151,16 +153,16 @@ def test_counters_that_disagree_are_said():
     ],
 )
 def test_a_verdict(metric, kind, published, values, verdict):
-    assert compare(published, Cell(metric, values), kind, 10_000).text == verdict
+    assert compare(published, Cell(metric, values), KINDS[kind], 10_000).text == verdict
 
 
 def test_a_time_is_a_ratio():
-    assert compare("2000", Cell(TIME, (500.0,)), "cnn", 10_000).difference == "×0.25"
+    assert compare("2000", Cell(TIME, (500.0,)), CNN, 10_000).difference == "×0.25"
 
 
 def test_the_smaller_the_test_set_the_wider_the_noise():
     cell = Cell(ACCURACY, (98.61,))
-    assert [compare("99.32", cell, "cnn", n).text for n in (10_000, 500)] == ["differs", "within noise"]
+    assert [compare("99.32", cell, CNN, n).text for n in (10_000, 500)] == ["differs", "within noise"]
 
 
 @pytest.mark.parametrize(("name", "values"), [("part_a", 16), ("question_2", 40)])
@@ -191,7 +193,7 @@ def test_every_published_value_is_held_against_its_run(name, values):
     ],
 )
 def test_a_verdict_says_why(metric, kind, published, cell, reason, allowed):
-    verdict = compare(published, Cell(metric, **cell), kind, 10_000)
+    verdict = compare(published, Cell(metric, **cell), KINDS[kind], 10_000)
     assert (verdict.reason, verdict.allowed) == (reason, allowed)
 
 
@@ -205,7 +207,7 @@ def test_a_true_reproduction_is_within_noise_as_often_as_is_said(seeds):
         return [99 + images + luck for luck in draw.normal(0, 0.3, n)]
 
     agreed = sum(
-        compare(f"{accuracies(1)[0]:.4f}", Cell(ACCURACY, tuple(accuracies(seeds))), "cnn", 10_000).text
+        compare(f"{accuracies(1)[0]:.4f}", Cell(ACCURACY, tuple(accuracies(seeds))), CNN, 10_000).text
         == "within noise"
         for _ in range(1000)
     )

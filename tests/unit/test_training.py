@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.kinds.cnn import CnnHyperparameters
 from ablations.training import trainer as training
 from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.models import build_model
@@ -217,7 +217,7 @@ def test_progress_lines_have_an_eta(caplog):
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory) -> Path:
-    from ablations.config.config import load_config
+    from ablations.config.reading import load_config
     from ablations.data.staging import Request, stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations.config.config import load_config
+from ablations.config.reading import load_config
 from ablations.data.staged import open_staged, read_metadata
-from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.kinds.svm import SvmHyperparameters
 from ablations.training import svm
 from checkout import PROJECT, Checkout
 from sklearn.svm import SVC

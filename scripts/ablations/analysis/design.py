@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.config.config import Study
-from ablations.kinds.hyperparameters import KINDS, spell
+from ablations.config.studies import Study
+from ablations.kinds.hyperparameters import spell
 from ablations.presentation.study_table import LABELS, Table
-from ablations.runs.run import SVM_MODEL, Run
+from ablations.runs.run import Run
 
 # Points of the full product that are looked at for what is missing.
 MOST_CANDIDATES = 10_000
@@ -274,9 +274,9 @@ def _is_run(study: Study, levels: Mapping[str, Sequence[Any]], point: Sequence[A
 def run_of(study: Study, point: Point, seed: int = 0) -> Run:
     """The run of a point; what the grid does not vary is as in the study's first run."""
     values = {**study.runs()[0].values(), "seed": seed, **point}
-    cls = KINDS[study.kind]
+    cls = study.kind.hyperparameters
     own = {name: values[name] for name in cls.model_fields}
-    return Run(values["dataset"], values.get("model", SVM_MODEL), cls.model_construct(**own))
+    return Run(study.kind, values["dataset"], values["model"], cls.model_construct(**own))
 
 
 def _epochs(levels: Mapping[str, Sequence[Any]], point: Sequence[Any]) -> float:
@@ -294,7 +294,8 @@ def in_words(name: str, study: Study) -> str:
     if not found.levels:
         return f"{name}: {study.title}\n  one point, and nothing to compare\n"
     varied = ", ".join(f"{factor} ({len(levels)})" for factor, levels in found.levels.items())
-    seeds = "" if study.kind == "svm" else f" × {found.seeds} {'seed' if found.seeds == 1 else 'seeds'}"
+    noun = "seed" if found.seeds == 1 else "seeds"
+    seeds = f" × {found.seeds} {noun}" if study.kind.is_random else ""
     lines = [f"{name}: {study.title}", f"  {found.points} points{seeds}, over {varied}"]
     if found.pure:
         lines.append(f"  told apart: {', '.join(found.pure)}")
@@ -348,7 +349,7 @@ def _remarks(study: Study, found: Design) -> list[str]:
         )
     if found.levels and not found.spare:
         remarks.append("as many points as effects: that two of them interact could not be seen")
-    if found.seeds == 1 and study.kind == "cnn":
+    if found.seeds == 1 and study.kind.is_random:
         remarks.append("one seed: how much two runs of the same point differ cannot be known from this study")
     return remarks
 
@@ -367,6 +368,6 @@ def _listed(names: Sequence[str]) -> str:
 def _block(study: Study, point: Point) -> str:
     """A grid block of one point, as it stands in a config."""
     run = run_of(study, point)
-    values = {"dataset": run.dataset, **({"model": run.model} if run.kind == "cnn" else {})}
+    values = {place: run.value(place) for place in run.kind.places}
     values |= {key: value for key, value in run.hyperparameters.path_items() if key != "seed"}
     return "{" + ", ".join(f"{key}: {spell(value)}" for key, value in values.items()) + "}"

@@ -12,7 +12,7 @@ import pandas as pd
 from ablations.analysis import inference as statistics
 from ablations.analysis.design import model_matrix
 from ablations.analysis.inference import ALPHA, Comparison, Hits, Interval, LinearModel, Noise
-from ablations.config.config import Study
+from ablations.config.studies import Study
 from ablations.kinds.hits import unpack
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.study_table import LABELS, Table
@@ -49,7 +49,7 @@ def effects(study: Study, records: Records) -> Iterator[Effect]:
             continue
         # All else but the seed -> seed -> level -> record, if there is one with an accuracy.
         alike: dict[tuple[Any, ...], dict[Any, dict[Any, Mapping[str, str] | None]]] = {}
-        names = [name for name in runs[0].values() if name not in (factor, "seed")]
+        names = [name for name in study.factors if name != factor]
         for run in runs:
             setting = alike.setdefault(tuple(map(run.value, names)), {})
             setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = there.get(run)
@@ -61,7 +61,7 @@ def effects(study: Study, records: Records) -> Iterator[Effect]:
             both = [{seed: (a, b) for seed, (a, b) in pairs.items() if a and b} for pairs in paired]
             count = sum(map(len, paired))
             comparison = (
-                _compare(study.kind, [pairs for pairs in both if pairs])
+                _compare(study.kind.is_random, [pairs for pairs in both if pairs])
                 if count
                 else main_effects.compare(factor, first, second)
             )
@@ -75,7 +75,7 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def _compare(
-    kind: str, settings: Sequence[Mapping[Any, tuple[Mapping[str, str], Mapping[str, str]]]]
+    random: bool, settings: Sequence[Mapping[Any, tuple[Mapping[str, str], Mapping[str, str]]]]
 ) -> Comparison | None:
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
@@ -89,8 +89,8 @@ def _compare(
     ]
     known = all("test_correct" in record for pair in pairs for record in pair)
     # Nothing is random in a support vector machine: its settings are no sample of anything.
-    if known and (kind == "svm" or (len(set(alike)) == 1 and len(alike[0]) == 1)):
-        compared = pairs if kind == "svm" else pairs[:1]
+    if known and (not random or (len(set(alike)) == 1 and len(alike[0]) == 1)):
+        compared = pairs[:1] if random else pairs
         found = statistics.compare_images([(_hits(one), _hits(other)) for one, other in compared])
         return replace(found, pairs=len(pairs))
     return statistics.compare_pairs(
@@ -160,7 +160,7 @@ def effects_table(name: str, study: Study, records: Records) -> Table:
     rows, shown = [], []
     for effect, p in zip(found, ps, strict=True):
         if effect.comparison:
-            verdict = _verdict(effect, p, tests, study.kind)
+            verdict = _verdict(effect, p, tests, study.kind.is_random)
             rows.append(_fields(effect, p, verdict))
             shown.append(_display(effect, p, verdict))
     data = pd.DataFrame(rows, columns=DATA)
@@ -190,20 +190,20 @@ JUDGED_BY: dict[Noise, str] = {
 }
 
 
-def _verdict(effect: Effect, p: float | None, tests: int, kind: str) -> str:
+def _verdict(effect: Effect, p: float | None, tests: int, random: bool) -> str:
     comparison = effect.comparison
     assert comparison is not None
     pairs = comparison.pairs
     if p is None:
         if pairs == 1:
-            return "one pair: no test; seeds are needed" if kind == "cnn" else "one pair: no test"
+            return "one pair: no test; seeds are needed" if random else "one pair: no test"
         return (
             "no spread to judge by" if comparison.difference else "no difference, and no spread to judge by"
         )
     runs = "these two runs" if pairs == 1 else "these runs"
     if p < ALPHA:
         higher = effect.second if comparison.difference > 0 else effect.first
-        only = {"model": ", if nothing interacts", "images": f", of {runs}" if kind == "cnn" else ""}
+        only = {"model": ", if nothing interacts", "images": f", of {runs}" if random else ""}
         return f"{spell(higher)} is more accurate{only.get(comparison.noise, '')}"
     if comparison.noise == "images":
         return f"the test images do not tell {runs} apart"
@@ -267,7 +267,7 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
     notes = []
     noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
     if tests:
-        same = f"Pairs of runs that differ in nothing else{', with the same seed' * (study.kind == 'cnn')}. "
+        same = f"Pairs of runs that differ in nothing else{', with the same seed' * study.kind.is_random}. "
         notes.append(
             f"{same * (noises != {'model'})}A difference is of the second level less the first; p is "
             f"two-sided, with Holm's correction over {tests} {'test' if tests == 1 else 'tests'}. An "
@@ -286,7 +286,7 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
     if "settings" in noises:
         seeds = "cannot be told from what seeds do. More seeds would tell"
         seeds = (
-            seeds if study.kind == "cnn" else "counts as noise: not all runs say which images they got right"
+            seeds if study.kind.is_random else "counts as noise: not all runs say which images they got right"
         )
         notes.append(
             "Judged by settings: most have one pair, so that what an effect differs by from one setting to "
@@ -294,7 +294,7 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
         )
     if "images" in noises:
         what = "other seeds may differ by more, and two or more would say by how much"
-        what = what if study.kind == "cnn" else "nothing else in them is left to chance"
+        what = what if study.kind.is_random else "nothing else in them is left to chance"
         notes.append(
             "Judged by test images: which of them each run got right (one pair: McNemar's exact test); "
             f"{what}."
@@ -304,7 +304,7 @@ def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
             "Judged by a linear model: no two runs differ in this alone, and the difference is that in a "
             "model of all main effects (ordinary least squares). What interacts makes it wrong."
             + " Where each seed has every point, its noise is what it differs by between them."
-            * (study.kind == "cnn" and len(study.seeds) > 1)
+            * (study.kind.is_random and len(study.seeds) > 1)
         )
     never = [e for e in found if not e.comparison and not e.pairs]
     names = dict.fromkeys(effect.factor for effect in never)

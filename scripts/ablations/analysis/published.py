@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from scipy import stats
 
 from ablations.analysis.inference import ALPHA
-from ablations.config.config import Study
+from ablations.config.studies import Study
 from ablations.errors import AblationsError
-from ablations.kinds.hyperparameters import KINDS, spell
-from ablations.kinds.metrics import METRICS, Metric
-from ablations.presentation.study_table import LABELS, Cell, Table, cell, group_runs
+from ablations.kinds import Kind
+from ablations.kinds.hyperparameters import spell
+from ablations.kinds.metrics import Metric
+from ablations.presentation.study_table import LABELS, Cell, Table, cell
 from ablations.runs.run import Run
 
 # Half-width of a 95 % interval, in standard errors.
@@ -67,7 +68,7 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
     """
     assert study.published is not None
     pivot = study.table.columns
-    groups = group_runs(study)
+    groups = study.points()
     general = {key: spell(value) for key, value in study.published.where.items()}
     for line, row in _rows(path):
         levels = {name: text for name, text in row.items() if name in study.factors} | general
@@ -76,11 +77,11 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
                 continue
             place = f"{path}, line {line}, {column}"
             where, metric = dict(levels), column
-            if column not in METRICS:
+            if column not in study.kind.metrics:
                 assert pivot is not None
                 where[pivot], metric = column, study.table.values[0]
             where = {key: _canonical(study, key, level, place) for key, level in where.items()}
-            if not _is_value(text, METRICS[metric]):
+            if not _is_value(text, study.kind.metrics[metric]):
                 raise AblationsError(f"{place}: '{text}' is no number that {metric} can have")
             points = [runs for values, runs in groups if all(spell(values[k]) == v for k, v in where.items())]
             if len(points) > 1:
@@ -121,13 +122,13 @@ def _is_value(text: str, metric: Metric) -> bool:
 
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
     """A level as a run spells it: `0.0010` is `0.001`."""
-    if name not in KINDS[study.kind].model_fields:
+    if name in study.kind.places:
         alike = {level.lower(): level for level in (spell(run.value(name)) for run in study.runs())}
         if (own := alike.get(text.lower(), text)) != text:
             raise AblationsError(f"{place}: {name} is '{text}'; in the study it is '{own}'")
         return text
     try:
-        return spell(KINDS[study.kind].parse_value(name, text))
+        return spell(study.kind.hyperparameters.parse_value(name, text))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]["msg"]
         raise AblationsError(f"{place}: {name} is '{text}' ({problem})") from None
@@ -147,7 +148,7 @@ class Verdict:
     allowed: str = ""
 
 
-def compare(published: str, content: Cell, kind: str, test_samples: int | None) -> Verdict:
+def compare(published: str, content: Cell, kind: Kind, test_samples: int | None) -> Verdict:
     """Hold a cell against a published value, given as it was printed.
 
     What depends on no chance (counts, support vector machines) is `reproduced` if it rounds to
@@ -167,7 +168,7 @@ def compare(published: str, content: Cell, kind: str, test_samples: int | None) 
     difference = content.mean - expected
     decimals_shown = max(decimals, metric.decimals)
     text = f"{difference:+.{decimals_shown}f}"
-    if metric.comparison == "exact" or kind == "svm":
+    if metric.comparison == "exact" or not kind.is_random:
         half = 0.5 * 10.0**exponent
         # What float arithmetic may add.
         same = abs(difference) <= half + 1e-9
@@ -192,7 +193,7 @@ def published_table(name: str, study: Study, records: Mapping[Run, Mapping[str, 
         verdict, measured = Verdict("not comparable", NOT_IN_THE_GRID), "not in the grid"
         if value.runs:
             found = [records.get(run) for run in value.runs]
-            content = cell(METRICS[value.metric], value.metric, found)
+            content = cell(study.kind.metrics[value.metric], value.metric, found)
             # What is not measured on the test images has not their noise.
             samples = next((int(record["test_samples"]) for record in found if record), None)
             samples = samples if value.metric == "test_accuracy" else None
@@ -216,7 +217,7 @@ def published_table(name: str, study: Study, records: Mapping[Run, Mapping[str, 
     data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
     notes = list(dict.fromkeys(data["reason"]))
     display = data.assign(
-        metric=[METRICS[metric].label for metric in data["metric"]],
+        metric=[study.kind.metrics[metric].label for metric in data["metric"]],
         verdict=[
             f"{verdict} [{notes.index(reason) + 1}]"
             for verdict, reason in zip(data["verdict"], data["reason"], strict=True)

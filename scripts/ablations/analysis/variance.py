@@ -17,9 +17,9 @@ from scipy import stats
 
 from ablations.analysis.design import Design, design
 from ablations.analysis.inference import ROUNDING
-from ablations.config.config import Study
+from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
-from ablations.presentation.study_table import LABELS, Table, group_runs
+from ablations.presentation.study_table import LABELS, Table
 from ablations.runs.run import Run
 
 # In the search for the greatest balanced part.
@@ -84,7 +84,7 @@ def analyse(study: Study, records: Mapping[Run, Mapping[str, str]]) -> Analysis 
     """The analysis of a study's test accuracy; None where no balanced part has more than one source."""
     factors = together(design(study))
     cells: dict[tuple[Level, ...], list[float]] = {}
-    groups = group_runs(study)
+    groups = study.points()
     seeds = max(len(runs) for _, runs in groups)
     for values, runs in groups:
         there = [records.get(run) for run in runs]
@@ -279,7 +279,7 @@ def _notes(study: Study, found: Analysis | None) -> list[str]:
                 f"With {found.seeds} seeds, what has several degrees of freedom is hardly ever shown here: "
                 "the table of effects compares two levels at a time."
             )
-    elif study.kind == "cnn":
+    elif study.kind.is_random:
         alike = 100 / sum(source.df for source in found.sources)
         notes.append(
             "One run per point: no share can be told from noise. Of noise alone each degree of freedom (df) "

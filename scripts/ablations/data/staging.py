@@ -28,7 +28,7 @@ import numpy as np
 from filelock import FileLock
 from safetensors.numpy import save_file
 
-from ablations.config.config import Dataset, DatasetFile, Source
+from ablations.config.datasets import Dataset, DatasetFile, Source
 from ablations.data.staged import PARTS, read_metadata
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, digest

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from ablations.analysis.inference import Interval, binomial_error, t_interval
-from ablations.config.config import Study
+from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.files import write_text
-from ablations.kinds.hyperparameters import KINDS, spell
-from ablations.kinds.metrics import METRICS, Metric
+from ablations.kinds import KINDS
+from ablations.kinds.hyperparameters import spell
+from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 
 LABELS = {
@@ -184,9 +185,10 @@ def load_records(path: Path) -> dict[Run, dict[str, str]]:
     records = {}
     for row in frame.to_dict("records"):
         values = {name: value for name, value in row.items() if value != ""}
-        cls = KINDS[values["kind"]]
+        kind = KINDS[values["kind"]]
+        cls = kind.hyperparameters
         own = {name: values[name] for name in cls.model_fields if name in values}
-        run = Run(values["dataset"], values["model"], cls.model_validate_strings(own))
+        run = Run(kind, values["dataset"], values["model"], cls.model_validate_strings(own))
         records[run] = values
     return records
 
@@ -213,14 +215,14 @@ def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) ->
 def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]]) -> Table:
     """The table of a study, with rows in the order of its grid, and cells over its seeds."""
     layout = study.table
-    groups = group_runs(study)
+    groups = study.points()
     seeds = len(study.seeds) > 1
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for values, runs in groups:
         key = tuple(spell(values[factor]) for factor in layout.rows)
         row = rows.setdefault(key, {"data": dict(zip(layout.rows, key, strict=True)), "display": {}})
         for metric_name in layout.values:
-            metric = METRICS[metric_name]
+            metric = study.kind.metrics[metric_name]
             content = cell(metric, metric_name, [records.get(run) for run in runs])
             if layout.columns:
                 column = label = spell(values[layout.columns])
@@ -237,19 +239,9 @@ def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]
     display = pd.DataFrame(shown).fillna("")
     title = study.title
     if layout.columns:
-        title += f": {METRICS[layout.values[0]].label.lower()}"
+        title += f": {study.kind.metrics[layout.values[0]].label.lower()}"
     runs = [run for _, members in groups for run in members]
     return Table(title, name, data, display, _notes(study, [records.get(run) for run in runs]))
-
-
-def group_runs(study: Study) -> list[tuple[dict[str, Any], list[Run]]]:
-    """The points of a study, each with its runs over the seeds."""
-    groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[Run]]] = {}
-    for run in study.runs():
-        values = run.values()
-        key = tuple(values[factor] for factor in study.factors)
-        groups.setdefault(key, (values, []))[1].append(run)
-    return list(groups.values())
 
 
 def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
@@ -257,22 +249,21 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
     there = [row for row in rows if row]
     if len(there) < len(rows):
         notes.append(f"Preliminary: {len(rows) - len(there)} of {len(rows)} runs are missing.")
-    if study.kind == "cnn" and there:
-        if {"gmacs", "gflops"} & set(study.table.values):
-            notes.append(
-                "MACs are multiply-accumulates counted by thop, FLOPs floating-point operations "
-                "counted by torch (two for each multiply-accumulate), both for one image forward."
-            )
-            notes += _counter_notes(there)
-        idle = [r for r in there if r["pin_memory"] == "true" and r["pin_memory_effective"] == "false"]
-        if any(r["device"] == "cpu" for r in idle):
-            notes.append("pin_memory had no effect where no accelerator was at hand.")
-        if any(r["device"] != "cpu" for r in idle):
-            notes.append("pin_memory had no effect where the images lay on the accelerator.")
-        if len({r.get("batches") for r in there if r["device"] != "cpu"}) > 1:
-            notes.append(
-                "Some runs took their batches from the device, some from the host: times do not compare."
-            )
+    if {"gmacs", "gflops"} & set(study.table.values) and there:
+        notes.append(
+            "MACs are multiply-accumulates counted by thop, FLOPs floating-point operations "
+            "counted by torch (two for each multiply-accumulate), both for one image forward."
+        )
+        notes += _counter_notes(there)
+    idle = [r for r in there if r.get("pin_memory") == "true" and r.get("pin_memory_effective") == "false"]
+    if any(r["device"] == "cpu" for r in idle):
+        notes.append("pin_memory had no effect where no accelerator was at hand.")
+    if any(r["device"] != "cpu" for r in idle):
+        notes.append("pin_memory had no effect where the images lay on the accelerator.")
+    if len({r.get("batches") for r in there if r["device"] != "cpu"}) > 1:
+        notes.append(
+            "Some runs took their batches from the device, some from the host: times do not compare."
+        )
     if len(study.seeds) > 1 and there:
         notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
     if "test_accuracy" in study.table.values and there:

@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ LIBRARIES = {
 }
 
 
-def describe(libraries: list[str], threads: int) -> dict[str, object]:
+def describe(libraries: Iterable[str], threads: int) -> dict[str, object]:
     """The provenance columns of a record, of the process that calls."""
     created = psutil.Process().create_time()
     return {

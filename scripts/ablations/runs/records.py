@@ -5,95 +5,25 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, write_text
-from ablations.kinds.hits import unpack
-from ablations.kinds.hyperparameters import KINDS, spell
+from ablations.kinds import KINDS, Kind
+from ablations.kinds.hyperparameters import spell
+from ablations.kinds.kind import PROFILE_COLUMNS
+from ablations.kinds.record import Record
 from ablations.runs.run import Run
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-class Record(BaseModel):
-    """What every run measures, and where: the columns behind its identity.
-
-    `test_correct` says which test images it got right, as `hits.pack` writes it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    status: Literal["ok", "diverged"]
-    test_accuracy: Percent | None = None
-    train_time_ms: NotNegative
-    test_time_ms: NotNegative
-    startup_time_ms: NotNegative
-    peak_memory_mb: NotNegative
-    test_samples: Annotated[int, Field(ge=1)]
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    threads: Annotated[int, Field(ge=1)]
-    host: str
-    started_at: str
-    attempts: Annotated[int, Field(ge=1)]
-    attempt_seconds: str
-    workflow_version: str
-    python_version: str
-    numpy_version: str
-    test_correct: str | None = None
-
-    @model_validator(mode="after")
-    def _accuracy_of_ok(self) -> "Record":
-        if self.status == "ok" and self.test_accuracy is None:
-            raise ValueError("a run that is ok has a test_accuracy")
-        if self.test_accuracy is not None and self.test_correct is not None:
-            share = 100 * unpack(self.test_correct, self.test_samples).mean()
-            # A record holds six decimals.
-            if abs(share - self.test_accuracy) > 1e-6:
-                raise ValueError(f"test_correct has an accuracy of {share:.6f} %")
-        return self
-
-
-class CnnRecord(Record):
-    """The record of a network, with the path that its training took.
-
-    `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
-    `pin_memory_effective` is false where nothing was transferred to an accelerator.
-    """
-
-    train_accuracy: Percent | None = None
-    train_loss: float | None = None
-    batches: Literal["device", "host"] | None = None
-    cuda_graph: bool | None = None
-    pin_memory_effective: bool
-    precision_effective: str
-    weights_not_loaded: str | None = None
-    torch_version: str
-    torchvision_version: str
-
-
-class SvmRecord(Record):
-    """The record of a support vector classifier: `backend` is what computed its kernel."""
-
-    support_vectors: Annotated[int, Field(ge=1)]
-    backend: Literal["pairwise_gram", "sklearn"]
-    scikit_learn_version: str
-
-
-RECORDS: dict[str, type[Record]] = {"cnn": CnnRecord, "svm": SvmRecord}
 PLACES = ("kind", "dataset", "model")
-# Columns that came later: older records are without them.
-ADDED = ("batches", "cuda_graph", "test_correct")
 
 
-def columns(kind: str) -> list[str]:
+def columns(kind: Kind) -> list[str]:
     """The columns of a record of that kind, in order; the longest is the last."""
-    measured = [name for name in RECORDS[kind].model_fields if name != "test_correct"]
-    return [*PLACES, *KINDS[kind].model_fields, *measured, "test_correct"]
+    measured = [name for name in kind.record.model_fields if name != "test_correct"]
+    return [*PLACES, *kind.hyperparameters.model_fields, *measured, "test_correct"]
 
 
 def write_record(path: Path, run: Run, record: Record) -> None:
@@ -193,11 +123,14 @@ def read_record(path: Path) -> tuple[Run, Record]:
     if len(names) != len(values):
         raise AblationsError(_advice(path, f"it has {len(names)} columns and {len(values)} values"))
     row = {name: value for name, value in zip(names, values, strict=True) if value != ""}
-    kind = row.get("kind", "")
-    if kind not in KINDS:
-        raise AblationsError(_advice(path, f"its kind is '{kind}', and no record's"))
-    # A hyperparameter that is newer than the record has its default in it.
-    newer = {name for name, field in KINDS[kind].model_fields.items() if not field.is_required()} | {*ADDED}
+    if row.get("kind") not in KINDS:
+        raise AblationsError(
+            _advice(path, f"its kind is '{row.get('kind', '')}'; a record's is {' or '.join(KINDS)}")
+        )
+    kind = KINDS[row["kind"]]
+    # A hyperparameter that is newer than the record has its default there.
+    newer = {name for name, field in kind.hyperparameters.model_fields.items() if not field.is_required()}
+    newer |= {*kind.record.ADDED}
     expected = [name for name in columns(kind) if name in names or name not in newer]
     if names != expected:
         strange = sorted(set(names) ^ set(expected))
@@ -208,11 +141,11 @@ def read_record(path: Path) -> tuple[Run, Record]:
         )
         raise AblationsError(_advice(path, f"it is no record of this version: {what}"))
     try:
-        hyperparameters = KINDS[kind].model_validate_strings(
-            {name: row[name] for name in KINDS[kind].model_fields if name in row}
+        hyperparameters = kind.hyperparameters.model_validate_strings(
+            {name: row[name] for name in kind.hyperparameters.model_fields if name in row}
         )
-        record = RECORDS[kind].model_validate_strings(
-            {name: row[name] for name in RECORDS[kind].model_fields if name in row}
+        record = kind.record.model_validate_strings(
+            {name: row[name] for name in kind.record.model_fields if name in row}
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -220,7 +153,7 @@ def read_record(path: Path) -> tuple[Run, Record]:
         raise AblationsError(_advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")) from None
     if "dataset" not in row or "model" not in row:
         raise AblationsError(_advice(path, "it names no dataset or no model"))
-    return Run(row["dataset"], row["model"], hyperparameters), record
+    return Run(kind, row["dataset"], row["model"], hyperparameters), record
 
 
 def _advice(path: Path, problem: str) -> str:
@@ -252,19 +185,15 @@ def merge(
         row = {**run.values(), **dict(record), **profiles.get((run.dataset, run.model), {})}
         rows.append(row)
     joined = dict.fromkeys(PLACES)
-    for kind in KINDS:
-        if kind in kinds:
-            joined |= dict.fromkeys(KINDS[kind].model_fields)
-    for kind in KINDS:
-        if kind in kinds:
-            joined |= dict.fromkeys(RECORDS[kind].model_fields)
-    if "cnn" in kinds:
+    found = [kind for kind in KINDS.values() if kind in kinds]
+    for kind in found:
+        joined |= dict.fromkeys(kind.hyperparameters.model_fields)
+    for kind in found:
+        joined |= dict.fromkeys(kind.record.model_fields)
+    if any(kind.models_are_counted for kind in found):
         joined |= dict.fromkeys(PROFILE_COLUMNS)
     joined.pop("test_correct", None)
     return [*joined, "test_correct"], rows
-
-
-PROFILE_COLUMNS = ("macs", "flops", "params")
 
 
 def read_profile(path: Path) -> dict[str, int]:

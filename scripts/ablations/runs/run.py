@@ -1,40 +1,33 @@
-"""Runs: one point of a grid with one seed, and the directory where it leaves what it made."""
+"""Runs: one point of a grid with one seed, and the directory that holds its files."""
 
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from ablations.errors import AblationsError
-from ablations.kinds.hyperparameters import KINDS, SEPARATOR, Hyperparameters
-
-# A support vector classifier has no architecture to choose; its place in the path is filled so.
-SVM_MODEL = "svc"
+from ablations.kinds import Kind
+from ablations.kinds.hyperparameters import SEPARATOR, Hyperparameters
 
 
 @dataclass(frozen=True)
 class Run:
     """A run is its hyperparameters: equal runs share a directory and are trained once."""
 
+    kind: Kind
     dataset: str
     model: str
     hyperparameters: Hyperparameters
 
-    @property
-    def kind(self) -> str:
-        """`cnn` or `svm`."""
-        return self.hyperparameters.kind
-
     def value(self, name: str) -> object:
-        """One of `values()`, at the price of one."""
-        if name in ("kind", "dataset", "model"):
+        """One of `values()`, without the others."""
+        if name in ("dataset", "model"):
             return getattr(self, name)
         return getattr(self.hyperparameters, name)
 
     @property
     def directory(self) -> str:
-        """Where the run leaves its record, history and log, relative to the working directory."""
-        canonical = self.hyperparameters.canonical()
-        return f"results/runs/{self.kind}/{self.dataset}/{self.model}/{canonical}"
+        """The directory of its record, history and log, relative to the working directory."""
+        return self.kind.directory(self.dataset, self.model, self.hyperparameters.canonical())
 
     @property
     def record(self) -> str:
@@ -44,14 +37,14 @@ class Run:
     def values(self) -> dict[str, object]:
         """The whole identity as a flat mapping: kind, dataset, model, every hyperparameter."""
         return {
-            "kind": self.kind,
+            "kind": self.kind.name,
             "dataset": self.dataset,
             "model": self.model,
             **dict(self.hyperparameters),
         }
 
 
-def parse_hyperparameters(kind: str, text: str) -> Hyperparameters:
+def parse_hyperparameters(kind: Kind, text: str) -> Hyperparameters:
     """The inverse of `Hyperparameters.canonical`.
 
     Raises AblationsError for text that is malformed, or not in its canonical spelling: each run
@@ -59,17 +52,17 @@ def parse_hyperparameters(kind: str, text: str) -> Hyperparameters:
     """
     pairs = [part.partition("=") for part in text.split(SEPARATOR)]
     values = {name: value for name, _, value in pairs}
-    cls = KINDS[kind]
+    cls = kind.hyperparameters
     core = SEPARATOR.join(f"{name}=…" for name in cls.core())
     if len(values) != len(pairs) or not all(equals for _, equals, _ in pairs):
-        raise AblationsError(f"'{text}' does not name a {kind} run; expected {core}")
+        raise AblationsError(f"'{text}' does not name a {kind.name} run; expected {core}")
     try:
         hyperparameters = cls.model_validate_strings(values)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)
         )
-        raise AblationsError(f"'{text}' does not name a {kind} run ({problems})") from None
+        raise AblationsError(f"'{text}' does not name a {kind.name} run ({problems})") from None
     if hyperparameters.canonical() != text:
         raise AblationsError(
             f"'{text}' is not the canonical spelling of that run; ask for '{hyperparameters.canonical()}'"

@@ -17,17 +17,6 @@ from ablations.kinds.hyperparameters import spell
 from ablations.runs.records import Record, read_history, read_record
 from ablations.runs.run import Run
 
-# What a record measures, as a tracker's final metrics.
-METRICS = (
-    "test_accuracy",
-    "train_accuracy",
-    "train_loss",
-    "train_time_ms",
-    "test_time_ms",
-    "startup_time_ms",
-    "peak_memory_mb",
-    "support_vectors",
-)
 # A record's SHA-256, by which an export knows that it is of this record.
 DIGEST = "record_sha256"
 
@@ -43,13 +32,18 @@ class Finished:
 
     def metrics(self) -> dict[str, float]:
         """What was measured of the run as a whole."""
-        values = {name: getattr(self.record, name, None) for name in METRICS}
+        values = {name: getattr(self.record, name) for name in self._measured()}
         return {name: float(value) for name, value in values.items() if value is not None}
+
+    def _measured(self) -> list[str]:
+        """The columns of the record that are numbers of the run, not of its model."""
+        own = [name for name, metric in self.run.kind.metrics.items() if not metric.column]
+        return [*own, "startup_time_ms"]
 
     def metadata(self) -> dict[str, str]:
         """The rest of the record: where, when, with what."""
         rest = {**dict(self.record), DIGEST: self.sha256}
-        for name in (*METRICS, "test_correct"):
+        for name in (*self._measured(), "test_correct"):
             rest.pop(name, None)
         return {name: spell(value) for name, value in rest.items() if value is not None}
 

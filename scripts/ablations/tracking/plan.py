@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from ablations.kinds import KINDS, Kind
+from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
-# The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
-PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
 # Images of a dataset that is not staged yet.
 USUAL_IMAGES = 60_000
-# Of a run of which nothing is known, in seconds; and of a support vector machine on so many images.
+# Start-up in seconds, before any run is finished; and the multiply-accumulates of a model not counted yet.
 USUAL_STARTUP_S = 5.0
-USUAL_SVM_S = 10.0
+USUAL_MACS = 1e9
 
 # What an estimate can rest on, the best first, and how many times as long a first attempt may take.
 MARGINS = {
@@ -51,9 +51,10 @@ def seconds_taken(record: Mapping[str, str]) -> float:
 
 
 class Costs:
-    """Estimates from records, as text by column; of those, from the device that most were made on.
+    """Estimates from records, given as text by column.
 
-    `macs` are of one image forward by (dataset, model), `images` the training images of each dataset.
+    Of each kind, only the records from the device that made most of them count. `macs` are for one image
+    forward by (dataset, model), `images` the training images of each dataset.
     """
 
     def __init__(
@@ -64,65 +65,56 @@ class Costs:
     ) -> None:
         self.macs, self.images = macs, images
         finished = [record for record in records if record.get("status") == "ok"]
-        devices = Counter(record.get("device_name", "") for record in finished if record["kind"] == "cnn")
-        self.device = devices.most_common(1)[0][0] if devices else None
-        self._epochs: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self.devices: dict[str, str] = {}
+        for name in dict.fromkeys(record["kind"] for record in finished):
+            devices = Counter(r.get("device_name", "") for r in finished if r["kind"] == name)
+            self.devices[name] = devices.most_common(1)[0][0]
+        self._repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
         self._per_mac: list[float] = []
-        self._startup: list[float] = []
-        self._svm: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._startup: dict[str, list[float]] = defaultdict(list)
         for record in finished:
-            if record["kind"] == "svm":
-                for key in _svm_keys(record):
-                    self._svm[key].append(seconds_taken(record))
-            elif record.get("device_name", "") == self.device:
-                self._take(record)
+            if record.get("device_name", "") == self.devices[record["kind"]]:
+                self._take(KINDS[record["kind"]], record)
 
-    def _take(self, record: Mapping[str, str]) -> None:
-        startup = float(record["startup_time_ms"]) / 1000
-        epoch = (seconds_taken(record) - startup) / int(record["epochs"])
-        self._startup.append(startup)
-        for key in _cnn_keys(record):
-            self._epochs[key].append(epoch)
+    def _take(self, kind: Kind, record: Mapping[str, str]) -> None:
+        startup = float(record["startup_time_ms"]) / 1000 if kind.duration.repeats else 0.0
+        self._startup[kind.name].append(startup)
+        repeat = (seconds_taken(record) - startup) / _count_repeats(kind, record)
+        for key in _keys(kind, record):
+            self._repeats[key].append(repeat)
         macs = self.macs.get((record["dataset"], record["model"]))
-        if macs:
-            self._per_mac.append(epoch / (macs * self._count(record["dataset"], record["train_samples"])))
+        if macs and kind.models_are_counted:
+            self._per_mac.append(repeat / (macs * self._count(record["dataset"], record["train_samples"])))
 
     def _count(self, dataset: str, samples: object) -> int:
         return self.images.get(dataset, USUAL_IMAGES) if str(samples) == "all" else int(str(samples))
 
     def of(self, run: Run) -> Estimate:
-        """What `run` takes."""
-        values = {name: str(value) for name, value in run.values().items()}
-        values["channels_last"] = values.get("channels_last", "False").lower()
-        if run.kind == "svm":
-            for basis, key in zip(BASES, _svm_keys(values), strict=False):
-                if key in self._svm:
-                    return Estimate(median(self._svm[key]), basis)
-            count = self._count(run.dataset, run.value("train_samples"))
-            return Estimate(USUAL_SVM_S * (count / 10_000) ** 2 + USUAL_STARTUP_S, BASES[3])
-        startup = median(self._startup) if self._startup else USUAL_STARTUP_S
-        epochs = int(values["epochs"])
-        for basis, key in zip(BASES, _cnn_keys(values), strict=False):
-            if key in self._epochs:
-                return Estimate(startup + epochs * median(self._epochs[key]), basis)
-        known = median(self.macs.values()) if self.macs else 1e9
-        work = self.macs.get((run.dataset, run.model), known)
-        work *= self._count(run.dataset, run.value("train_samples"))
-        if self._per_mac:
-            return Estimate(startup + epochs * work * median(self._per_mac), BASES[2])
-        return Estimate(startup + epochs * work / PUBLISHED_MACS_PER_S, BASES[3])
+        """How long `run` takes."""
+        kind, values = run.kind, {name: spell(value) for name, value in run.values().items()}
+        startup = 0.0
+        if kind.duration.repeats:
+            startup = median(self._startup.get(kind.name, [USUAL_STARTUP_S]))
+        repeats = _count_repeats(kind, values)
+        for basis, key in zip(BASES, _keys(kind, values), strict=False):
+            if key in self._repeats:
+                return Estimate(startup + repeats * median(self._repeats[key]), basis)
+        images = self._count(run.dataset, run.value("train_samples"))
+        known = median(self.macs.values()) if self.macs else USUAL_MACS
+        macs = self.macs.get((run.dataset, run.model), known)
+        if kind.models_are_counted and self._per_mac:
+            return Estimate(startup + repeats * macs * images * median(self._per_mac), BASES[2])
+        return Estimate(startup + repeats * kind.duration.usual_seconds(images, macs), BASES[3])
 
 
-def _cnn_keys(values: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """What an epoch's time depends on: first all of it, then the most of it."""
-    place = (values["dataset"], values["train_samples"], values["model"])
-    same = ("batch_size", "optimizer", "precision", "channels_last")
-    return [(*place, *(values.get(name, "") for name in same)), place]
+def _count_repeats(kind: Kind, values: Mapping[str, str]) -> int:
+    return int(values[kind.duration.repeats]) if kind.duration.repeats else 1
 
 
-def _svm_keys(values: Mapping[str, str]) -> list[tuple[str, ...]]:
-    place = (values["dataset"], values["train_samples"])
-    return [(*place, values["kernel"]), place]
+def _keys(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """What the time of one repeat depends on: first all of it, then the most important part."""
+    place = (kind.name, values["dataset"], values["train_samples"], values["model"])
+    return [(*place, *(values.get(name, "") for name in kind.duration.settings)), place]
 
 
 def read_plan(path: Path = PLAN) -> dict[str, dict[str, str]]:

@@ -162,7 +162,7 @@ def _state(run: Run, folder: Path, slurm: Slurm) -> State:
     if record is not None:
         return State(run, "diverged" if record.get("status") == "diverged" else "done", record=record)
     # As the executor writes the wildcards of a run's rule into the comment of its job.
-    names = (run.dataset, run.model, folder.name) if run.kind == "cnn" else (run.dataset, folder.name)
+    names = (*(str(run.value(place)) for place in run.kind.places), folder.name)
     in_queue = slurm.runs.get("_".join(names), "") or slurm.runs.get(run.record, "")
     ended, _, log_of_job = in_queue.partition(" ")
     if ended := ended if ended in ("ENDED", "FAILED") else "":

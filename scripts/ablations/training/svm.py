@@ -19,7 +19,7 @@ from sklearn import config_context
 from sklearn.svm import SVC
 
 from ablations.errors import AblationsError
-from ablations.kinds.hyperparameters import SvmHyperparameters
+from ablations.kinds.svm import SvmHyperparameters
 
 # 2**24 / 128**2: how many products float32 sums exactly.
 EXACT_FEATURES = 1024

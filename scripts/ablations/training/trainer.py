@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import RandomSampler
 
 from ablations.data.staged import StagedDataset
-from ablations.kinds.hyperparameters import CnnHyperparameters
+from ablations.kinds.cnn import CnnHyperparameters
 from ablations.training import live_taps
 from ablations.training.batches import Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped

@@ -17,12 +17,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from ablations.analysis.effects import JUDGED_BY, corrected, effects
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.published import read_published
-from ablations.config.config import Study
+from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
 from ablations.kinds.hyperparameters import spell
-from ablations.kinds.metrics import METRICS
-from ablations.presentation.study_table import LABELS, Cell, cell, group_runs
+from ablations.kinds.metrics import TEST_ACCURACY
+from ablations.presentation.study_table import LABELS, Cell, cell
 from ablations.runs.records import read_history
 from ablations.runs.run import Run
 
@@ -50,7 +50,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     """
     layout = study.table
     name = layout.values[0]
-    metric = METRICS[name]
+    metric = study.kind.metrics[name]
     printed: dict[Run, float] = {}
     for value in read_published(study, published) if published else ():
         if value.metric == name:
@@ -58,7 +58,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     # panel -> row -> (measured mean and standard deviation, published value)
     panels: dict[str, dict[str, tuple[float | None, float | None, float | None]]] = {}
     rows: dict[str, None] = {}
-    for values, runs in group_runs(study):
+    for values, runs in study.points():
         row = _named(values, _varying(study, layout.rows)) or study.title
         panel = _level(layout.columns, spell(values[layout.columns])) if layout.columns else ""
         content = cell(metric, name, [records.get(run) for run in runs])
@@ -150,12 +150,12 @@ def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
     """
     colour = study.table.columns or _varying(study, study.factors)[:1] or ["model"]
     factor = colour if isinstance(colour, str) else colour[0]
-    costs = ["train_time_ms", *(["gmacs", "params_m"] if study.kind == "cnn" else [])]
+    costs = study.kind.cost_metrics
     points = []
-    for values, runs in group_runs(study):
+    for values, runs in study.points():
         rows = [records.get(run) for run in runs]
-        accuracy = cell(METRICS["test_accuracy"], "test_accuracy", rows)
-        cost = {name: cell(METRICS[name], name, rows).mean for name in costs}
+        accuracy = cell(TEST_ACCURACY, "test_accuracy", rows)
+        cost = {name: cell(study.kind.metrics[name], name, rows).mean for name in costs}
         if accuracy.mean is not None:
             points.append((values, accuracy, cost))
     shown = [n for n in costs if n == costs[0] or len({cost[n] for _, _, cost in points if cost[n]}) > 1]
@@ -184,7 +184,7 @@ def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
                 key.append(f"{letter}: {_named(values, _varying(study, study.factors))}")
             axis.set_xlabel("Training time (s)")
         else:
-            axis.set_xlabel(METRICS[name].label)
+            axis.set_xlabel(study.kind.metrics[name].label)
         if there and max(c for _, _, c in there) > 10 * min(c for _, _, c in there) > 0:
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -193,7 +193,7 @@ def tradeoff_figure(study: Study, records: Records) -> plt.Figure:
         else:
             axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.margins(0.12)
-    axes[0][0].set_ylabel(METRICS["test_accuracy"].label)
+    axes[0][0].set_ylabel(TEST_ACCURACY.label)
     if not points:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
     if key:
@@ -222,7 +222,7 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
     cells: dict[tuple[str, str], Cell] = {}
     lost: set[tuple[str, str]] = set()
     factors = [factor for factor in _varying(study, study.factors) if factor != layout.columns]
-    for values, runs in group_runs(study):
+    for values, runs in study.points():
         row, column = (
             _named(values, factors) or study.title,
             spell(values[layout.columns]) if layout.columns else "",
@@ -230,7 +230,7 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
         rows.setdefault(row)
         columns.setdefault(column)
         found = [records.get(run) for run in runs]
-        cells[row, column] = cell(METRICS["test_accuracy"], "test_accuracy", found)
+        cells[row, column] = cell(TEST_ACCURACY, "test_accuracy", found)
         if any(run in failed for run in runs):
             lost.add((row, column))
     high, wide = len(rows), len(columns)
@@ -275,7 +275,7 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
     if layout.columns:
         axis.set_xlabel(LABELS.get(layout.columns, layout.columns))
     if np.isfinite(means).any():
-        figure.colorbar(image, ax=axis, label=METRICS["test_accuracy"].label)
+        figure.colorbar(image, ax=axis, label=TEST_ACCURACY.label)
     handles = [
         Patch(facecolor="0.85", edgecolor="0.3", hatch=HATCHES[state], label=state)
         if named
@@ -308,7 +308,7 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
         squeeze=False,
     )
     curves = []
-    for values, runs in group_runs(study):
+    for values, runs in study.points():
         found = [
             curve
             for run in runs
@@ -342,7 +342,7 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> plt.Figure:
     for axis in axes[-1]:
         axis.set_xlabel("Epoch")
     for axis in axes[:, 0]:
-        axis.set_ylabel(METRICS["test_accuracy"].label)
+        axis.set_ylabel(TEST_ACCURACY.label)
     if not curves:
         axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
     title = f"{study.title}: learning curves" + _cut((len(varying), MOST_CURVES), (every, MOST_LINES))

@@ -1,0 +1,142 @@
+"""Checks of a config as a whole: names, tables and published values, against each other and the runs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations.config.config import Config
+from ablations.config.sections import ConfigError, show
+from ablations.config.studies import Study
+from ablations.errors import nearest
+from ablations.runs.run import Run
+
+# The names of a study's other tables and figures end in these.
+ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
+
+
+def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
+    if not config.studies:
+        yield "studies: it is empty, and there is nothing to run"
+    for name, study in config.studies.items():
+        where = f"studies.{name}"
+        for ending in ENDINGS:
+            if name.endswith(ending):
+                yield f"{where}: a name that ends in {ending} is taken by a table or figure; choose another"
+        unknown = list(_check_names(config, study, where))
+        if unknown:
+            yield from unknown
+            continue
+        if not expand:
+            continue
+        try:
+            runs = study.runs()
+        except ConfigError as error:
+            yield f"{where}.{error}"
+            continue
+        yield from _check_table(study, runs, f"{where}.table")
+        if study.published is not None:
+            yield from _check_published(study, f"{where}.published", root)
+    for name, path in config.weights.items():
+        if name in ("none", "imagenet"):
+            yield f"weights.{name}: this name is taken; give your file another"
+        elif not (root / path).is_file():
+            yield f"weights.{name}: there is no file '{path}'"
+
+
+def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
+    """Names in the grid that stand for something defined elsewhere."""
+    known: dict[str, tuple[str, Iterable[str]]] = {
+        "dataset": ("dataset", config.datasets),
+        "model": (study.kind.model_noun, study.kind.models),
+        "pretrained": ("weights", ["none", "imagenet", *config.weights]),
+    }
+    blocks = [(f"grid[{i}]", block) for i, block in enumerate(study.grid)]
+    blocks += [(f"exclude[{i}]", entry) for i, entry in enumerate(study.exclude)]
+    for place, block in blocks:
+        for _, settings in block.axes():
+            for setting in settings:
+                for key, value in setting.items():
+                    what, names = known.get(key, ("", None))
+                    if names is not None and value not in names:
+                        shown = sorted(names)
+                        listed = f" (there are {', '.join(shown)})" if len(shown) < 12 else ""
+                        yield (
+                            f"{where}.{place}.{key}: there is no {what} '{value}'"
+                            f"{nearest(value, names)}{listed}"
+                        )
+
+
+def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]:
+    table = study.table
+    factors = study.factors
+    keys = [*table.rows, *([table.columns] if table.columns else [])]
+    names = [("rows", key) for key in table.rows]
+    names += [("columns", table.columns)] if table.columns else []
+    for place, key in names:
+        if key not in factors:
+            yield (
+                f"{where}.{place}: '{key}' is no hyperparameter of a {study.kind.name} run"
+                f"{nearest(key, factors)} (there are {', '.join(factors)})"
+            )
+            return
+        if keys.count(key) > 1:
+            yield f"{where}.{place}: '{key}' is named twice"
+            return
+    metrics = study.kind.metrics
+    for value in table.values:
+        if value not in metrics:
+            yield (
+                f"{where}.values: '{value}' is no metric of a {study.kind.name} run"
+                f"{nearest(value, metrics)} (there are {', '.join(metrics)})"
+            )
+            return
+    if table.columns and len(table.values) > 1:
+        yield f"{where}.values: with `columns`, a table holds one metric, and not {len(table.values)}"
+        return
+    levels = {key: {run.value(key) for run in runs} for key in factors}
+    for key in factors:
+        if len(levels[key]) > 1 and key not in keys and not _determined(key, keys, runs):
+            yield (
+                f"{where}: {key} varies in the grid and stands in neither rows nor columns; "
+                "different runs would share a cell"
+            )
+
+
+def _determined(key: str, keys: Sequence[str], runs: Sequence[Run]) -> bool:
+    """Whether the level of `key` follows from those of `keys` in every run."""
+    seen: dict[tuple[Any, ...], Any] = {}
+    for run in runs:
+        value = run.value(key)
+        if seen.setdefault(tuple(map(run.value, keys)), value) != value:
+            return False
+    return True
+
+
+def _check_published(study: Study, where: str, root: Path) -> Iterator[str]:
+    assert study.published is not None
+    path = root / study.published.file
+    try:
+        first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        header = [column.strip() for column in first.split("\t")]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        yield f"{where}: '{study.published.file}' cannot be read ({reason})"
+        return
+    pivot = study.table.columns
+    for key, value in study.published.where.items():
+        if key not in study.factors:
+            yield f"{where}.where: '{key}' is no hyperparameter{nearest(key, study.factors)}"
+        elif not any(run.value(key) == value for run in study.runs()):
+            yield f"{where}.where.{key}: no run of the study has {show(value)}"
+    levels = {str(run.value(pivot)) for run in study.runs()} if pivot else set()
+    known = {*study.factors, *levels, *study.kind.metrics}
+    for column in header:
+        if header.count(column) > 1:
+            yield f"{where}: '{study.published.file}' has the column '{column}' twice"
+            return
+        if column not in known:
+            yield (
+                f"{where}: '{study.published.file}' has a column '{column}', which is neither a "
+                f"hyperparameter nor a metric{' nor a ' + pivot if pivot else ''}"
+                f"{nearest(column, known)}"
+            )

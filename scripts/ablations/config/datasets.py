@@ -1,0 +1,85 @@
+"""The config's datasets: how their files look, and where they come from."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ablations.config.sections import PathText, Section
+from ablations.kinds.hyperparameters import Name
+
+
+class Source(Section):
+    """A place to fetch a dataset's files from; exactly one of the three is named."""
+
+    torchvision: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9]+$")] = None
+    npm: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9][0-9.]*$")] = None
+    debian: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$")] = None
+    folder: PathText | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Source":
+        named = [key for key in ("torchvision", "npm", "debian") if getattr(self, key)]
+        if len(named) != 1:
+            raise ValueError("a source names exactly one of torchvision, npm and debian")
+        return self
+
+
+class DatasetFile(Section):
+    """A file of a dataset: SHA-256 of its uncompressed content, or MD5 of it as distributed."""
+
+    name: PathText
+    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
+    md5: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
+
+    @model_validator(mode="after")
+    def _one_digest(self) -> "DatasetFile":
+        if (self.sha256 is None) == (self.md5 is None):
+            raise ValueError("a file needs one digest, sha256 or md5: nothing is used unverified")
+        return self
+
+
+IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class Dataset(Section):
+    """A dataset: how its files look, where they come from, and how its pixels are normalised."""
+
+    format: Literal["idx", "cifar10", "digits", "image_folder"]
+    image_shape: Annotated[
+        list[Annotated[int, Field(ge=1, le=4096)]],
+        Field(min_length=3, max_length=3, description="channels, height, width"),
+    ]
+    classes: Annotated[int, Field(ge=2, le=100_000)]
+    mean: Annotated[list[float], Field(description="of each channel, of pixels in 0 to 1")]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(description="of each channel")]
+    files: dict[Name, DatasetFile] = {}
+    sources: list[Source] = []
+    path: Annotated[PathText | None, Field(description="of an image_folder: it holds train/ and test/")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Dataset":
+        channels = self.image_shape[0]
+        if channels not in (1, 3):
+            raise ValueError(f"image_shape has {channels} channels; images have 1 or 3")
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError(f"mean and std need one number for each of the {channels} channels")
+        roles = {"idx": IDX_ROLES, "cifar10": ("archive",)}.get(self.format, ())
+        if set(self.files) != set(roles):
+            needed = ", ".join(roles) or "no files"
+            raise ValueError(f"the format {self.format} needs {needed} under `files`")
+        if (self.format == "image_folder") != (self.path is not None):
+            raise ValueError("`path` belongs to the format image_folder, which needs it")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What of the definition determines the staged content: not where its files come from."""
+        return self.model_dump(mode="json", exclude={"sources"}, exclude_none=True)
+
+    def digest(self) -> str:
+        """A short digest of the identity, by which a run knows the dataset it was planned with."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]

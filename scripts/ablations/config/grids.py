@@ -1,0 +1,114 @@
+"""Grids: blocks whose product is the runs of a study, and excludes that remove some."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, create_model
+
+from ablations.config.sections import ConfigError, OneOrMore, Section, show
+from ablations.kinds import Kind
+from ablations.kinds.hyperparameters import Name
+from ablations.runs.run import Run
+
+
+class Block(Section):
+    """One product of a grid: each key holds a value or a list of them."""
+
+    def axes(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The axes in the order written, each with its settings: `{"lr": 0.1}`, or a recipe's."""
+        axes = []
+        for key in self.written:
+            values = getattr(self, key)
+            if key == "recipe":
+                settings = [{name: getattr(entry, name) for name in entry.written} for entry in values]
+            else:
+                settings = [{key: value} for value in values]
+            axes.append((key, settings))
+        return axes
+
+
+def grid_models(kind: Kind) -> tuple[type[Block], type[Block]]:
+    """The models of a grid block and of an exclude entry for one kind of run."""
+    types: dict[str, Any] = {
+        name: Annotated[field.annotation, *field.metadata, Field(description=field.description)]
+        for name, field in kind.hyperparameters.model_fields.items()
+    }
+    # No field may hold null, and all may be absent: Pydantic does not check a default.
+    scalars: dict[str, Any] = {name: (tp, None) for name, tp in types.items() if name != "seed"}
+    places = dict.fromkeys(kind.places, Name)
+    lists: dict[str, Any] = {
+        name: (Annotated[list[tp], OneOrMore()], None) for name, tp in {**places, **types}.items()
+    }
+    title = kind.name.title()
+    entry = create_model(f"{title}Recipe", __base__=Section, **scalars)
+    exclude = create_model(f"{title}Exclude", __base__=Block, **lists)
+    lists.pop("seed", None)
+    recipe = (Annotated[list[entry], Field(min_length=1)], None)  # type: ignore[valid-type]
+    block = create_model(f"{title}Block", __base__=Block, **lists, recipe=recipe)
+    return block, exclude
+
+
+def matches(run: Run, entry: Block) -> bool:
+    """Whether a run has one of the values of each key of an exclude entry."""
+    return all(run.value(key) in getattr(entry, key) for key in entry.written)
+
+
+def expand(kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: Sequence[int]) -> list[Run]:
+    """The runs of a grid in the order of the config, each once.
+
+    Raises ConfigError, with the key within the study, for points that are not runs, and for excludes
+    that remove nothing or everything.
+    """
+    runs: dict[Run, None] = {}
+    for i, block in enumerate(grid):
+        try:
+            runs.update(dict.fromkeys(_runs_of(kind, block, seeds)))
+        except ConfigError as error:
+            text = str(error)
+            raise ConfigError(f"grid[{i}]{'' if text[0] == '.' else ': '}{text}") from None
+    for i, entry in enumerate(exclude):
+        if not entry.written:
+            raise ConfigError(f"exclude[{i}]: it is empty, and would remove every run")
+        kept = {run: None for run in runs if not matches(run, entry)}
+        if len(kept) == len(runs):
+            named = " and ".join(f"{key}={'|'.join(map(show, getattr(entry, key)))}" for key in entry.written)
+            raise ConfigError(f"exclude[{i}]: it removes nothing; no run left in the grid has {named}")
+        if not kept:
+            raise ConfigError(f"exclude[{i}]: it removes every run that was left")
+        runs = kept
+    for run in runs:
+        if conflict := run.hyperparameters.conflict():
+            raise ConfigError(
+                f"grid: {run.hyperparameters.canonical()}: {conflict}; "
+                "exclude it, or set both together in a `recipe`"
+            )
+    return list(runs)
+
+
+def _runs_of(kind: Kind, block: Block, seeds: Sequence[int]) -> Iterator[Run]:
+    cls = kind.hyperparameters
+    defaults = {n: f.default for n, f in cls.model_fields.items() if not f.is_required()}
+    axes = block.axes()
+    _check_recipes(axes)
+    by_seed = [{"seed": seed} for seed in seeds] if kind.is_random else [{}]
+    for point in itertools.product(*(settings for _, settings in axes), by_seed):
+        values = {name: value for setting in point for name, value in setting.items()}
+        if missing := [name for name in kind.core if name not in values]:
+            needed = ", ".join(kind.core)
+            raise ConfigError(f"{missing[0]} is missing; every {kind.name} run needs {needed}")
+        dataset, model = values.pop("dataset"), values.pop("model", kind.fixed_model)
+        # The values were checked axis by axis: checking every point again would make parsing
+        # a large grid slow, and each job parses it.
+        ordered = {name: values[name] if name in values else defaults[name] for name in cls.model_fields}
+        yield Run(kind, dataset, model, cls.model_construct(**ordered))
+
+
+def _check_recipes(axes: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> None:
+    own = {key for key, _ in axes}
+    for i, setting in enumerate(setting for key, settings in axes if key == "recipe" for setting in settings):
+        if not setting:
+            raise ConfigError(f".recipe[{i}]: it is empty, and sets nothing")
+        if both := own & setting.keys():
+            name = sorted(both)[0]
+            raise ConfigError(f".recipe[{i}].{name}: the block already holds `{name}`")

@@ -1,0 +1,111 @@
+"""Studies: named grids, each with the table that it fills."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, create_model
+
+from ablations.config.grids import expand, grid_models, matches
+from ablations.config.sections import Line, OneOrMore, PathText, Section
+from ablations.kinds import KINDS, Kind
+from ablations.runs.run import Run
+
+
+class Table(Section):
+    """The layout of a study's table."""
+
+    rows: Annotated[list[str], Field(min_length=1, description="what tells its rows apart")]
+    columns: Annotated[str | None, Field(description="one column for each of its levels")] = None
+    values: Annotated[list[str], OneOrMore(), Field(description="metrics in its cells")] = ["test_accuracy"]
+
+
+class Published(Section):
+    """Published values to compare a study with."""
+
+    file: PathText
+    where: Annotated[
+        dict[str, Any], Field(description="levels that the file leaves out: {dataset: mnist}")
+    ] = {}
+
+
+def _file_alone(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class Study(Section):
+    """A named grid, with the table it fills."""
+
+    title: Line
+    kind_name: str = Field(alias="kind")
+    grid: list[Any]
+    exclude: list[Any] = []
+    seeds: list[int] = [0]
+    table: Table
+    published: Annotated[
+        Published | None,
+        Field(description="published values: a file, or a mapping with it"),
+        BeforeValidator(_file_alone, json_schema_input_type=PathText | Published | None),
+    ] = None
+    _runs: list[Run] | None = PrivateAttr(default=None)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its runs."""
+        return KINDS[self.kind_name]
+
+    @property
+    def factors(self) -> list[str]:
+        """What can vary in this study, besides the seed, in the order of a path."""
+        return self.kind.factors
+
+    def varies(self, name: str) -> bool:
+        """Whether the grid holds more than one value of a hyperparameter; excludes are not looked at."""
+        levels = set()
+        for block in self.grid:
+            for _, settings in block.axes():
+                levels |= {setting[name] for setting in settings if name in setting}
+        return len(levels) > 1
+
+    def excludes(self, run: Run) -> bool:
+        """Whether an entry of `exclude` matches a run."""
+        return any(matches(run, entry) for entry in self.exclude)
+
+    def runs(self) -> list[Run]:
+        """The runs of the study in the order of the config, each once. Raises ConfigError as `expand`."""
+        if self._runs is None:
+            self._runs = expand(self.kind, self.grid, self.exclude, self.seeds)
+        return self._runs
+
+    def points(self) -> list[tuple[dict[str, Any], list[Run]]]:
+        """The points of the grid, each as its values with its runs over the seeds."""
+        groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[Run]]] = {}
+        for run in self.runs():
+            values = run.values()
+            key = tuple(values[factor] for factor in self.factors)
+            groups.setdefault(key, (values, []))[1].append(run)
+        return list(groups.values())
+
+
+def study_model(kind: Kind) -> type[Study]:
+    """The model of a study of one kind of run."""
+    block, exclude = grid_models(kind)
+    seeds: Any = (Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], OneOrMore()], [0])
+    if not kind.is_random:
+        seeds = (Annotated[list[int], Field(max_length=0, description="nothing is random: no seeds")], [])
+    return create_model(
+        f"{kind.name.title()}Study",
+        __base__=Study,
+        __doc__=f"A study of {kind.noun}.",
+        kind_name=(Literal[kind.name], Field(alias="kind")),  # type: ignore[name-defined]
+        grid=(Annotated[list[block], Field(min_length=1)], ...),  # type: ignore[valid-type]
+        exclude=(list[exclude], []),  # type: ignore[valid-type]
+        seeds=seeds,
+    )
+
+
+STUDIES = {name: study_model(kind) for name, kind in KINDS.items()}
+
+
+def parse_study(written: Mapping[str, Any]) -> Study:
+    """The study that a config's section describes, given as it was written and once checked."""
+    return STUDIES[written["kind"]].model_validate(written, strict=True)

@@ -1,0 +1,106 @@
+"""Kind `cnn`: one of torchvision's classifiers, trained on images."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters, Name
+from ablations.kinds.kind import Duration, Kind
+from ablations.kinds.metrics import PEAK_MEMORY, TEST_ACCURACY, TEST_TIME, TRAIN_TIME, Metric
+from ablations.kinds.record import Percent, Record
+
+# The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
+PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
+
+
+def _none_of_yaml(value: Any) -> Any:
+    """`pretrained: null` and `pretrained: none` mean the same."""
+    return "none" if value is None else value
+
+
+class CnnHyperparameters(Hyperparameters):
+    """What determines a trained network, besides its dataset and architecture."""
+
+    batch_size: Annotated[int, Field(ge=1, le=65536, description="images per step")]
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="optimizer")]
+    lr: Annotated[float, Field(gt=0, le=100, description="learning rate", allow_inf_nan=False), FLOAT_OF_YAML]
+    epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training images")]
+    pin_memory: Annotated[bool, Field(description="page-locked host memory for batches")]
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="momentum of SGD", allow_inf_nan=False), FLOAT_OF_YAML
+    ] = 0.0
+    weight_decay: Annotated[
+        float, Field(ge=0, le=100, description="weight decay", allow_inf_nan=False), FLOAT_OF_YAML
+    ] = 0.0
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16"], Field(description="precision of convolutions and products")
+    ] = "fp32"
+    channels_last: Annotated[bool, Field(description="channels last in memory")] = False
+    train_samples: Annotated[AllOrCount, Field(description="the first so many training images, or all")] = (
+        "all"
+    )
+    pretrained: Annotated[
+        Name,
+        BeforeValidator(_none_of_yaml),
+        Field(description="none, imagenet, or a name from the config's `weights`"),
+    ] = "none"
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="seed of weights and order of samples")]
+
+    def conflict(self) -> str | None:
+        if self.momentum and self.optimizer != "sgd":
+            return f"momentum is a hyperparameter of sgd, and has no meaning for {self.optimizer}"
+        return None
+
+
+class CnnRecord(Record):
+    """The record of a network, with the path that its training took.
+
+    `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
+    `pin_memory_effective` is false where nothing was transferred to an accelerator.
+    """
+
+    ADDED: ClassVar[tuple[str, ...]] = (*Record.ADDED, "batches", "cuda_graph")
+
+    train_accuracy: Percent | None = None
+    train_loss: float | None = None
+    batches: Literal["device", "host"] | None = None
+    cuda_graph: bool | None = None
+    pin_memory_effective: bool
+    precision_effective: str
+    weights_not_loaded: str | None = None
+    torch_version: str
+    torchvision_version: str
+
+
+CNN = Kind(
+    name="cnn",
+    noun="networks",
+    rule="train_cnn",
+    # Two threads gain almost nothing on small images, and lose everything when another process is busy.
+    threads=1,
+    hyperparameters=CnnHyperparameters,
+    record=CnnRecord,
+    metrics={
+        "test_accuracy": TEST_ACCURACY,
+        "train_accuracy": Metric("Training accuracy (%)", 2, "accuracy"),
+        "train_loss": Metric("Training loss", 4, "loss"),
+        "train_time_ms": TRAIN_TIME,
+        "test_time_ms": TEST_TIME,
+        "peak_memory_mb": PEAK_MEMORY,
+        "gmacs": Metric("MACs (G)", 4, "exact", column="macs", scale=1e-9),
+        "gflops": Metric("FLOPs (G)", 4, "exact", column="flops", scale=1e-9),
+        "params_m": Metric("Parameters (M)", 2, "exact", column="params", scale=1e-6),
+    },
+    is_random=True,
+    has_history=True,
+    models_are_counted=True,
+    duration=Duration(
+        settings=("batch_size", "optimizer", "precision", "channels_last"),
+        usual_seconds=lambda images, macs: images * macs / PUBLISHED_MACS_PER_S,
+        repeats="epochs",
+    ),
+    libraries=("numpy", "torch", "torchvision"),
+    models=TORCHVISION_CLASSIFIERS,
+    model_noun="torchvision classification model",
+)
