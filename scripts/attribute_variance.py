@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.analysis.variance import variance_table
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.study_table import load_records
+from ablations.presentation.variance_table import variance_table
 
 
 def attribute_variance(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:

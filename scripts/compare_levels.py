@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.analysis.effects import effects_table
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.study_table import load_records
+from ablations.presentation.effects_table import effects_table
 
 
 def compare_levels(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:

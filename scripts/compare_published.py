@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.analysis.published import published_table
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.study_table import load_records
+from ablations.presentation.published_table import published_table
 
 
 def compare_published(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.analysis.design import design_table
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
+from ablations.presentation.design_table import design_table
 
 
 def describe_design(name: str, written: Mapping[str, Any], base: Path) -> None:

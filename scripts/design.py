@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ablations.analysis.design import in_words
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
+from ablations.presentation.design_table import in_words
 
 
 def print_designs(studies: Mapping[str, Mapping[str, Any]]) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.study_table import load_records, study_table
+from ablations.presentation.study_table import study_table
 
 
 def make_table(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.figures.style import curves_figure, write_figure
+from ablations.presentation.figures.curves import curves_figure
+from ablations.presentation.figures.style import write_figure
 
 
 def plot_curves(written: Mapping[str, Any], base: Path) -> None:

@@ -5,16 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.figures.style import (
-    effects_figure,
-    grid_figure,
-    study_figure,
-    tradeoff_figure,
-    write_figure,
-)
-from ablations.presentation.study_table import load_records
+from ablations.presentation.figures.effects import effects_figure
+from ablations.presentation.figures.grid import grid_figure
+from ablations.presentation.figures.study import study_figure
+from ablations.presentation.figures.style import write_figure
+from ablations.presentation.figures.tradeoff import tradeoff_figure
 from ablations.runs.run import Run
 from ablations.tracking.status import Slurm, states
 
