@@ -1,6 +1,6 @@
-"""What all figures share: colours, names of levels, legends, and how they are written."""
+"""The common style of all figures: colours, names of levels, legends and file formats."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,9 @@ import matplotlib
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
@@ -16,74 +19,87 @@ from ablations.files import atomic_path
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import LABELS
 
-# Okabe and Ito's colours, told apart by every kind of colour vision and in grey print.
+# The palette of Okabe and Ito, which is distinct for colour-blind readers and in grey print.
 MEASURED, PUBLISHED = "#0072B2", "#D55E00"
 COLOURS = (MEASURED, PUBLISHED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = "os^Dv<>"
-# Of more than these, no figure shows each by its name.
+# A figure names at most this many of each.
 MOST_ROWS, MOST_PANELS, MOST_NAMES = 60, 8, 14
+# The levels of these are clear without the name of the factor.
+CLEAR_FACTORS = ("dataset", "model", "kernel", "optimizer")
 
 
 def varying_factors(study: Study, factors: Sequence[str]) -> list[str]:
+    """The factors with more than one level in the study."""
     return [factor for factor in factors if len({run.value(factor) for run in study.runs()}) > 1]
 
 
 def point_name(values: Mapping[str, Any], factors: Sequence[str]) -> str:
+    """The levels of a point, as `resnet18, Batch size 16`."""
     return ", ".join(level_name(factor, spell(values[factor])) for factor in factors)
 
 
-def level_name(factor: str, value: str) -> str:
-    return (
-        value
-        if factor in ("dataset", "model", "kernel", "optimizer")
-        else f"{LABELS.get(factor, factor)} {value}"
-    )
+def level_name(factor: str, level: str) -> str:
+    """A level with the name of its factor, unless the level is clear without it."""
+    return level if factor in CLEAR_FACTORS else f"{LABELS.get(factor, factor)} {level}"
 
 
 def look_of(levels: Sequence[Any], level: Any) -> dict[str, Any]:
-    """How a level is drawn, and its label: of many, colours go from dark to light, and some have none."""
+    """The colour, line style, marker and label of a level.
+
+    Many levels are coloured from dark to light, and only some of them have a label.
+    """
     i, count = levels.index(level), len(levels)
-    colour = COLOURS[i] if count <= len(COLOURS) else plt.get_cmap("cividis")(0.95 * i / (count - 1))
-    named = i % -(-count // MOST_NAMES) == 0
     return {
-        "color": colour,
+        "color": COLOURS[i] if count <= len(COLOURS) else plt.get_cmap("cividis")(0.95 * i / (count - 1)),
         "linestyle": STYLES[i % len(STYLES)],
         "marker": MARKERS[i % len(MARKERS)],
-        "label": spell(level) if named else "_",
+        "label": spell(level) if i % -(-count // MOST_NAMES) == 0 else "_",
     }
 
 
 def cut_note(*sides: tuple[int, int]) -> str:
-    """What a title says where a figure shows the first of too many, given as (how many, most)."""
-    lost = [f"the first {most} of {count}" for count, most in sides if count > most]
-    return f" ({', '.join(lost)})" if lost else ""
+    """The note in a title for each (count, limit) that does not fit: ` (the first 60 of 300)`."""
+    cut = [f"the first {limit} of {count}" for count, limit in sides if count > limit]
+    return f" ({', '.join(cut)})" if cut else ""
 
 
-def finished(figure: plt.Figure, axes: Any, title: str, legend: str | None = "") -> plt.Figure:
-    """What all figures have: a title, a quiet grid, one legend for all panels, with its title; or none."""
-    handles = {}
+def labelled_handles(axes: Iterable[Axes]) -> dict[str, Artist]:
+    """One artist per label of several panels."""
+    pairs = (zip(*axis.get_legend_handles_labels(), strict=True) for axis in axes)
+    return {label: handle for of_axis in pairs for handle, label in of_axis}
+
+
+def finished(figure: Figure, axes: Iterable[Axes], title: str, legend: str | None = "") -> Figure:
+    """Add a title, a quiet grid, and one legend with the title `legend` for all panels (None: no legend)."""
+    axes = list(axes)
     for axis in axes:
         axis.grid(color="0.92", zorder=0)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    if handles and legend is not None:
-        look = {"frameon": False, "fontsize": "small", "title_fontsize": "small"}
-        figure.legend(handles.values(), handles, title=legend, loc="outside right center", **look)
+    if legend is not None and (handles := labelled_handles(axes)):
+        figure.legend(
+            handles.values(), handles.keys(), title=legend, loc="outside right center",
+            frameon=False, fontsize="small", title_fontsize="small",
+        )  # fmt: skip
     figure.suptitle(title, fontsize="medium")
     return figure
 
 
-def write_figure(figure: plt.Figure, base: Path) -> None:
-    """Write `base`.svg and `base`.png, each atomically; the same records give the same bytes."""
-    settings = {"svg.hashsalt": "ablations", "svg.fonttype": "none"}
+def write_figure(figure: Figure, base: Path) -> None:
+    """Write `base`.svg and `base`.png, each atomically. The same records give the same bytes."""
+    formats: dict[str, dict[str, str | None]] = {"svg": {"Date": None}, "png": {"Software": None}}
     try:
-        for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        for suffix, metadata in formats.items():
             path = base.with_name(f"{base.name}.{suffix}")
-            with atomic_path(path) as temporary, matplotlib.rc_context(settings):
+            # The settings make an SVG independent of the time and of the fonts of this machine.
+            with (
+                atomic_path(path) as temporary,
+                matplotlib.rc_context({"svg.hashsalt": "ablations", "svg.fonttype": "none"}),
+            ):
                 figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
     except OSError as error:
-        raise AblationsError(f"{base}: the figure cannot be written ({error.strerror})") from None
+        raise AblationsError(f"{base}: cannot write the figure ({error.strerror})") from None
     finally:
         plt.close(figure)
