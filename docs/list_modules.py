@@ -76,7 +76,9 @@ def arrows() -> dict[str, set[str]]:
 def listing() -> str:
     """The list and the graph, as Markdown."""
     lines = ["", "```mermaid", "graph TD"]
-    lines += [f"    {source} --> {target}" for source, to in sorted(arrows().items()) for target in sorted(to)]
+    lines += [
+        f"    {source} --> {target}" for source, to in sorted(arrows().items()) for target in sorted(to)
+    ]
     lines += ["```", "", "| module | contents |", "|---|---|"]
     for name, path in modules().items():
         summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]

@@ -5,7 +5,8 @@ from pathlib import Path
 from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.figures import FIGURES, write_figure
+from ablations.presentation.figures import FIGURES
+from ablations.presentation.figures.style import write_figure
 
 
 def main() -> None:
