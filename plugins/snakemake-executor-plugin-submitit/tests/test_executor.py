@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,18 +16,24 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import queues
-from snakemake_executor_plugin_submitit import (
-    TRANSIENT,
-    Executor,
-    ExecutorSettings,
-    _Doubtful,
-    _Open,
-    _Place,
-    _Waiting,
-)
-from snakemake_executor_plugin_submitit.clusters import Local, Phase, State
-from snakemake_executor_plugin_submitit.folder import Submission, make_private
+from snakemake_executor_plugin_submitit.adoption import Adoption
+from snakemake_executor_plugin_submitit.clusters.base import Phase, State
+from snakemake_executor_plugin_submitit.clusters.local import Local
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.private_folder import make_private
+from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
+from snakemake_executor_plugin_submitit.refusals import may_pass
 from snakemake_executor_plugin_submitit.resources import request_of
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.submissions import (
+    Submissions,
+    SubmittedMember,
+    TrackedMember,
+    TrackedSubmission,
+    UnconfirmedSubmission,
+    WaitingJob,
+)
+from snakemake_executor_plugin_submitit.submitting import Submitter
 
 SNAKEFILE = """
 rule all:
@@ -223,7 +228,7 @@ def test_what_runs_with_other_inputs_or_params_is_ended_first(changed, tmp_path)
     (tmp_path / "go").touch()
     assert workflow.process.wait(60) == 0, workflow.printed
     assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
-    assert workflow.printed.count("it is cancelled, and its end waited for") == 1
+    assert workflow.printed.count("it is cancelled, and this call waits for its end") == 1
 
 
 @pytest.mark.parametrize(
@@ -355,8 +360,8 @@ def test_gpus_are_as_visible_as_they_were(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--submitit-pack", "0"], "--submitit-pack is 0; at least 1"),
-        (["--submitit-latency", "-1"], "--submitit-latency is -1; at least 0"),
+        (["--submitit-pack", "0"], "--submitit-pack is 0; it must be at least 1"),
+        (["--submitit-latency", "-1"], "--submitit-latency is -1; it must be at least 0"),
         (["--default-resources", "slurm_extra='--output=x'"], "which this executor sets itself"),
         (["--submitit-cluster", "slurm"], "without SLURM: --submitit-cluster local"),
     ],
@@ -390,7 +395,7 @@ def test_a_job_that_ended_without_a_word_has_failed(state, tmp_path):
     assert workflow.run("--submitit-latency", "2", cluster="slurm", environment=environment) == 1
     assert time.monotonic() - began < 30
     word = "an unknown state" if state == "GONE" else state.split()[0]
-    assert f"has ended with {word}, and this run had not" in workflow.printed
+    assert f"has ended with {word}, and this run had not finished" in workflow.printed
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL"])
@@ -455,7 +460,7 @@ def test_an_array_that_a_limit_does_not_let_in_is_divided(tmp_path):
     ],
 )
 def test_what_says_that_slurm_is_away_for_a_moment(said):
-    assert TRANSIENT.search(f"SLURM did not take the job: sbatch: error: Batch job submission failed: {said}")
+    assert may_pass(f"SLURM did not take the job: sbatch: error: Batch job submission failed: {said}")
 
 
 def test_a_job_that_may_wait_for_ever_is_told_of_once(tmp_path):
@@ -552,7 +557,7 @@ def test_jobs_left_in_a_queue_that_cannot_be_seen_are_not_submitted_twice(tmp_pa
     workflow.process.wait()
     (tmp_path / "queue/silent").touch()
     assert workflow.run("--nolock", cluster="slurm", environment=environment) == 1
-    assert "their runs would be submitted twice otherwise" in workflow.printed
+    assert "Their runs would be submitted twice otherwise" in workflow.printed
     assert len(list((tmp_path / "queue").glob("job-*"))) == 1
 
 
@@ -633,28 +638,26 @@ def test_ctrl_c_in_a_terminal_leaves_its_jobs_time(tmp_path):
 # --- between submissions -------------------------------------------------------------------------
 
 
-class Quiet(Executor):
-    """An executor without Snakemake: what it would be told is kept."""
+class Snakemake:
+    """Takes the reports of a submitter, in place of the executor."""
 
-    def __init__(self, folder: Path, **settings) -> None:
-        self.settings = ExecutorSettings(cluster="local", **settings)
-        self.folder, self.logdir, self.cluster = folder, folder / "logs", Local()
-        self.logger = logging.getLogger("quiet")
-        self._guard, self._waiting, self._open, self._doubtful = threading.Lock(), [], {}, []
-        self._stopped, self._next_query, self._interval = False, 0.0, 3.0
-        self._adoptable, self._writers, self._ending, self._rival_s = {}, {}, set(), 3.0
-        self._array_size, self._too_large = self.cluster.most_packs, set()
+    def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def _report(self, place, opened) -> None:
-        self._open[place.submission.id] = opened
-
-    def report_job_error(self, info, msg="", aux_logs=None) -> None:
-        self.errors.append(msg)
+    def report_refused(self, job, error: str) -> None:
+        self.errors.append(error)
 
 
-def waiting(**changes) -> _Waiting:
-    return _Waiting(None, request_of({}, 1, 1), "key", **changes)
+def make_submitter(folder: Path, **settings) -> Submitter:
+    settings = ExecutorSettings(cluster="local", **settings)
+    return Submitter(Snakemake(), Local(), Submissions(), settings, folder, folder, LOG)
+
+
+LOG = logging.getLogger("quiet")
+
+
+def waiting(**changes) -> WaitingJob:
+    return WaitingJob(None, request_of({}, 1, 1), "key", **changes)
 
 
 def submission(folder: Path) -> Submission:
@@ -665,13 +668,15 @@ def submission(folder: Path) -> Submission:
     return made
 
 
-def test_a_submission_puts_off_no_question_about_those_before(tmp_path):
-    executor, asked = Quiet(tmp_path / "submitit"), []
+def test_a_submission_does_not_delay_the_query_about_earlier_ones(tmp_path):
+    submissions, planned = Submissions(), []
+    watch = QueueWatch(Local(), submissions, LOG, latency_s=15, longest_interval_s=30)
     for _ in range(60):
         made = submission(tmp_path / "submitit")
-        executor._submitted(made, [_Place(made, 0, 0, waiting())])
-        asked.append(executor._next_query)
-    assert max(asked) == asked[0]
+        watch.ask_soon()
+        submissions.track(SubmittedMember(made, 0, 0, waiting()), TrackedSubmission(made))
+        planned.append(watch.next_query)
+    assert max(planned) == planned[0]
 
 
 VIOLATES = (
@@ -685,48 +690,49 @@ TOO_LONG = f"sbatch: error: QOSMaxWallDurationPerJobLimit; {VIOLATES}"
     ("error", "busy", "rounds"), [(FULL, True, 9), (FULL, False, 2), (TOO_LONG, True, 0)]
 )
 def test_a_limit_that_own_jobs_fill_is_no_reason_to_give_up(error, busy, rounds, tmp_path):
-    """Without such jobs it is one, after `requeues` attempts; and a job that is too large is one at once."""
-    executor = Quiet(tmp_path / "submitit", requeues=2)
-    other = _Open(submission(tmp_path / "submitit"), waited_for={(0, 0)} if busy else set())
-    executor._open = {"other": other}
+    """Without such jobs it is one after `requeues` attempts; and a job that is too large fails at once."""
+    submitter = make_submitter(tmp_path / "submitit", requeues=2)
+    other = TrackedSubmission(submission(tmp_path / "submitit"), waited_for={(0, 0)} if busy else set())
+    submitter.submissions.tracked = {"other": other}
     job = waiting()
     for _ in range(rounds):
-        refuse(executor, job, error)
-        assert executor.errors == []
-        executor._flush()
-        [job] = executor._waiting
+        refuse(submitter, job, error)
+        assert submitter.controller.errors == []
+        assert submitter.submissions.take_ready(linger=0) == []
+        [job] = submitter.submissions._waiting
         assert job.since > time.monotonic() + 5, "it waits, whatever else becomes ready"
     if not busy or not rounds:
-        refuse(executor, job, error)
-        assert executor.errors == [f"{error}. "]
+        refuse(submitter, job, error)
+        assert submitter.controller.errors == [error]
 
 
-def refuse(executor: Quiet, job: _Waiting, error: str) -> None:
-    made = submission(executor.folder)
+def refuse(submitter: Submitter, job: WaitingJob, error: str) -> None:
+    made = submission(submitter.folder)
     made.jobs = []
-    executor._waiting = []
-    executor._doubtful = [_Doubtful(made, [_Place(made, 0, 0, job)], error, due=0.0)]
-    executor._settle_doubts()
+    submitter.submissions._waiting = []
+    submitter.unconfirmed = [UnconfirmedSubmission(made, [SubmittedMember(made, 0, 0, job)], error, due=0.0)]
+    submitter.settle_unconfirmed()
 
 
 def test_all_that_an_earlier_call_left_is_cancelled_at_once(tmp_path):
-    executor = Quiet(tmp_path / "submitit")
     calls = []
-    executor.cluster = SimpleNamespace(
+    cluster = SimpleNamespace(
         name="it",
         states=lambda submissions: {
             job: State(Phase.ALIVE, "RUNNING") for s in submissions for job in s.jobs
         },
         cancel=lambda jobs: calls.append(list(jobs)) or list(jobs[:1]),
     )
+    submissions = Submissions()
+    adoption = Adoption(cluster, submissions, LOG, longest_pause_s=30.0)
     jobs = []
     for i in range(50):
         made = submission(tmp_path / "submitit")
         made.jobs = [str(i)]
-        executor._writers[f"out{i}"] = [(_Open(made), 0, 0)]
+        adoption._writers[f"out{i}"] = [TrackedMember(TrackedSubmission(made), 0, 0)]
         jobs.append(replace(waiting(), job=SimpleNamespace(output=[f"out{i}"])))
-    assert executor._without_rivals(jobs) == []
+    assert adoption.without_conflicts(jobs) == []
     assert [len(call) for call in calls] == [50]
-    assert len(executor._waiting) == 50
-    executor._without_rivals(jobs)
+    assert len(submissions._waiting) == 50
+    adoption.without_conflicts(jobs)
     assert calls[1:] == [["0"]], "what could not be cancelled is tried again, and nothing else"

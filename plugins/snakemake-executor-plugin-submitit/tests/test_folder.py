@@ -1,4 +1,4 @@
-"""The folder of the pickles, which are code: its owner's alone, or refused."""
+"""The folder of the pickles, which are code: it is private, or it is refused."""
 
 import errno
 import fcntl
@@ -8,13 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from snakemake_executor_plugin_submitit.folder import (
-    Result,
-    Submission,
-    make_private,
-    opened_private,
-    write_result,
-)
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
+from snakemake_executor_plugin_submitit.results import Result, write_result
 from snakemake_interface_common.exceptions import WorkflowError
 
 
@@ -47,7 +43,7 @@ def test_one_that_others_can_enter_is_refused(mode, tmp_path):
 def test_a_link_is_refused(tmp_path):
     make_private(tmp_path / "real")
     (tmp_path / "submitit").symlink_to(tmp_path / "real")
-    with pytest.raises(WorkflowError, match="is no folder that jobs can be kept in"):
+    with pytest.raises(WorkflowError, match="is not a folder in which jobs can be kept"):
         make_private(tmp_path / "submitit")
 
 
@@ -55,7 +51,7 @@ def test_a_link_is_refused(tmp_path):
 def test_one_of_somebody_else_is_refused(tmp_path):
     make_private(tmp_path / "submitit")
     os.chown(tmp_path / "submitit", 65534, 65534)
-    with pytest.raises(WorkflowError, match="belongs to user 65534, and this is user 0"):
+    with pytest.raises(WorkflowError, match="belongs to user 65534, but you are user 0"):
         make_private(tmp_path / "submitit")
 
 

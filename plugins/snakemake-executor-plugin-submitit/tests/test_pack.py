@@ -12,7 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit.pack import Member, Pack
+from snakemake_executor_plugin_submitit.member import Member
+from snakemake_executor_plugin_submitit.pack import Pack
 
 # Calls a pack as submitit does: with a handler that checkpoints, and keeps what is to be requeued.
 CALL = """

@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit import clusters
-from snakemake_executor_plugin_submitit.clusters import Phase
+from snakemake_executor_plugin_submitit.clusters import slurm
+from snakemake_executor_plugin_submitit.clusters.base import HELD, Phase
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.resources import request_of, signal_delay_s
 from snakemake_interface_common.exceptions import WorkflowError
@@ -83,8 +83,8 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"slurm_partition": "gpu\nrm -rf /"}, "the resource slurm_partition .* line breaks"),
         ({"slurm_extra": "--output=/etc/passwd"}, "--output, which this executor sets itself"),
         ({"slurm_extra": "--wrap=ls"}, "--wrap, which this executor sets itself"),
-        ({"slurm_extra": "-p gpu"}, "options are written in long form"),
-        ({"slurm_extra": "--exclusive; rm -rf /"}, "is no option of sbatch"),
+        ({"slurm_extra": "-p gpu"}, "write options in their long form"),
+        ({"slurm_extra": "--exclusive; rm -rf /"}, "is not an option of sbatch"),
         ({"slurm_extra": "--nice=1 rm"}, "slurm_extra has 'rm'"),
         ({"slurm_extra": "--mail-user='"}, "cannot be read"),
         ({"gres": "gpu:1", "gpu": 1}, "both gres and gpu"),
@@ -94,7 +94,7 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"slurm_extra": "--mem=4G"}, "--mem; give the resource mem_mb instead"),
         ({"slurm_extra": "--nodes=2"}, "--nodes; give the resource nodes instead"),
         ({"slurm_extra": "--ntask 2"}, "--ntask; give the resource tasks instead"),
-        ({"runtime": 1.9}, "the resource runtime is 1.9; it may be a whole number"),
+        ({"runtime": 1.9}, "the resource runtime is 1.9; expected a whole number"),
         ({"mem_mb": 0}, "the resource mem_mb is 0"),
     ],
 )
@@ -154,8 +154,8 @@ MODELS = "gpu*|64|512000|gpu:v100:4(S:0-1)|v100,ib|12:00:00\ngpu*|16|128000|gpu:
 )
 def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
     said = {"scontrol": "MaxArraySize = 1001", "sinfo": nodes}
-    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
-    assert clusters.Slurm(array_size=1000).room(request(**resources)) == room
+    monkeypatch.setattr(slurm, "call", lambda *command: said[command[0]])
+    assert slurm.Slurm(array_size=1000).room(request(**resources)) == room
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
 )
 def test_the_time_limit_of_a_partition(nodes, resources, minutes, monkeypatch):
     said = {"scontrol": "", "sinfo": nodes}
-    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
-    assert clusters.Slurm(array_size=1000).longest_min(request(**resources)) == minutes
+    monkeypatch.setattr(slurm, "call", lambda *command: said[command[0]])
+    assert slurm.Slurm(array_size=1000).longest_min(request(**resources)) == minutes
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_the_time_limit_of_a_partition(nodes, resources, minutes, monkeypatch):
     ],
 )
 def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
-    monkeypatch.setattr(clusters, "_call", lambda *command: config)
-    assert clusters.Slurm(array_size=2000).most_packs == most
+    monkeypatch.setattr(slurm, "call", lambda *command: config)
+    assert slurm.Slurm(array_size=2000).most_packs == most
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
     ],
 )
 def test_what_may_wait_for_ever_is_known_by_its_reason(reason, held):
-    assert bool(clusters.HELD.search(reason)) == held
+    assert bool(HELD.search(reason)) == held
 
 
 def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch):
@@ -216,9 +216,9 @@ def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch)
         "scontrol": "", "squeue": "7_0|RUNNING|None|a\n",
         "sacct": "7_1|RUNNING\n7_2|CANCELLED by 1\n7_3|COMPLETED\nnonsense\n",
     }  # fmt: skip
-    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
+    monkeypatch.setattr(slurm, "call", lambda *command: said[command[0]])
     submission = Submission(Path(), "id", "a", "slurm", [], [f"7_{i}" for i in range(5)])
-    states = clusters.Slurm(array_size=1).states([submission])
+    states = slurm.Slurm(array_size=1).states([submission])
     assert [states[f"7_{i}"].phase for i in range(5)] == [
         Phase.ALIVE, Phase.UNKNOWN, Phase.ENDED, Phase.ENDED, Phase.UNKNOWN,
     ]  # fmt: skip
@@ -235,7 +235,7 @@ def test_a_cancellation_is_made_sure_of(monkeypatch):
             return None
         return "\n".join(f"{job}|RUNNING|None|a" for job in sorted(queue)) if command[0] == "squeue" else ""
 
-    monkeypatch.setattr(clusters, "_call", call)
-    monkeypatch.setattr(clusters.time, "sleep", lambda seconds: None)
-    assert clusters.Slurm(array_size=1).cancel(["7_0", "7_1", "7_2", "8"]) == []
+    monkeypatch.setattr(slurm, "call", call)
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    assert slurm.Slurm(array_size=1).cancel(["7_0", "7_1", "7_2", "8"]) == []
     assert calls == ["7_[0,1,2]", "8"] * 2
