@@ -1,4 +1,4 @@
-"""From a job's resources to sbatch's options, with nothing that could reach a shell."""
+"""From a job's resources to sbatch's options: no value can reach a shell."""
 
 import shlex
 from pathlib import Path
@@ -16,11 +16,11 @@ def request(threads: int = 1, pack: int = 1, **resources):
     return request_of(resources, threads, pack)
 
 
-def test_a_pack_asks_for_so_many_times_the_rest_and_one_gpu():
+def test_a_pack_multiplies_cpus_and_memory_but_not_the_gpu():
     asked = request(threads=2, pack=8, mem_mb=4000, runtime=30, gres="gpu:1", slurm_partition="gpu")
     options = asked.of_pack(8)
     assert (options["cpus-per-task"], options["mem"], options["gres"]) == (16, "32000M", "gpu:1")
-    assert asked.of_pack(3)["mem"] == "12000M", "a short one asks for what it needs"
+    assert asked.of_pack(3)["mem"] == "12000M", "a short pack requests what it needs"
     assert asked.member_memory_mb() == 4000
 
 
@@ -53,7 +53,7 @@ def test_resources_have_the_names_of_the_stock_executor(resources, option, value
     assert request(**resources).of_pack(1)[option] == value
 
 
-def test_what_is_empty_is_left_out():
+def test_empty_resources_are_left_out():
     assert not {"account", "gres", "mem"} & request(slurm_account="", gres="").of_pack(1).keys()
     assert "gpus" not in request(gpu=0).of_pack(1)
     assert "gpus" not in request(gpu="0").of_pack(1)
@@ -70,7 +70,7 @@ def test_a_job_over_several_nodes_is_never_packed():
     assert request(pack=8, pack_of_its_own=1).pack == 8
 
 
-def test_the_resource_pack_counts_more_than_the_setting():
+def test_the_resource_pack_takes_precedence_over_the_setting():
     assert request_of({"pack": 2}, 1, 8).pack == 2
 
 
@@ -98,14 +98,14 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"mem_mb": 0}, "the resource mem_mb is 0"),
     ],
 )
-def test_what_slurm_could_not_take_is_a_sentence(resources, sentence):
+def test_a_value_that_slurm_would_refuse_is_reported_in_a_sentence(resources, sentence):
     with pytest.raises(WorkflowError, match=sentence):
         request(**resources)
 
 
 @pytest.mark.parametrize("value", ["a'b", 'a"b', "$(touch pwned)", "`touch pwned`", "a b;touch pwned", "#x"])
-def test_no_value_can_begin_a_command(value):
-    """In the script that submitit writes, a value stays within its option."""
+def test_no_value_can_start_a_command(value):
+    """In submitit's script, a value stays within its option."""
     options = request(constraint=value, slurm_extra=f"--mail-user={shlex.quote(value)}").of_pack(1)
     script = _make_sbatch_string(command="true", folder="/tmp/x", additional_parameters=options)
     lines = [
@@ -118,8 +118,8 @@ def test_no_value_can_begin_a_command(value):
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(1, 20), (3, 60), (6, 120), (600, 120)])
-def test_a_job_is_told_before_a_run_would_stop_by_itself(minutes, seconds):
-    """Which is 90 seconds, or a quarter of a short limit, before its end."""
+def test_an_allocation_is_signalled_before_a_run_stops_by_itself(minutes, seconds):
+    """A run does so 90 seconds, or a quarter of a short limit, before its end."""
     assert signal_delay_s(minutes) == seconds
     assert seconds > min(90, 60 * minutes / 4)
 
@@ -206,12 +206,12 @@ def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
         ("None", False),
     ],
 )
-def test_what_may_wait_for_ever_is_known_by_its_reason(reason, held):
+def test_a_job_that_may_wait_forever_is_known_by_its_reason(reason, held):
     assert bool(HELD.search(reason)) == held
 
 
-def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch):
-    """The controller of SLURM has forgotten it."""
+def test_accounting_can_show_that_a_job_has_ended_but_not_that_it_runs(monkeypatch):
+    """SLURM's controller has forgotten these jobs."""
     said = {
         "scontrol": "", "squeue": "7_0|RUNNING|None|a\n",
         "sacct": "7_1|RUNNING\n7_2|CANCELLED by 1\n7_3|COMPLETED\nnonsense\n",
@@ -224,7 +224,7 @@ def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch)
     ]  # fmt: skip
 
 
-def test_a_cancellation_is_made_sure_of(monkeypatch):
+def test_a_cancellation_is_repeated_until_it_succeeds(monkeypatch):
     calls, queue = [], {f"7_{i}" for i in range(3)} | {"8"}
 
     def call(*command):
