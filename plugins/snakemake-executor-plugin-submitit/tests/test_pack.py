@@ -203,11 +203,11 @@ def test_a_member_that_does_not_stop_in_time_is_killed_and_rerun(tmp_path):
 
 
 def test_requeues_have_a_limit(tmp_path):
-    pack = Allocation(tmp_path, "sleep 600", requeues=1)
-    for status in (99, 98):
+    pack = Allocation(tmp_path, "echo $$ >> began0; sleep 600", requeues=1)
+    for attempt, status in ((1, 99), (2, 98)):
         process = pack.start()
-        wait_for(lambda: (tmp_path / "0.log").exists())
-        time.sleep(0.5)
+        began = tmp_path / "began0"
+        wait_for(lambda n=attempt, path=began: path.exists() and len(path.read_text().split()) == n)
         process.send_signal(signal.SIGUSR2)
         assert process.wait(30) == status
     (path,) = (tmp_path / "results").iterdir()
