@@ -32,8 +32,8 @@ SUPERVISOR = "submitit.local._local"
 class Local(Cluster):
     """This machine.
 
-    `_terminated` is used by the thread that calls `states`: the main thread while the executor starts, and
-    the watching thread afterwards.
+    Only `states` uses `_terminated`. The main thread calls it while the executor starts and once the watching
+    thread has ended; the watching thread calls it in between.
     """
 
     name = "local"
