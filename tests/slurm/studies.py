@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-from checkout import Checkout
+from checkout import PATIENCE_S, Checkout
 from cluster import Cluster
 
 # Every executor that the project supports, and the profile that uses it.
 EXECUTORS = {"slurm": "profiles/slurm", "submitit": "profiles/slurm-packed"}
-# How long a test waits for what should come; nothing is measured by it.
-PATIENCE_S = 600
 
 
 class NotEnded(AssertionError):
@@ -28,8 +26,11 @@ class NotEnded(AssertionError):
 class Study:
     """One Snakemake call in a checkout, on a cluster: running, watched, and at last finished."""
 
-    def __init__(self, checkout: Checkout, cluster: Cluster, executor: str) -> None:
-        self.checkout, self.cluster, self.executor = checkout, cluster, executor
+    def __init__(
+        self, checkout: Checkout, cluster: Cluster, executor: str, targets: tuple[str, ...] = ()
+    ) -> None:
+        """`targets` are what each call asks for; without any it asks for all."""
+        self.checkout, self.cluster, self.executor, self.targets = checkout, cluster, executor, targets
         self.root = checkout.root
         self.process: subprocess.Popen[bytes] | None = None
         self.calls = 0
@@ -45,7 +46,7 @@ class Study:
             self.process = subprocess.Popen(
                 [
                     sys.executable, "-m", "snakemake", "--profile", EXECUTORS[self.executor],
-                    "--configfile", "my.yaml", *arguments,
+                    "--configfile", "my.yaml", *arguments, "--", *self.targets,
                 ],
                 cwd=self.root,
                 env={**os.environ, **self.cluster.environment},

@@ -13,10 +13,12 @@ from sklearn.svm import SVC
 
 
 @pytest.fixture(scope="module")
-def part_b(module_checkout: Checkout) -> Checkout:
-    done = module_checkout.snakemake("--config", "studies=[part_b]")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return module_checkout
+def part_b(made_once) -> Checkout:
+    def make(checkout: Checkout) -> None:
+        done = checkout.snakemake("--config", "studies=[part_b]")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once("part_b", make)
 
 
 def staged_file(checkout: Checkout, dataset: str) -> Path:
