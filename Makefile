@@ -1,8 +1,10 @@
 # The daily commands. Each makes .venv first, from the pins in envs/, if it is not there.
 
 PYTHON ?= python3
-# A worker that has nothing to do takes tests of another.
-PYTEST = .venv/bin/pytest -n 2 --dist worksteal
+# One more than the two cores of CI: tests on SLURM wait for it half of the time. A worker that has nothing to
+# do takes tests of another.
+TEST_WORKERS ?= 3
+PYTEST = .venv/bin/pytest -n $(TEST_WORKERS) --dist worksteal
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
 .PHONY: help run part-b preview report design plan status watch tensorboard mlflow check format schema lock \
