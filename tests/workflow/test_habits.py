@@ -31,13 +31,13 @@ studies:
 RBF_200 = "results/runs/svm/digits/svc/kernel=rbf+train_samples=200/record.tsv"
 
 
-def made_of_records(studies: int) -> dict[str, int]:
-    """The jobs that make tables and figures of the records of so many studies."""
-    return dict.fromkeys(("make_table", "compare_levels", "attribute_variance", "plot_study"), studies)
+def made_of_records(studies: int, designs: int = 0, figures: int = 4) -> dict[str, int]:
+    """The jobs that make the tables and figures of so many studies, three and four of each from records."""
+    return {"make_table": 3 * studies + designs, "plot_study": figures * studies}
 
 
 RERUN = {"fit_svm": 1, "merge_records": 1, **made_of_records(2), "all": 1}
-NEW_RUN = {**RERUN, "describe_design": 1}
+NEW_RUN = RERUN | made_of_records(2, designs=1)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_dry_run_shows_the_runs_of_each_study(checkout):
     assert re.search(r"^part_a +cnn +32 ", printed, re.M)
     assert re.search(r"^part_b +svm +4 ", printed, re.M)
     assert re.search(r"^question_2 +cnn +10 ", printed, re.M)
-    assert "45 runs in all; 1 run stands in several studies" in printed
+    assert "45 runs in all; 1 run belongs to several studies" in printed
     assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (41, 4)
     assert not (checkout.root / "results").exists()
 
@@ -448,7 +448,7 @@ def test_a_changed_title_makes_its_table_alone(finished):
     finished.config(STUDIES.replace("Machines on digits", "Another title"))
     done = finished.snakemake("-n", "--configfile", "my.yaml")
     finished.config(STUDIES)
-    assert jobs(done) == {**made_of_records(1), "describe_design": 1, "all": 1}
+    assert jobs(done) == {**made_of_records(1, designs=1), "all": 1}
 
 
 def test_a_selection_runs_that_study(checkout):
@@ -483,7 +483,7 @@ studies:
     assert re.search(r"\| 32 +\| 65 +\| missing", shown)
     assert re.search(r"\| 30 +\| 65 +\| \d+\.\d\d ", shown)
     assert "1 of 2 runs are missing" in shown
-    assert "1 of 2 runs are there" in preview.stdout
+    assert "1 of 2 runs are missing" in preview.stdout
 
     # The final tables and the report, of what is there: nothing is trained.
     before = checkout.records()
@@ -491,7 +491,7 @@ studies:
     done = checkout.snakemake(*part)
     assert done.returncode == 0, done.stderr
     assert "train_cnn" not in jobs(done)
-    assert "1 of them are there" in done.stdout + done.stderr
+    assert "1 of them are completed" in done.stdout + done.stderr
     assert re.search(r"\| 32 +\| 65 +\| missing", (checkout.root / "results/tables/s.md").read_text())
     assert "failed" in (checkout.root / "results/figures/s_grid.svg").read_text()
     done = checkout.snakemake("--report", "results/part.html", *part)
@@ -501,8 +501,8 @@ studies:
 
     again = checkout.snakemake("--configfile", "my.yaml")
     assert again.returncode == 1
-    made = made_of_records(1)
-    assert jobs(again) == {"train_cnn": 1, "merge_records": 1, **made, "plot_curves": 1, "all": 1}
+    made = made_of_records(1, figures=5)
+    assert jobs(again) == {"train_cnn": 1, "merge_records": 1, **made, "all": 1}
     assert checkout.records() == before
 
 
