@@ -116,7 +116,8 @@ def _rank(gram: np.ndarray) -> int:
 
 
 def _columns(levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> list[int]:
-    found, at = [], 1
+    found: list[int] = []
+    at = 1
     for factor, values in levels.items():
         if factor in factors:
             found += range(at, at + len(values) - 1)
@@ -210,7 +211,7 @@ def _missing(
     candidates = [point for point in found if _is_run(study, levels, point)]
     candidates.sort(key=lambda point: (-broken(point), _epochs(levels, point)))
     basis = _Basis(gram)
-    chosen = []
+    chosen: list[Point] = []
     for point, row in zip(candidates, model_matrix(candidates, levels) if candidates else (), strict=True):
         if rank + len(chosen) == goal:
             break
