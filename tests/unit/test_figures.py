@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ablations.config.studies import parse_study
+from ablations.presentation.figures import FIGURES
 from ablations.presentation.figures.curves import curves_figure
 from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.figures.grid import grid_figure
@@ -136,6 +137,18 @@ def test_curves_have_a_line_per_point_and_a_band_over_seeds(study, tmp_path):
     first = panels[0].lines[0]
     assert first.get_xdata().tolist() == [1, 2, 3]
     assert first.get_ydata().tolist() == [61, 71, 81], "the mean of seeds 0, 1 and 2"
+
+
+def test_every_figure_is_drawn_by_the_same_call(study, tmp_path, monkeypatch):
+    """The curves are those of the histories in the directories of the runs."""
+    monkeypatch.chdir(tmp_path)
+    for run in study.runs():
+        history = tmp_path / run.directory / "history.tsv"
+        history.parent.mkdir(parents=True)
+        history.write_text("epoch\ttest_accuracy\n1\t50\n2\t60\n")
+    figures = {ending: draw(study, {}, None, []) for ending, draw in FIGURES.items()}
+    assert len(figures["curves"].axes[0].lines) == 8
+    assert set(figures) == {"", "effects", "tradeoff", "grid", "curves"}
 
 
 def test_a_history_that_cannot_be_read_is_left_out(study, tmp_path):

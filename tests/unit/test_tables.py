@@ -19,6 +19,7 @@ from ablations.presentation.design_table import design_table
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.published_table import REASONS, published_table, verdict_fields
 from ablations.presentation.study_table import cell_text, study_table
+from ablations.presentation.tables import TABLES
 from ablations.presentation.variance_table import variance_table
 
 PROJECT = Path(__file__).parents[2]
@@ -274,6 +275,14 @@ def test_a_wrong_published_file_is_an_error_with_its_line(text, expected, tmp_pa
         published_table("part_b", part_b, all_records(part_b), tmp_path / "p.tsv")
     assert expected in str(error.value)
     assert "line 2" in str(error.value)
+
+
+@pytest.mark.parametrize("ending", TABLES)
+def test_every_table_is_made_by_the_same_call(ending):
+    of = study("part_b")
+    table = TABLES[ending]("part_b", of, all_records(of), PROJECT / of.published.file)
+    assert table.label == f"part_b_{ending}".removesuffix("_")
+    assert len(table.data) == len(table.display) > 0
 
 
 def test_the_three_files_hold_the_same_content(tmp_path):
