@@ -124,7 +124,7 @@ def right(*accuracies: float) -> list[dict[str, str]]:
     return [{"test_accuracy": f"{100 * mask.mean():.6f}", "test_correct": hits.pack(mask)} for mask in masks]
 
 
-def test_the_settings_of_support_vector_machines_are_no_sample():
+def test_the_settings_of_support_vector_machines_are_not_a_sample():
     """Each kernel is better by another amount on each dataset: certain, as nothing in it is random."""
     part_b = study("part_b")
     columns = right(95.94, 95.15, 85.31, 81.66)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ablations.analysis.cells import Records
+from ablations.analysis.design import varying_levels
 from ablations.analysis.effects import MOST_LEVELS, Effect, corrected, effects
 from ablations.analysis.inference import ALPHA, MOST_PAIRS, Comparison, Interval, Noise, pairs_needed
 from ablations.config.studies import Study
@@ -179,7 +180,7 @@ def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
         lost[effect.factor] += effect.pairs - (effect.comparison.pairs if effect.comparison else 0)
     if missing := ", ".join(f"{count} of {factor}" for factor, count in lost.items() if count):
         notes.append(f"Pairs left out because a run is missing or diverged: {missing}.")
-    many = [f for f in study.factors if len({run.value(f) for run in study.runs()}) > MOST_LEVELS]
+    many = [f for f, levels in varying_levels(study).items() if len(levels) > MOST_LEVELS]
     if many:
         notes.append(
             f"Hyperparameters with more than {MOST_LEVELS} levels ({', '.join(many)}): each level is "
