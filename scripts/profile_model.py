@@ -20,7 +20,8 @@ def main() -> None:
     log_to_stderr()
 
     from ablations.runs.records import PROFILE_COLUMNS, write_table
-    from ablations.training.models import build_model, profile
+    from ablations.training.models import build_model
+    from ablations.training.profile import profile
 
     shape = tuple(options.image_shape)
     counts = profile(build_model(options.model, shape, options.classes), shape)

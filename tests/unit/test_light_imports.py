@@ -79,6 +79,7 @@ import sys; sys.path[:0] = ["scripts", "tests/unit"]
 import torch
 from ablations.training import light_imports
 from ablations.training import models
+from ablations.training import setup
 from ablations.training import trainer as training
 light_imports.keep_the_compiler_out()
 from ablations.data.staged import Split, StagedDataset
@@ -86,7 +87,7 @@ from ablations.kinds.hyperparameters import CnnHyperparameters
 split = Split(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
 dataset = StagedDataset("blank", "", (1, 8, 8), 10, (0.5,), (0.5,), split, split)
 hp = CnnHyperparameters(batch_size=4, optimizer="adam", lr=0.1, epochs=1, pin_memory=False, seed=0)
-training.configure(hp, 1)
+setup.configure(hp, 1)
 model = models.build_model("resnet18", (1, 8, 8), 10)
 models.check_batches(model, (1, 8, 8), 8, 4)
 training.Trainer(model, dataset, hp, torch.device("cpu")).train()

@@ -8,7 +8,9 @@ import torch
 from ablations.data import weights
 from ablations.errors import AblationsError
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
-from ablations.training.models import build_model, check_batches, load_pretrained, profile
+from ablations.training.models import build_model, check_batches
+from ablations.training.pretrained import load_pretrained
+from ablations.training.profile import profile
 from safetensors.torch import save_file
 from torch import nn
 

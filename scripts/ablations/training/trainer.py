@@ -18,6 +18,7 @@ from ablations.training import live_taps
 from ablations.training.batches import Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import GraphedStep
+from ablations.training.setup import make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -52,44 +53,6 @@ class Training:
     train_seconds: float
     test_seconds: float
     history: list[Epoch] = field(default_factory=list)
-
-
-def pin_memory_works(hp: CnnHyperparameters, device: torch.device, source: Source) -> bool:
-    """Whether `pin_memory` is asked for and has an effect: only transfers to a GPU profit."""
-    return hp.pin_memory and device.type == "cuda" and source == "host"
-
-
-def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
-    """The precision that the device computes in: tf32 exists on some GPUs only."""
-    if hp.precision == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
-        return "fp32"
-    return hp.precision
-
-
-def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
-    """torch's optimizer of that name, in its fused form; on a GPU a graph can hold its steps."""
-    common = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if hp.optimizer == "sgd":
-        return torch.optim.SGD(trained, momentum=hp.momentum, **common)
-    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[hp.optimizer]
-    return cls(trained, capturable=trained[0].is_cuda, **common)
-
-
-def configure(hp: CnnHyperparameters, threads: int) -> None:
-    """Set torch's global state for a run: determinism, threads, precision and seed."""
-    torch.manual_seed(hp.seed)
-    torch.set_num_threads(threads)
-    # A few layers have no deterministic version on a GPU (the adaptive pooling of vgg and alexnet);
-    # torch then warns, in the run's log, and the run goes on.
-    torch.set_deterministic_debug_mode("warn")
-    # It would fill every new tensor, hundreds a step, in case one were read before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cudnn.benchmark = False
-    # torch's default lets cuDNN use tf32; here it is a hyperparameter.
-    precision = "tf32" if hp.precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
 
 
 @dataclass
@@ -330,28 +293,3 @@ class _Watch:
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def progress_lines(every_s: float = 10.0) -> Callable[[int, int], None]:
-    """An `on_step` that logs the steps done with an ETA, at most once in `every_s` seconds."""
-    start = last = time.monotonic()
-    before: int | None = None  # steps of earlier attempts, which took none of this one's time
-
-    def on_step(done: int, total: int) -> None:
-        nonlocal last, before
-        now = time.monotonic()
-        if before is None:
-            before = done - 1
-        if now - last >= every_s:
-            last = now
-            speed = (done - before) / (now - start)
-            eta = _clock((total - done) / speed)
-            log.info("step %d of %d, %.1f steps/s, ETA %s", done, total, speed, eta)
-
-    return on_step
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
