@@ -133,8 +133,8 @@ def _read_split(
     images = np.empty((len(files), channels, height, width), np.uint8)
     for i, (file, _) in enumerate(files):
         try:
-            with Image.open(file) as image:
-                image = image.convert("L" if channels == 1 else "RGB")
+            with Image.open(file) as opened:
+                image = opened.convert("L" if channels == 1 else "RGB")
                 pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
         except (OSError, UnidentifiedImageError, SyntaxError, lzma.LZMAError) as error:
             raise AblationsError(f"{name}: {file} cannot be read as an image ({error})") from None

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ablations.config.config import Dataset, DatasetFile, Source
-from ablations.files import digest
 
 
 class SourceError(Exception):
@@ -174,18 +173,22 @@ def _call(command: list[str], folder: Path, deadline: float) -> None:
 
 
 def verified(file: DatasetFile, path: Path) -> bytes:
-    """The content of `path`, uncompressed if `file` is named uncompressed, after its digest matched."""
+    """The content of `path` after its digest matched; uncompressed if `file` has a SHA-256.
+
+    Raises SourceError if the digest is another.
+    """
     if file.md5 is not None:
         if path.name != file.name:
             raise SourceError(f"{path.name} was found, and its digest is known only as {file.name}")
-        found, expected, what = digest(path, "md5"), file.md5, "MD5"
-        content = b"" if found != expected else path.read_bytes()
+        content, kind, expected = path.read_bytes(), "MD5", file.md5
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     else:
         content = _gunzip(path) if path.suffix == ".gz" else path.read_bytes()
-        found, expected, what = hashlib.sha256(content).hexdigest(), file.sha256, "SHA-256"
+        kind, expected = "SHA-256", str(file.sha256)
+        found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise SourceError(
-            f"{path} is not the published {file.name}: its {what} is {found}, expected {expected}; "
+            f"{path} is not the published {file.name}: its {kind} is {found}, expected {expected}; "
             "the file is not used"
         )
     return content

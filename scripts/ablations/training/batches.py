@@ -6,7 +6,7 @@ that varies it takes its batches from the host.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -78,7 +78,7 @@ class HostBatches:
             )
 
 
-class _BatchedImages(Dataset):
+class _BatchedImages(Dataset[Batch]):
     """A dataset that a DataLoader fetches from by the batch: one index operation per tensor."""
 
     def __init__(self, split: Split) -> None:
@@ -92,7 +92,8 @@ class _BatchedImages(Dataset):
         return self.split.images[picked], self.split.labels[picked]
 
 
-def _already_a_batch(batch: Batch) -> Batch:
+def _already_a_batch(batch: Any) -> Any:
+    """Not a list of samples, which a DataLoader would otherwise be given to collate."""
     return batch
 
 

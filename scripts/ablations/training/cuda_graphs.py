@@ -68,18 +68,18 @@ class GraphedStep:
         elif self._warm_up_left:
             self._warm_up_left -= 1
             self._warmer(lambda: self._run(images, labels))
-        elif self._replay is None and not self._can_record(images, labels):
-            self._run(images, labels)
-        else:
+        elif replay := self._replay or self._try_to_record(images, labels):
             self._images.copy_(images)
             self._labels.copy_(labels)
-            self._replay()
+            replay()
+        else:
+            self._run(images, labels)
 
     def _run(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self.prepare()
         self.step(images, labels)
 
-    def _can_record(self, images: torch.Tensor, labels: torch.Tensor) -> bool:
+    def _try_to_record(self, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None] | None:
         self._images, self._labels = torch.empty_like(images), torch.empty_like(labels)
         self.prepare()
         try:
@@ -91,4 +91,4 @@ class GraphedStep:
             # The end of a recording that failed fails too; what came first is the reason.
             reason = str(error.__context__ or error).partition("\n")[0]
             log.warning("a step cannot be recorded as a CUDA graph (%s); each is launched as it is", reason)
-        return self._replay is not None
+        return self._replay

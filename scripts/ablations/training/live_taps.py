@@ -32,12 +32,13 @@ def trim(model: nn.Module, image_shape: tuple[int, int, int], decay: bool = Fals
     """
     for path, size in _map_sizes(model, image_shape).items():
         conv = model.get_submodule(path)
-        spans = [_Span.of(conv, size, axis) for axis in (0, 1)]
-        by_product = _is_product(conv, spans) and (conv.weight.is_cpu or spans[0].out * spans[1].out == 1)
-        if all(span.is_whole for span in spans) and not by_product:
+        assert isinstance(conv, nn.Conv2d)
+        rows, columns = _Span.of(conv, size, 0), _Span.of(conv, size, 1)
+        by_product = _is_product(conv, rows, columns) and (conv.weight.is_cpu or rows.out * columns.out == 1)
+        if rows.is_whole and columns.is_whole and not by_product:
             continue
         parent = model.get_submodule(path.rpartition(".")[0])
-        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, *spans, by_product, decay))
+        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, rows, columns, by_product, decay))
     return model
 
 
@@ -58,7 +59,8 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
         if module.padding_mode == "zeros":
 
             def note(_: nn.Module, given: tuple[torch.Tensor], path: str = path) -> None:
-                seen.setdefault(path, set()).add(tuple(given[0].shape[-2:]))
+                height, width = given[0].shape[-2:]
+                seen.setdefault(path, set()).add((height, width))
 
             module.register_forward_pre_hook(note)
     probe.look(1)
@@ -117,9 +119,9 @@ class _Span:
         return [[p + self.before - o * self.stride for p in range(*self.window)] for o in range(self.out)]
 
 
-def _is_product(conv: nn.Conv2d, spans: list[_Span]) -> bool:
+def _is_product(conv: nn.Conv2d, rows: _Span, columns: _Span) -> bool:
     """Whether the convolution is matrix products: dense, and every output sees all that any does."""
-    return conv.groups == 1 and conv.dilation == (1, 1) and all(span.sees_all for span in spans)
+    return conv.groups == 1 and conv.dilation == (1, 1) and rows.sees_all and columns.sees_all
 
 
 class LiveConv2d(nn.Conv2d):
@@ -130,10 +132,9 @@ class LiveConv2d(nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, rows: _Span, columns: _Span, by_product: bool, decay: bool) -> None:
-        super().__init__(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-            conv.dilation, conv.groups, conv.bias is not None, device="meta",
-        )  # fmt: skip
+        kept = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        options: dict[str, Any] = {name: getattr(conv, name) for name in kept}
+        super().__init__(**options, bias=conv.bias is not None, device="meta")
         self.rows, self.columns = rows, columns
         self.by_product = by_product
         self.by_tap = by_product and rows.out * columns.out > 1

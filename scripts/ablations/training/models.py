@@ -1,5 +1,7 @@
 """Torchvision's classifiers, adapted to a dataset's channels and classes,"""
 
+from typing import Any
+
 from torch import nn
 
 from ablations.errors import AblationsError, nearest
@@ -41,16 +43,9 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
 def _replace_first_convolution(model: nn.Module, channels: int) -> None:
     path, first = next((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d))
     parent = model.get_submodule(path.rpartition(".")[0])
-    fresh = nn.Conv2d(
-        channels,
-        first.out_channels,
-        kernel_size=first.kernel_size,
-        stride=first.stride,
-        padding=first.padding,
-        dilation=first.dilation,
-        bias=first.bias is not None,
-        padding_mode=first.padding_mode,
-    )
+    kept = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+    options: dict[str, Any] = {name: getattr(first, name) for name in kept}
+    fresh = nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **options)
     setattr(parent, path.rpartition(".")[2], fresh)
 
 

@@ -1,5 +1,7 @@
 """What a training needs of torch before its first step: global state, precision, and the optimizer."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -21,7 +23,7 @@ def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
 
 def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
     """torch's optimizer of that name, in its fused form; on a GPU a graph can hold its steps."""
-    common = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
+    common: dict[str, Any] = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if hp.optimizer == "sgd":
         return torch.optim.SGD(trained, momentum=hp.momentum, **common)
@@ -37,9 +39,9 @@ def configure(hp: CnnHyperparameters, threads: int) -> None:
     # torch then warns, in the run's log, and the run goes on.
     torch.set_deterministic_debug_mode("warn")
     # It would fill every new tensor, hundreds a step, in case one were read before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     torch.backends.cudnn.benchmark = False
     # torch's default lets cuDNN use tf32; here it is a hyperparameter.
     precision = "tf32" if hp.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # a property

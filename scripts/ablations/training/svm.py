@@ -111,7 +111,7 @@ def _fit_pairs(
             weights[svc.support_] = -svc.dual_coef_[0]
             coefficients[i][:, j], coefficients[j][:, i] = weights[:split], weights[split:]
             intercepts[i, j] = -svc.intercept_[0]
-    kept = [weights.any(axis=1) for weights in coefficients]
+    kept = [np.flatnonzero(weights.any(axis=1)) for weights in coefficients]
     vote = _Vote(
         kernel,
         classes,
@@ -119,7 +119,7 @@ def _fit_pairs(
         [weights[keep] for weights, keep in zip(coefficients, kept, strict=True)],
         intercepts,
     )
-    return Classifier("pairwise_gram", int(sum(keep.sum() for keep in kept)), vote)
+    return Classifier("pairwise_gram", sum(map(len, kept)), vote)
 
 
 class Pixels:
