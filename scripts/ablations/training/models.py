@@ -6,7 +6,6 @@ from torch import nn
 
 from ablations.errors import AblationsError, nearest
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
-from ablations.training import light_imports
 from ablations.training.probes import Probe
 
 
@@ -22,6 +21,9 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
     """
     if name not in TORCHVISION_CLASSIFIERS:
         raise AblationsError(f"torchvision has no model '{name}'{nearest(name, TORCHVISION_CLASSIFIERS)}")
+    # Imported here, after a run has put the stub of `light_imports` in place.
+    from torchvision.models import get_model
+
     channels, height, width = image_shape
     options: dict[str, object] = {"weights": None, "num_classes": classes}
     if name in ("googlenet", "inception_v3"):
@@ -32,7 +34,7 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
     if name == "maxvit_t":
         options["input_size"] = (height, width)
     try:
-        model = light_imports.builder(name)(**options)
+        model = get_model(name, **options)
     except (ValueError, AssertionError, RuntimeError) as error:
         raise unfit_images(name, image_shape, error) from None
     if channels != 3:
