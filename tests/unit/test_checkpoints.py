@@ -132,7 +132,7 @@ def test_a_checkpoint_that_calls_code_is_not_used(tmp_path, monkeypatch, caplog)
     monkeypatch.chdir(tmp_path)
     checkpoint_at(tmp_path / "checkpoint.pt").save({"progress": Evil()})
     assert checkpoint_at(tmp_path / "checkpoint.pt").load() is None
-    assert "is no checkpoint" in caplog.text
+    assert "is not a checkpoint" in caplog.text
     assert not Path("evil-was-here").exists()
 
 

@@ -147,7 +147,7 @@ class Evil:
 def test_a_file_of_anything_but_tensors_is_refused(payload, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(payload, tmp_path / "evil.pth")
-    with pytest.raises(AblationsError, match=r"evil.pth (cannot be read as weights|holds no mapping)"):
+    with pytest.raises(AblationsError, match=r"evil.pth (cannot be read as weights|is not a mapping)"):
         load_pretrained(build_model("resnet18", SHAPE, 10), tmp_path / "evil.pth")
     assert not Path("evil-was-here").exists()
 

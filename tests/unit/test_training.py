@@ -319,7 +319,7 @@ def test_a_job_never_trains_on_the_cpu_quietly(flags, environment, reason, stage
         (("--model", "resnet81"), "did you mean 'resnet18'"),
         (("--train-samples", "65"), "leave a batch of one"),
         (("--train-samples", "5000"), "digits has 1437 training images"),
-        (("--dataset", "nothing.safetensors"), "is no staged dataset"),
+        (("--dataset", "nothing.safetensors"), "is not a staged dataset"),
     ],
 )
 def test_bad_input_is_a_sentence_and_writes_nothing(flags, reason, staged, tmp_path):

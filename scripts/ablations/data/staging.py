@@ -1,6 +1,6 @@
-"""Staging: fetch a dataset's files from the first source that has them, verify, and store once.
+"""Staging: a dataset is fetched from the first source that has its files, verified, and stored once.
 
-It runs where there is a network, on the login node; runs only open what it leaves.
+It needs a network, and so runs on the login node. Runs only open the stored file.
 """
 
 import hashlib
@@ -26,17 +26,17 @@ log = logging.getLogger(__name__)
 def stage(request: Request, output: Path) -> None:
     """Write the dataset to `output`, verified and atomically.
 
-    Several processes may ask at once: one stages, the others wait and find it done.
+    Several processes may call it at once: one stages the dataset, and the others wait for it.
 
-    Raises AblationsError, and leaves no `output`, when no source gives verified files; the message
-    has every source with its reason, and says which files to put where.
+    Raises AblationsError if no source provides verified files. The message names each source with its
+    reason, and says which files you can put where. An `output` that exists already then stays.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.parent / f".{output.name}.lock"):
         if output.exists():
             try:
                 if read_metadata(output)["definition"] == request.definition.identity():
-                    log.info("%s is staged already", output)
+                    log.info("%s is already staged", output)
                     return
             except AblationsError as error:
                 log.warning("%s", error)
@@ -86,7 +86,7 @@ def _obtain(request: Request) -> tuple[formats.Arrays, str]:
             return formats.decode(definition.format, contents), label
         except ValueError as error:
             raise AblationsError(
-                f"{name}: its files match their digests, and cannot be read as "
+                f"{name}: its files match their digests, but cannot be read as "
                 f"{definition.format} ({error}); correct datasets.{name}.format"
             ) from None
     raise AblationsError(_nowhere(request, problems))
@@ -99,5 +99,5 @@ def _nowhere(request: Request, problems: list[str]) -> str:
     return (
         f"no source has the files of {request.name}:\n"
         + "\n".join(problems)
-        + f"\nput {names} into {folder / request.name}/{named}; then run the same command again"
+        + f"\nput {names} into {folder / request.name}/{named}; then rerun the same command"
     )

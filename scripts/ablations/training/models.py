@@ -1,4 +1,4 @@
-"""Torchvision's classifiers, adapted to a dataset's channels and classes,"""
+"""torchvision's classifiers, adapted to the channels and classes of a dataset."""
 
 from typing import Any
 
@@ -12,12 +12,11 @@ from ablations.training.probes import Probe
 def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """torchvision's `name` with fresh weights for images (channels, height, width) and `classes`.
 
-    The first convolution is replaced by one with the dataset's channels where that is not three;
-    all else, the strides and pooling included, is torchvision's. The weights are drawn from torch's
+    If the images do not have three channels, the first convolution is replaced by one that takes them.
+    Everything else, including strides and pooling, is torchvision's. The weights are drawn from torch's
     global generator.
 
-    Raises AblationsError for a name that torchvision does not have, or a fixed input size that the
-    images do not have.
+    Raises AblationsError if torchvision has no such model, or if the model needs images of another size.
     """
     if name not in TORCHVISION_CLASSIFIERS:
         raise AblationsError(f"torchvision has no model '{name}'{nearest(name, TORCHVISION_CLASSIFIERS)}")
@@ -27,7 +26,7 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
     channels, height, width = image_shape
     options: dict[str, object] = {"weights": None, "num_classes": classes}
     if name in ("googlenet", "inception_v3"):
-        # The auxiliary heads would change the loss that is trained, and need larger images.
+        # The auxiliary heads would change the training loss, and need larger images.
         options |= {"aux_logits": False, "init_weights": True}
     if name.startswith("vit_"):
         options["image_size"] = height
@@ -52,14 +51,14 @@ def _replace_first_convolution(model: nn.Module, channels: int) -> None:
 
 
 def check_batches(model: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int) -> None:
-    """Raise AblationsError if training would fail on its way: on the images, or on the last batch.
+    """Raise AblationsError if training would fail, on images of this shape or on the last batch.
 
-    Batch normalisation of one image with a 1×1 map has nothing to take a variance of; that a last
-    batch holds a single image would otherwise show only at the end of the first epoch.
+    Batch normalisation fails on a single image with a 1×1 map, because one value has no variance. If the
+    last batch has a single image, a run would otherwise fail only at the end of its first epoch.
     """
     probe = Probe(model, image_shape)
     probe.model.train()
-    # How many images a batch holds matters where it is one.
+    # The size of a batch matters only if it is one.
     sizes = {min(2, size) for size in (batch_size, samples, samples % batch_size or 2)}
     for size in sorted(sizes, reverse=True):
         try:
@@ -75,7 +74,7 @@ def check_batches(model: nn.Module, image_shape: tuple[int, int, int], samples: 
 
 
 def unfit_images(name: str, image_shape: tuple[int, int, int], error: Exception) -> AblationsError:
-    """The error of a model `name` that cannot take images of this shape, with its first line."""
+    """The error for a model that cannot take images of this shape, with the first line of `error`."""
     shape = "×".join(map(str, image_shape))
     reason = str(error).splitlines()[0] if str(error) else "no reason was given"
     return AblationsError(

@@ -1,4 +1,4 @@
-"""Pretrained weights, loaded into a model for other channels and classes."""
+"""Pretrained weights, loaded into a model that may have other channels and classes."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from ablations.errors import AblationsError
 
 
 def load_pretrained(model: nn.Module, weights: Path) -> list[str]:
-    """Load what fits of a weights file (.safetensors, or .pt/.pth with tensors only) into `model`.
+    """Load the weights of a file (.safetensors, or .pt/.pth with tensors only) that fit into `model`.
 
-    The classifier starts fresh where its shape differs, and a first layer for one channel takes
-    the sum over three channels, which gives grey images the response that the three-channel layer
-    has. Returns the names of the parameters that were not loaded.
+    The classifier keeps its fresh weights if its shape differs. A first layer for one channel takes the
+    sum over three channels, so that it responds to grey images as the three-channel layer does. Returns
+    the names of the parameters that were not loaded.
 
-    Raises AblationsError if the file cannot be read, or is not of this architecture.
+    Raises AblationsError if the file cannot be read, or is of another architecture.
     """
     state = read_weights(weights)
     own = model.state_dict()
@@ -53,6 +53,6 @@ def load_pretrained(model: nn.Module, weights: Path) -> list[str]:
 
 
 def _head(model: nn.Module) -> str:
-    """The name of the last linear or convolution layer, which torchvision's classifiers end in."""
+    """The name of the last linear or convolution layer: torchvision's classifiers end with it."""
     layers = [p for p, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     return layers[-1] + "."

@@ -1,4 +1,4 @@
-"""What a forward pass of a model costs."""
+"""The cost of a model's forward pass: operations and parameters."""
 
 import copy
 import warnings
@@ -12,10 +12,10 @@ from ablations.training.models import unfit_images
 
 @dataclass(frozen=True)
 class Profile:
-    """What one forward pass of one image costs.
+    """The cost of a forward pass of one image.
 
-    `macs` are thop's multiply-accumulates, `flops` torch's count of floating-point operations, two
-    for each multiply-accumulate, and `params` the parameters.
+    `macs` are the multiply-accumulates that thop counts, `flops` the floating-point operations that torch
+    counts (two for each multiply-accumulate), and `params` the number of parameters.
     """
 
     macs: int
@@ -24,15 +24,16 @@ class Profile:
 
 
 def profile(model: nn.Module, image_shape: tuple[int, int, int]) -> Profile:
-    """Count on a copy of `model`: thop leaves buffers in what it counts.
+    """The cost of `model` for an image of this shape (channels, height, width).
 
-    Raises AblationsError if the model cannot take the images.
+    thop counts on a copy, because it adds buffers to the model. Raises AblationsError if the model cannot
+    take such images.
     """
     with warnings.catch_warnings():
-        # thop compares versions with the deprecated distutils.
+        # thop compares versions with distutils, which is deprecated.
         warnings.simplefilter("ignore")
         import thop
-    # It imports torch's compiler, which no run needs.
+    # Imported here: it imports torch's compiler, which a training does not need.
     from torch.utils.flop_counter import FlopCounterMode
 
     image = torch.zeros(1, *image_shape)

@@ -8,9 +8,9 @@ log = logging.getLogger(__name__)
 
 
 def progress_lines(every_s: float = 10.0) -> Callable[[int, int], None]:
-    """An `on_step` that logs the steps done with an ETA, at most once in `every_s` seconds."""
+    """An `on_step` that logs the number of steps and an ETA, at most every `every_s` seconds."""
     start = last = time.monotonic()
-    before: int | None = None  # steps of earlier attempts, which took none of this one's time
+    before: int | None = None  # the steps of earlier attempts, which do not count for the speed
 
     def on_step(done: int, total: int) -> None:
         nonlocal last, before

@@ -1,4 +1,4 @@
-"""The training engine: the same mathematics as the plain loop, timed honestly."""
+"""The training engine: it computes what a plain training loop computes, and measures the times."""
 
 import logging
 import math
@@ -22,10 +22,10 @@ from ablations.training.setup import make_optimizer
 
 log = logging.getLogger(__name__)
 
-# How often, in steps, the loss is looked at for NaN.
+# The loss is checked for NaN every so many steps.
 LOSS_CHECK_STEPS = 50
-# Pixels in a batch of the evaluation, which keeps no activations for a backward pass: 500 images of
-# 28×28, and no more memory for larger ones than training takes.
+# The pixels in a batch of the evaluation: 500 images of 28×28, and fewer larger ones, so that evaluation
+# needs no more memory than training. It keeps no activations for a backward pass.
 EVALUATION_PIXELS = 500 * 28 * 28
 
 
@@ -33,7 +33,7 @@ EVALUATION_PIXELS = 500 * 28 * 28
 class Epoch:
     """One row of a history. Losses are means per image; accuracies are in percent.
 
-    `seconds` is training alone, `test_seconds` the evaluation on the test images after it.
+    `seconds` is the time of the training, and `test_seconds` that of the evaluation on the test images.
     """
 
     epoch: int
@@ -47,7 +47,7 @@ class Epoch:
 
 @dataclass
 class Training:
-    """What a training left: its status (`ok`, `diverged`), times, and history."""
+    """The result of a training: its status (`ok`, `diverged`), times in seconds, and history."""
 
     status: str
     train_seconds: float
@@ -57,7 +57,7 @@ class Training:
 
 @dataclass
 class _State:
-    """Where a training stands: at `step` of `epoch`, with what was summed since the epoch began."""
+    """The progress of a training: `step` of `epoch`, and the sums since the epoch began."""
 
     epoch: int = 1
     step: int = 0
@@ -70,11 +70,11 @@ class _State:
 
 
 class Trainer:
-    """One training of `model`, in place; it can be stopped at any step and goes on from a checkpoint.
+    """One training of `model`, in place; it can stop after any step and resumes from its checkpoint.
 
-    The order of samples depends on the seed alone, and not on where batches are taken from. `on_step` is
-    told the steps done and those in all. `graphed` says whether steps are launched as CUDA graphs, and
-    `source` where the batches came from.
+    The order of the samples depends only on the seed, not on the source of the batches. `on_step` receives
+    the number of completed steps and the total. `source` is the source that is used, which may differ from
+    the one requested.
     """
 
     def __init__(
@@ -113,15 +113,15 @@ class Trainer:
 
     @property
     def graphed(self) -> bool:
-        """Whether steps are launched as a CUDA graph."""
+        """Whether steps run as a CUDA graph."""
         return isinstance(self._step, GraphedStep) and self._step.recorded
 
     def train(self) -> Training:
-        """Train and evaluate after every epoch; nothing is selected by it.
+        """Train, and evaluate after every epoch; the evaluation does not influence the training.
 
-        Where the loss is no longer finite, training ends at once with the status `diverged`.
+        If the loss is no longer finite, the training ends at once with the status `diverged`.
 
-        Raises Stopped, with a checkpoint written, when the run is told to stop.
+        Raises Stopped, after writing a checkpoint, if the run has to stop.
         """
         while self.state.epoch <= self.hp.epochs:
             if not self._train_epoch():
@@ -173,7 +173,7 @@ class Trainer:
             live_taps.give_zero_gradients(self.model)
 
     def _forward_and_back(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """What the device does in a step; nothing in it waits for the device."""
+        """The work of the device in a step; nothing here waits for the device."""
         logits = self._logits(images)
         loss = F.cross_entropy(logits, labels)
         loss.backward()
@@ -182,14 +182,17 @@ class Trainer:
         self._correct += (logits.detach().argmax(1) == labels).sum()
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        # Normalised here: bytes are a quarter of the transfer and of the memory.
+        # Normalised here: as bytes, images need a quarter of the transfer and of the memory.
         images = (images.float() * self._scale + self._shift).to(memory_format=self.memory_format)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.hp.precision == "bf16"):
             return self.model(images).float()
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Accuracy on the test images, in percent; `test_correct` then says which of them, on the CPU."""
+        """The accuracy on the test images, in percent.
+
+        Then `test_correct`, on the CPU, is true for each test image that was classified correctly.
+        """
         self.model.eval()
         correct = []
         _, height, width = self.dataset.image_shape
@@ -243,8 +246,8 @@ class Trainer:
         )
         if reason := self.checkpoint.reason_to_stop:
             raise Stopped(
-                f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written, "
-                "and the same command goes on from there"
+                f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written; "
+                "run the same command to resume"
             )
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
@@ -261,16 +264,16 @@ class Trainer:
 
 
 def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors for which pixels · scale + shift = (pixels / 255 − mean) / std, per channel."""
+    """(scale, shift) with pixels · scale + shift = (pixels / 255 − mean) / std, per channel."""
     mean = torch.tensor(dataset.mean, dtype=torch.float64)[:, None, None]
     std = torch.tensor(dataset.std, dtype=torch.float64)[:, None, None]
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
 
 
 class _Watch:
-    """Looks whether a sum on the device is finite, and does not wait for it.
+    """Checks whether a sum on the device is finite, without waiting for the device.
 
-    On a GPU the answer may be that of an earlier look; the end of an epoch has the last word.
+    On a GPU the answer may be that of an earlier check. It is final at the end of an epoch, which waits.
     """
 
     def __init__(self, watched: torch.Tensor) -> None:
