@@ -1,4 +1,4 @@
-"""Rule profile_model: count what one forward pass of a model costs."""
+"""Rule profile_model: count the operations of a forward pass, and the parameters of the model."""
 
 import argparse
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Checkpoints: a run that was stopped, however and wherever, ends as one that was not."""
+"""A run that was stopped, at any step and by any signal, ends as an undisturbed one."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Models: adapted as published, counted as published, and loaded with care."""
+"""Models are adapted and counted as in the published study, and weights are loaded safely."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Staging: every source verified, every damage found, nothing half-written."""
+"""Staging verifies every source, finds every damage, and leaves no partial file."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""The training engine: the plain loop's mathematics, repeatable, and honest about what it did."""
+"""The training engine computes what a plain loop computes, repeatably, and records what it did."""
 
 import os
 import subprocess
