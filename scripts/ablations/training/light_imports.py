@@ -32,7 +32,7 @@ def keep_the_compiler_out() -> None:
     package.graph_break = lambda *args, **kwargs: None  # type: ignore[attr-defined]
     package.utils = utils  # type: ignore[attr-defined]
     utils.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
-    sys.modules |= {package.__name__: package, utils.__name__: utils}
+    sys.modules.update({package.__name__: package, utils.__name__: utils})
     torch._dynamo = package
     sys.meta_path.insert(0, _Importer())
 
