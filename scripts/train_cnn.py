@@ -52,7 +52,7 @@ def main() -> None:
     from ablations.kinds import hits
     from ablations.runs import provenance
     from ablations.runs.records import write_history, write_record
-    from ablations.training import checkpoints, light_imports, live_taps, models
+    from ablations.training import checkpoints, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
 
@@ -60,12 +60,14 @@ def main() -> None:
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     run = Run(CNN, dataset.name, options.model, hp)
-    training.configure(hp, options.threads)
+    setup.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
     not_loaded, weights_digest = None, "none"
     if options.weights is not None:
         weights_digest = digest(options.weights, "sha256")
-        not_loaded = " ".join(models.load_pretrained(model, options.weights)) or "nothing"
+        from ablations.training.pretrained import load_pretrained
+
+        not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
@@ -95,7 +97,7 @@ def main() -> None:
     checkpoint.catch_signals()
     with progress() as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
-        pin_memory_works = training.pin_memory_works(hp, device, trainer.source)
+        pin_memory_works = setup.pin_memory_works(hp, device, trainer.source)
         if hp.pin_memory and not pin_memory_works:
             why = "the images lie on it" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
@@ -119,7 +121,7 @@ def main() -> None:
         cuda_graph=trainer.graphed,
         test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
         pin_memory_effective=pin_memory_works,
-        precision_effective=training.precision_in_effect(hp, device),
+        precision_effective=setup.precision_in_effect(hp, device),
         weights_not_loaded=not_loaded,
         **account.columns(),
         **provenance.describe(CNN.libraries, options.threads),
@@ -136,7 +138,7 @@ def main() -> None:
 def progress() -> Iterator[Callable[[int, int], None]]:
     """An `on_step`: a bar on a terminal, lines with an ETA in a log."""
     if not sys.stderr.isatty():
-        from ablations.training.trainer import progress_lines
+        from ablations.training.progress_lines import progress_lines
 
         yield progress_lines()
         return

@@ -236,8 +236,8 @@ def test_a_run_that_the_study_lost_leaves_the_merged_records(finished):
 def test_a_design_is_printed_before_anything_is_trained(checkout):
     done = checkout.snakemake("design")
     assert done.returncode == 0, done.stderr
-    assert "  NOT told apart: epochs, which follows from lr" in done.stdout
-    assert "  1 more point would tell their main effects apart" in done.stdout
+    assert "  NOT separable: epochs, which is determined by lr" in done.stdout
+    assert "  at least 1 more point is needed to separate all main effects" in done.stdout
     assert not (checkout.root / "results").exists()
 
 
