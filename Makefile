@@ -79,7 +79,8 @@ check: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check --compact-diff Snakefile rules
-	.venv/bin/snakemake --lint
+	.venv/bin/mypy
+	.venv/bin/mypy --config-file $(PLUGIN)/pyproject.toml $(PLUGIN)/src
 
 format: .venv/installed ## bring the code into its format
 	.venv/bin/ruff check --fix .

@@ -37,14 +37,16 @@ def grid_models(kind: Kind) -> tuple[type[Block], type[Block]]:
     # No field may hold null, and all may be absent: Pydantic does not check a default.
     scalars: dict[str, Any] = {name: (tp, None) for name, tp in types.items() if name != "seed"}
     places = dict.fromkeys(kind.places, Name)
+    # Types that are made at run time are unknown to a type checker.
     lists: dict[str, Any] = {
-        name: (Annotated[list[tp], OneOrMore()], None) for name, tp in {**places, **types}.items()
+        name: (Annotated[list[tp], OneOrMore()], None)  # type: ignore[valid-type]
+        for name, tp in {**places, **types}.items()
     }
     title = kind.name.title()
     entry = create_model(f"{title}Recipe", __base__=Section, **scalars)
     exclude = create_model(f"{title}Exclude", __base__=Block, **lists)
     lists.pop("seed", None)
-    recipe = (Annotated[list[entry], Field(min_length=1)], None)  # type: ignore[valid-type]
+    recipe: Any = (Annotated[list[entry], Field(min_length=1)], None)  # type: ignore[valid-type]
     block = create_model(f"{title}Block", __base__=Block, **lists, recipe=recipe)
     return block, exclude
 

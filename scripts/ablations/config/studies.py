@@ -92,14 +92,15 @@ def study_model(kind: Kind) -> type[Study]:
     seeds: Any = (Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], OneOrMore()], [0])
     if not kind.is_random:
         seeds = (Annotated[list[int], Field(max_length=0, description="nothing is random: no seeds")], [])
+    # Types that are made at run time are unknown to a type checker.
+    fields: dict[str, Any] = {
+        "kind_name": (Literal[kind.name], Field(alias="kind")),  # type: ignore[name-defined]
+        "grid": (Annotated[list[block], Field(min_length=1)], ...),  # type: ignore[valid-type]
+        "exclude": (list[exclude], []),  # type: ignore[valid-type]
+        "seeds": seeds,
+    }
     return create_model(
-        f"{kind.name.title()}Study",
-        __base__=Study,
-        __doc__=f"A study of {kind.noun}.",
-        kind_name=(Literal[kind.name], Field(alias="kind")),  # type: ignore[name-defined]
-        grid=(Annotated[list[block], Field(min_length=1)], ...),  # type: ignore[valid-type]
-        exclude=(list[exclude], []),  # type: ignore[valid-type]
-        seeds=seeds,
+        f"{kind.name.title()}Study", __base__=Study, __doc__=f"A study of {kind.noun}.", **fields
     )
 
 

@@ -53,7 +53,8 @@ class Hyperparameters(BaseModel):
     def parse_value(cls, name: str, text: str) -> Any:
         """One value from its text. Raises pydantic's ValidationError."""
         field = cls.model_fields[name]
-        return TypeAdapter(Annotated[field.annotation, *field.metadata, None]).validate_strings(text)
+        annotated: Any = Annotated[field.annotation, *field.metadata, None]
+        return TypeAdapter(annotated).validate_strings(text)
 
     def canonical(self) -> str:
         """The readable and canonical spelling, such as `kernel=rbf+train_samples=10000`."""

@@ -173,7 +173,9 @@ def merge(
     Raises AblationsError for a record that is damaged, stands twice, or lies where another run's
     record belongs.
     """
-    rows, seen, kinds = [], {}, set()
+    rows: list[dict[str, Any]] = []
+    seen: dict[Run, Path] = {}
+    kinds: set[Kind] = set()
     for path in paths:
         run, record = read_record(path)
         if run in seen:

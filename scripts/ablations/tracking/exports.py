@@ -161,7 +161,8 @@ def to_mlflow(studies: Mapping[str, Iterable[Finished]], uri: str) -> int:
 
 def _mlflow_runs(client: Any, experiment: str) -> dict[str, Any]:
     """The runs of an experiment that came from records, by the record's path."""
-    found, token = {}, None
+    found: dict[str, Any] = {}
+    token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
         found |= {run.data.tags["record"]: run for run in page if "record" in run.data.tags}
