@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ablations.runs.records import write_record
-from ablations.tracking.status import Slurm, State, _packed, states
+from ablations.tracking.slurm_queue import Slurm, _packed
+from ablations.tracking.status import State, states
 from test_records import make_record, make_run
 
 PROJECT = Path(__file__).parents[2]
