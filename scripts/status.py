@@ -70,7 +70,8 @@ def look(config: Config) -> tuple[dict[Run, State], Slurm]:
 def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
     """Until all is done, with as many runs at a time as run now.
 
-    None while none runs, and while there is nothing to judge by: no run is done, and a log has no ETA.
+    None while none runs, and while there is nothing to judge by: no run is done, and a running run has
+    no ETA.
     """
     running = [state for state in found.values() if state.what == "running"]
     todo = [state for state in found.values() if state.what in ("queued", "failed")]

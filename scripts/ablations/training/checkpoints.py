@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from ablations.errors import AblationsError
 from ablations.files import atomic_path
-from ablations.runs.attempts import Attempts
+from ablations.runs.attempts import Attempt, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +26,23 @@ INTERVAL_S = 60.0
 WRITING_SHARE = 0.02
 
 
-class Stopped(AblationsError):
-    """The run was told to stop, or its job is about to end; its checkpoint is written."""
-
-
 class Checkpoint:
-    """The checkpoint of one run, written with the account of the attempts at it.
+    """The checkpoint of one run, written together with the state file of the attempt.
 
-    The identity of the attempts is what has to be the same for a checkpoint to be used: the run and its
+    The identity of the attempt is what has to be the same for a checkpoint to be used: the run and its
     data. Where `interval_s` is zero, there is a checkpoint after every step, whatever it costs.
     """
 
     def __init__(
         self,
         path: Path,
-        attempts: Attempts,
+        attempt: Attempt,
         deadline: float | None = None,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self.path = path
-        self.attempts = attempts
-        self.identity = attempts.identity
+        self.attempt = attempt
+        self.identity = attempt.identity
         self.deadline = deadline
         self._written = time.monotonic()
         self._least_interval = self._interval = interval_s
@@ -95,8 +90,8 @@ class Checkpoint:
             self._save(state)
         except OSError as error:
             problem = f"{self.path} cannot be written ({error.strerror})"
-            if self.reason_to_stop:
-                raise AblationsError(f"{self.reason_to_stop}, and {problem}") from None
+            if reason := self.reason_to_stop:
+                raise Stopped(f"{reason}, and {problem}", reason.why) from None
             log.warning("%s: the last checkpoint stays", problem)
             self._written = time.monotonic()
 
@@ -108,7 +103,7 @@ class Checkpoint:
         with atomic_path(self.path) as temporary, temporary.open("wb") as file:
             file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n")
             file.write(payload)
-        self.attempts.write()
+        self.attempt.write()
         self._written = time.monotonic()
         if self._least_interval > 0:
             self._interval = max(self._least_interval, (self._written - start) / WRITING_SHARE)
@@ -131,12 +126,12 @@ class Checkpoint:
         self._signal = signal.Signals(number).name
 
     @property
-    def reason_to_stop(self) -> str | None:
+    def reason_to_stop(self) -> Stopped | None:
         """Why the run has to stop now, or None."""
         if self._signal is not None:
-            return f"it was told to stop ({self._signal})"
+            return Stopped(f"it was told to stop ({self._signal})", "stopped")
         if self.deadline is not None and time.time() > self.deadline:
-            return "its job is about to reach its time limit"
+            return Stopped("its job is about to reach its time limit", "time-out")
         return None
 
     @property

@@ -281,7 +281,8 @@ class Trainer:
         if reason := self.checkpoint.reason_to_stop:
             raise Stopped(
                 f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written, "
-                "and the same command goes on from there"
+                "and the same command goes on from there",
+                reason.why,
             )
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
