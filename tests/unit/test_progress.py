@@ -14,7 +14,7 @@ from ablations.errors import AblationsError
 from ablations.runs import state as run_state
 from ablations.runs.attempts import Stopped, attempt
 from ablations.runs.records import write_record
-from ablations.tracking.slurm_queue import Slurm, _packed
+from ablations.tracking.slurm_queue import Slurm, packed_runs
 from ablations.tracking.status import State, states
 from test_attempts import DAMAGED
 from test_records import make_record, make_run
@@ -219,24 +219,60 @@ def test_what_is_in_the_queue(tmp_path, monkeypatch):
     assert state(tmp_path, slurm).what == "queued"
 
 
-def test_a_job_that_could_not_start_its_run_has_failed(tmp_path):
-    """As executor `submitit` leaves it: the run itself has written nothing."""
-    folder = tmp_path / ".snakemake/submitit/one"
-    (folder / "results").mkdir(parents=True)
+@pytest.fixture
+def submit(tmp_path):
+    """Submits a pack of one run as job 7, as executor `submitit` keeps it."""
+    folder = pytest.importorskip("snakemake_executor_plugin_submitit.folder")
+    private = pytest.importorskip("snakemake_executor_plugin_submitit.private_folder")
+    pytest.importorskip("snakemake_executor_plugin_submitit.holdings")
+
+    def submit(log: Path):
+        private.make_private(tmp_path / ".snakemake/submitit")
+        member = {"key": "k", "outputs": [make_run().record], "log": str(log)}
+        made = folder.Submission.create(tmp_path / ".snakemake/submitit", "one", "slurm", [[member]])
+        made.jobs = ["7"]
+        made.save()
+        return made
+
+    return submit
+
+
+def asked(root: Path, **jobs: str) -> Slurm:
+    runs, ended = packed_runs(root, {number.strip("_"): state for number, state in jobs.items()})
+    return Slurm(runs=runs, ended=ended, answered=True)
+
+
+def test_a_job_that_could_not_start_its_run_has_failed(submit, tmp_path):
+    """The run itself has written nothing."""
+    from snakemake_executor_plugin_submitit.results import Result, write_result
+
     log = tmp_path / "job.log"
     log.write_text("starting\nModuleNotFoundError: No module named 'snakemake'\n")
-    member = {"key": "k", "outputs": [make_run().record], "log": str(log)}
-    (folder / "manifest.json").write_text(json.dumps({"jobs": ["7"], "packs": [[member]]}))
-    for status, what in ((1, "failed"), (0, "queued")):
-        (folder / "results/0-0.json").write_text(json.dumps({"exit": status, "why": ""}))
-        slurm = Slurm(runs=_packed(tmp_path, {}), answered=True)
+    made = submit(log)
+    for status, what in ((0, "queued"), (1, "failed")):
+        write_result(made.results, 0, 0, Result(status))
         for begun in (False, True):
             (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=begun)
-            assert state(tmp_path, slurm).what == what
+            assert state(tmp_path, asked(tmp_path)).what == what
         (tmp_path / make_run().directory).rmdir()
-    (folder / "results/0-0.json").write_text(json.dumps({"exit": 1, "why": ""}))
-    found = state(tmp_path, Slurm(runs=_packed(tmp_path, {}), answered=True))
+    found = state(tmp_path, asked(tmp_path))
     assert (found.why, found.last_line) == ("error", "ModuleNotFoundError: No module named 'snakemake'")
+
+
+def test_a_run_in_a_pack_waits_for_its_turn(submit, tmp_path):
+    submit(tmp_path / "job.log")
+    leave(tmp_path)
+    for slurms, why in (("PENDING", "pending"), ("RUNNING", "in a running job")):
+        found = state(tmp_path, asked(tmp_path, _7=slurms))
+        assert (found.what, found.why) == ("queued", why)
+
+
+def test_without_the_executor_no_pack_is_read(tmp_path, monkeypatch):
+    assert packed_runs(tmp_path, {}) == ({}, {})
+    (tmp_path / ".snakemake/submitit").mkdir(parents=True)
+    monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_submitit", None)
+    monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_submitit.holdings", None)
+    assert packed_runs(tmp_path, {}) == ({}, {})
 
 
 def test_a_run_that_is_starting_has_not_failed(tmp_path):

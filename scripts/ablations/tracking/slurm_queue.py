@@ -1,27 +1,31 @@
 """What SLURM knows of the user's jobs: those in the queue by `squeue`, and those that ended by `sacct`."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 SLURM_PATIENCE_S = 20
-# Of a run: the job that it shares with others runs.
+# The state of a run in the queue whose job executes other runs too.
 IN_A_PACK = "in a running job"
+RUNNING = ("RUNNING", "COMPLETING")
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """What SLURM says of the user's jobs in a directory: their states by id, and of the runs in them.
+    """The user's jobs in the queue, and the runs of one directory in them.
 
-    A run is named as in the comment of its job, or, in a job that several share, by its record.
+    `jobs` has the state of each job by its id. `runs` has the state of each run, by the wildcards in the
+    comment of its job; or, if a job executes several runs, by its record. `ended` has the runs that ended
+    in a job of several, by record: the log of the job for a run that failed, None for one that succeeded.
     `answered` is false where there is no SLURM, or where it does not answer; then `problem` is a sentence.
     """
 
     jobs: Mapping[str, str] = field(default_factory=dict)
     runs: Mapping[str, str] = field(default_factory=dict)
+    ended: Mapping[str, Path | None] = field(default_factory=dict)
     answered: bool = False
     problem: str | None = None
 
@@ -42,29 +46,33 @@ class Slurm:
             jobs[number] = jobs[job] = state
             if Path(folder).resolve() == root.resolve():
                 runs[comment.partition("_wildcards_")[2]] = state
-        return cls(jobs, runs | _packed(root, jobs), answered=True)
+        packed, ended = packed_runs(root, jobs)
+        return cls(jobs, runs | packed, ended, answered=True)
 
 
-def _packed(root: Path, jobs: Mapping[str, str]) -> dict[str, str]:
-    """The states of runs that share jobs, by their records, as executor `submitit` keeps them."""
-    runs = {}
-    # The later count more: an earlier one may be of an attempt that failed.
-    for path in sorted(root.glob(".snakemake/submitit/*/manifest.json"), key=_modified_at):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
-                for m, member in enumerate(pack):
-                    result = path.parent / f"results/{p}-{m}.json"
-                    # In a job that runs, a run may still wait for its turn: its own log says.
-                    state = jobs.get(job, "").replace("RUNNING", IN_A_PACK)
-                    if result.exists():
-                        failed = not all((root / output).exists() for output in member["outputs"])
-                        failed = failed and json.loads(result.read_text(encoding="utf-8"))["exit"] != 0
-                        state = f"FAILED {member['log']}" if failed else "ENDED"
-                    runs |= dict.fromkeys(member["outputs"], state)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return runs
+def packed_runs(root: Path, jobs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Path | None]]:
+    """The runs in the packs of executor `submitit`, as in `Slurm`: those in the queue, and those that ended.
+
+    Both are empty where the executor was not used, or is not installed.
+    """
+    if not (root / ".snakemake/submitit").is_dir():
+        return {}, {}
+    try:
+        # An optional package; its module imports neither Snakemake nor submitit.
+        holdings = import_module("snakemake_executor_plugin_submitit.holdings")
+    except ImportError:
+        return {}, {}
+    in_queue: dict[str, str] = {}
+    ended: dict[str, Path | None] = {}
+    for output, member in holdings.read_packs(root).items():
+        if not member.has_ended:
+            # A run in a running job may still wait for its turn; its own state file tells.
+            in_queue[output] = jobs.get(member.job, "").replace("RUNNING", IN_A_PACK)
+        elif all((root / name).exists() for name in member.outputs) or member.exit_code == 0:
+            ended[output] = None
+        else:
+            ended[output] = root / member.log
+    return in_queue, ended
 
 
 def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
@@ -86,10 +94,3 @@ def _call(*command: str) -> str:
 def _reason(error: Exception) -> str:
     text = getattr(error, "stderr", None) or str(error)
     return text.strip().splitlines()[-1] if text.strip() else type(error).__name__
-
-
-def _modified_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

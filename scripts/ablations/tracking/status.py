@@ -15,7 +15,7 @@ from ablations.runs import state as run_state
 from ablations.runs.records import quick_record
 from ablations.runs.run import Run
 from ablations.runs.state import RunState
-from ablations.tracking.slurm_queue import Slurm, ended_jobs
+from ablations.tracking.slurm_queue import RUNNING, Slurm, ended_jobs
 
 __all__ = ["Slurm", "State", "states"]
 
@@ -27,8 +27,6 @@ SILENCE_S = 120.0
 STARTING_S = 60.0
 # Of a log, the end that is read.
 TAIL_BYTES = 8192
-# The states of a job whose processes live.
-RUNNING = ("RUNNING", "COMPLETING")
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 
 # The final state of a job in SLURM -> the class of a failure.
@@ -80,11 +78,9 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
     # As the executor writes the wildcards of a run's rule into the comment of its job.
     names = (*(str(run.value(place)) for place in run.kind.places), folder.name)
     job_of_its_own = slurm.runs.get("_".join(names), "")
-    in_queue = job_of_its_own or slurm.runs.get(run.record, "")
-    end, _, failed_log = in_queue.partition(" ")
-    ended = end in ("ENDED", "FAILED")
-    job_log = Path(failed_log) if end == "FAILED" else None
-    in_queue = "" if ended else in_queue
+    ended = not job_of_its_own and run.record in slurm.ended
+    job_log = slurm.ended[run.record] if ended else None
+    in_queue = "" if ended else job_of_its_own or slurm.runs.get(run.record, "")
     if not folder.is_dir() and not job_log:
         return State(run, "queued", why=in_queue.lower())
     begun = run_state.read(folder / run_state.NAME)
