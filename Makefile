@@ -1,10 +1,15 @@
 # The daily commands. Each makes .venv first, from the pins in envs/, if it is not there.
 
 PYTHON ?= python3
+# One more than the two cores of CI: tests on SLURM wait for it half of the time. A worker that has nothing to
+# do takes tests of another.
+TEST_WORKERS ?= 3
+PYTEST = .venv/bin/pytest -n $(TEST_WORKERS) --dist worksteal
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview report design plan status watch tensorboard mlflow test check format schema lock \
-        slurm-packages browser-package slurm-up slurm-down
+.PHONY: help run part-b preview report design plan status watch tensorboard mlflow check format schema lock \
+        test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
+        slurm-up slurm-down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
@@ -39,16 +44,30 @@ tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or
 	@.venv/bin/python scripts/export.py $@ $(ARGS)
 
 test: check .venv/exports-installed ## all checks and all tests
-	.venv/bin/pytest -n 2 --dist loadfile tests plugins
+	$(PYTEST) tests plugins
 
-slurm-packages: ## install what the SLURM tests need (Debian, as root)
+test-fast: .venv/exports-installed ## the tests that need neither Snakemake's jobs nor a cluster: minutes
+	$(PYTEST) tests/unit
+
+test-workflow: .venv/exports-installed ## the tests of whole Snakemake calls on this machine
+	$(PYTEST) tests/workflow plugins
+
+test-slurm: .venv/installed ## the tests on a real SLURM of two nodes, on this machine
+	$(PYTEST) tests/slurm
+
+# Once for all package targets of a call.
+package-lists:
 	apt-get update -qq
+
+slurm-packages: package-lists ## install what the SLURM tests need (Debian, as root)
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    slurm-wlm slurmdbd munge mariadb-server
 
-browser-package: ## install what the test of the report needs (Debian, as root)
-	apt-get update -qq
+browser-package: package-lists ## install what the test of the report needs (Debian, as root)
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+
+tex-packages: package-lists ## install what the test of the LaTeX tables needs (Debian, as root)
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends texlive-latex-recommended
 
 slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to play on
 	@.venv/bin/python tests/slurm/cluster.py up

@@ -1,5 +1,5 @@
 # Ablation Tables: a hyperparameter grid becomes the final tables of a paper.
-# README.md says how to use it; config/config.yaml what it runs.
+# docs/commands.md says how to use it, docs/config.md what can be configured.
 
 from snakemake.utils import min_version
 
@@ -12,24 +12,7 @@ include: "rules/models.smk"
 include: "rules/runs.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
-
-
-localrules:
-    all,
-    stage,
-    stage_dataset,
-    stage_weights,
-    merge_records,
-    make_table,
-    describe_design,
-    compare_levels,
-    attribute_variance,
-    compare_published,
-    plot_study,
-    plot_curves,
-    preview,
-    design,
-    plan,
+include: "rules/planning.smk"
 
 
 rule all:
@@ -38,12 +21,6 @@ rule all:
         all_tables,
         all_figures,
         all_records,
+    localrule: True
     message:
-        "All of it is there: the tables in results/tables/, the figures in results/figures/"
-
-
-rule stage:
-    input:
-        all_staged,
-    message:
-        "Everything that runs need is staged"
+        "Everything is complete: the tables are in results/tables/, the figures in results/figures/"

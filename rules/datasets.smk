@@ -1,5 +1,44 @@
 # Fetched once, verified, and stored where runs map it into memory. Needs a network; runs do not.
 
+import json
+
+FETCH = ["--timeout-s", str(CONFIG.download_timeout_s)]
+if CONFIG.source_dir:
+    FETCH += ["--source-dir", str(ROOT / CONFIG.source_dir)]
+FETCH = " ".join(map(literal, FETCH))
+# Where the files of each dataset come from. Not a param: another mirror changes no result.
+SOURCES = json.dumps(
+    {
+        name: [source.model_dump(exclude_none=True) for source in dataset.sources]
+        for name, dataset in CONFIG.datasets.items()
+    }
+)
+
+
+@cache
+def staged_dataset(dataset):
+    """The file of a staged dataset. Its name tells its content, and its age does not matter."""
+    begin()
+    return ancient(CONFIG.staged_path(dataset))
+
+
+def imagenet_weights(model):
+    """The file of torchvision's ImageNet weights of a model."""
+    return f"{DATA}/weights/imagenet/{model}.safetensors"
+
+
+def all_staged(wildcards):
+    """Everything that the selected studies need to be fetched before their runs."""
+    runs = CONFIG.runs()
+    models = {run.model for run in runs if run.values().get("pretrained") == "imagenet"}
+    staged = sorted(staged_dataset(name) for name in {run.dataset for run in runs})
+    return staged + [imagenet_weights(model) for model in sorted(models)]
+
+
+def definition_of(wildcards):
+    """For `params`: what determines the content of a staged dataset."""
+    return json.dumps(CONFIG.datasets[wildcards.dataset].identity())
+
 
 rule stage_dataset:
     output:
@@ -8,33 +47,37 @@ rule stage_dataset:
         "logs/stage_dataset/{dataset}-{digest}.log",
     wildcard_constraints:
         digest="|".join(dataset.digest() for dataset in CONFIG.datasets.values()),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        script=script_path("stage_dataset"),
-        definition=lambda wildcards: json.dumps(
-            CONFIG.datasets[wildcards.dataset].identity()
-        ),
-        fetch=lambda wildcards: fetch_flags(CONFIG.datasets[wildcards.dataset].sources),
+        definition=definition_of,
     message:
         "Staging {wildcards.dataset}"
     shell:
-        "python {params.script.path} --dataset {wildcards.dataset} "
-        "--definition {params.definition:q} {params.fetch.flags} --output {output:q} 2> {log:q}"
+        f"python {SCRIPTS}/stage_dataset.py --root {literal(ROOT)} --sources {literal(SOURCES)} {FETCH} "
+        "--dataset {wildcards.dataset} --definition {params.definition:q} "
+        "--output {output:q} 2> {log:q}"
 
 
 rule stage_weights:
     output:
-        f"{DATA}/weights/imagenet/{{model}}.safetensors",
+        imagenet_weights("{model}"),
     log:
         "logs/stage_weights/{model}.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    params:
-        script=script_path("stage_weights"),
-        fetch=lambda wildcards: fetch_flags(),
     message:
         "Staging the ImageNet weights of {wildcards.model}"
     shell:
-        "python {params.script.path} --model {wildcards.model} {params.fetch.flags} "
-        "--output {output:q} 2> {log:q}"
+        f"python {SCRIPTS}/stage_weights.py {FETCH} "
+        "--model {wildcards.model} --output {output:q} 2> {log:q}"
+
+
+rule stage:
+    input:
+        all_staged,
+    localrule: True
+    message:
+        "Everything that the runs need is staged"

@@ -1,49 +1,98 @@
 # Pictures of what the tables hold.
 
+# What follows the name of a study in the names of its figures -> what the figure shows.
+FIGURES = {
+    "": "figure of the table",
+    "_effects": "figure of the effects",
+    "_tradeoff": "what accuracy costs",
+    "_grid": "map of the grid",
+    "_curves": "learning curves",
+}
+
+
+def figures_of(study, part=""):
+    """The figures of a study, without their suffixes. Only some kinds of run have learning curves."""
+    return [
+        f"results/{part}figures/{study}{figure}"
+        for figure in FIGURES
+        if figure != "_curves" or CONFIG.studies[study].kind.has_history
+    ]
+
+
+def all_figures(wildcards):
+    """Every figure of the selected studies."""
+    figures = [figure for study in CONFIG.studies for figure in figures_of(study)]
+    return expand("{figure}.{suffix}", figure=figures, suffix=("svg", "png"))
+
+
+def failed_runs(wildcards):
+    """For `params`: the records of runs that ended without one, where a figure marks what is missing."""
+    if not (wildcards.part or CONFIG.partial):
+        return []
+    from ablations.tracking.status import failed_records
+
+    return failed_records(CONFIG.studies[wildcards.study].runs())
+
+
+def label_of_figure(wildcards):
+    """For the report: what a figure shows."""
+    return {"what": FIGURES[wildcards.figure]}
+
 
 rule plot_study:
     input:
-        records="results/records.tsv",
+        # Also for the learning curves: a run's history is written before its record.
+        records="results/{part}records.tsv",
         published=published_of,
     output:
-        multiext(
-            "results/figures/{study}",
-            ".svg",
-            "_effects.svg",
-            "_tradeoff.svg",
-            "_grid.svg",
+        "results/{part}figures/{study}{figure}.svg",
+        report(
+            "results/{part}figures/{study}{figure}.png",
+            category="{study}",
+            labels=label_of_figure,
+            caption="captions/figure.rst",
         ),
-        in_report("results/figures/{study}.png", "figure of the table"),
-        in_report("results/figures/{study}_effects.png", "figure of the effects"),
-        in_report("results/figures/{study}_tradeoff.png", "what accuracy costs"),
-        in_report("results/figures/{study}_grid.png", "map of the grid"),
     log:
-        "logs/plot_study/{study}.log",
+        "logs/plot_study/{part}{study}{figure}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
-        partial=CONFIG.partial,
+        study=study_of,
+        failed=failed_runs,
     message:
-        "Drawing {wildcards.study}"
+        "Drawing {wildcards.study}{wildcards.figure}"
     script:
         "../scripts/plot_study.py"
 
 
-rule plot_curves:
+def preview_tables(wildcards):
+    """Every study's tables, of the completed runs."""
+    return [
+        f"{table}.md"
+        for study in CONFIG.studies
+        for table in tables_of(study, "preview/")
+    ]
+
+
+def preview_figures(wildcards):
+    """Every study's figures, of the completed runs."""
+    return [
+        f"{figure}.svg"
+        for study in CONFIG.studies
+        for figure in figures_of(study, "preview/")
+    ]
+
+
+# It waits for no run. While the study is running, call it with --nolock.
+rule preview:
     input:
-        # For when they are there: a run's history is written before its record.
-        records="results/records.tsv",
-    output:
-        "results/figures/{study}_curves.svg",
-        in_report("results/figures/{study}_curves.png", "learning curves"),
-    log:
-        "logs/plot_curves/{study}.log",
-    conda:
-        ENVIRONMENT
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+        tables=preview_tables,
+        figures=preview_figures,
+    localrule: True
     message:
-        "Drawing the learning curves of {wildcards.study}"
-    script:
-        "../scripts/plot_curves.py"
+        "Tables and figures of the completed runs are in results/preview/"
+    shell:
+        "cat {input.tables:q} 2> {log:q}"

@@ -1,6 +1,24 @@
 # What a model costs depends on its architecture and the images' shape: counted once, not per run.
 
 
+def profiles(wildcards=None):
+    """(dataset, model) -> profile, for the models of the selected studies that are counted.
+
+    With `partial`, for those with a completed run: another model may not accept the images.
+    """
+    return {
+        (run.dataset, run.model): CONFIG.profile_path(run.dataset, run.model)
+        for run in CONFIG.runs()
+        if run.kind.models_are_counted
+        and (not CONFIG.partial or Path(run.record).exists())
+    }
+
+
+def profile_files(wildcards):
+    """The same as a list of files."""
+    return sorted(set(profiles().values()))
+
+
 rule profile_model:
     output:
         "results/models/{model}/image_shape={channels}x{height}x{width},classes={classes}/profile.tsv",
@@ -17,11 +35,9 @@ rule profile_model:
     resources:
         mem_mb=4000,
         runtime="10m",
-    params:
-        script=script_path("profile_model"),
     message:
         "Counting the cost of {wildcards.model} on {wildcards.channels}×{wildcards.height}×{wildcards.width}"
     shell:
-        "python {params.script.path} --model {wildcards.model} "
-        "--image-shape {wildcards.channels} {wildcards.height} {wildcards.width} "
+        f"python {SCRIPTS}/profile_model.py "
+        "--model {wildcards.model} --image-shape {wildcards.channels} {wildcards.height} {wildcards.width} "
         "--classes {wildcards.classes} --output {output:q} 2> {log:q}"

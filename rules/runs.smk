@@ -1,60 +1,134 @@
-# One job, one record. Everything a run leaves, its log included, lies in the run's directory. The
-# command that Snakemake prints runs in a terminal too; without its redirection it shows a bar.
+# One job, one record. Everything that a run writes is in its directory, its log included. The command
+# that Snakemake prints runs in a terminal too; without its redirection it shows a progress bar.
 
-RECORD = {
-    "train_cnn": "results/runs/cnn/{dataset}/{model}/{hyperparameters}/record.tsv",
-    "fit_svm": "results/runs/svm/{dataset}/svc/{hyperparameters}/record.tsv",
-}
+from ablations.runs.run import parse_hyperparameters
+from ablations.tracking.plan import PLAN, read_plan, time_limit_min
+
+CNN, SVM = KINDS["cnn"], KINDS["svm"]
+CNN_RUN, SVM_RUN = (
+    kind.directory("{dataset}", "{model}", "{hyperparameters}") for kind in (CNN, SVM)
+)
+BATCHES = CONFIG.source_of_batches()
+
+
+@cache
+def hyperparameters_of(kind, text):
+    """The hyperparameters that a part of a run's path spells."""
+    return parse_hyperparameters(kind, text)
+
+
+# Each function that Snakemake has to call for a job costs the planning of a large study several
+# percent: a run has one for all its inputs, and one for its flags.
+
+
+def inputs_of(kind):
+    """For `input`: the staged dataset, and the weights that a run starts from, if any."""
+
+    def inputs(wildcards):
+        try:
+            hyperparameters = hyperparameters_of(kind, wildcards.hyperparameters)
+        except AblationsError as error:
+            # Snakemake prints the name of a missing input as it is, and an exception with a traceback.
+            return [str(error)]
+        dataset = staged_dataset(wildcards.dataset)
+        name = getattr(hyperparameters, "pretrained", "none")
+        if name == "none":
+            return [dataset]
+        if name == "imagenet":
+            # Its content is verified whenever it is fetched.
+            return [dataset, ancient(imagenet_weights(wildcards.model))]
+        if name not in CONFIG.weights:
+            return [f"the config's `weights` has no '{name}'"]
+        return [dataset, ROOT / CONFIG.weights[name]]
+
+    return inputs
+
+
+def flags_of(kind):
+    """For `params`: what determines a run, besides its dataset and model, as flags of its script."""
+
+    def flags(wildcards, input):
+        hyperparameters = hyperparameters_of(kind, wildcards.hyperparameters)
+        digest = CONFIG.datasets[wildcards.dataset].digest()
+        words = ["--definition-digest", digest, *hyperparameters.flags()]
+        if len(input.files) > 1:
+            words += ["--weights", str(input.files[1])]
+        return shlex.join(words)
+
+    return flags
+
+
+@cache
+def planned_runs(written):
+    """What the last `snakemake plan` expected of each run, by its record, as written at that time."""
+    return read_plan()
+
+
+def time_limit(kind, otherwise):
+    """For `resources.runtime`: minutes, from the plan, where the profile gives bounds for the rule.
+
+    `otherwise` where it gives none: on one machine nothing ends a run for the time it takes.
+    """
+    try:
+        bounds = read_profile().time_bounds(kind.rule)
+    except AblationsError as error:
+        raise WorkflowError(str(error))
+    if bounds is None:
+        return otherwise
+
+    def limit(wildcards, attempt):
+        # A plan that is made while the study runs counts for further attempts.
+        plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
+        names = {"model": "", **dict(wildcards.items())}
+        planned = plan.get(f"{kind.directory(**names)}/record.tsv")
+        return time_limit_min(planned, attempt, *bounds)
+
+    return limit
 
 
 rule train_cnn:
     input:
-        files=inputs_of("cnn"),
+        files=inputs_of(CNN),
     output:
-        record=RECORD["train_cnn"],
-        history="results/runs/cnn/{dataset}/{model}/{hyperparameters}/history.tsv",
+        record=f"{CNN_RUN}/record.tsv",
+        history=f"{CNN_RUN}/history.tsv",
     log:
-        "results/runs/cnn/{dataset}/{model}/{hyperparameters}/run.log",
+        f"{CNN_RUN}/run.log",
     conda:
         ENVIRONMENT
-    threads: THREADS["train_cnn"]
+    threads: CNN.threads
     resources:
         mem_mb=4000,
-        runtime=time_limit("train_cnn", "4h"),
+        runtime=time_limit(CNN, "4h"),
     params:
-        call=untracked(
-            script=f"{SCRIPTS}/train_cnn.py",
-            device=CONFIG.device,
-            batches=CONFIG.source_of_batches(),
-        ),
-        flags=flags_of("cnn"),
+        flags=flags_of(CNN),
     message:
         "Training {wildcards.model} on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.call.script} --dataset {input.files[0]:q} --model {wildcards.model} {params.flags} "
-        "--device {params.call.device} --batches {params.call.batches} --threads {threads} "
+        f"python {SCRIPTS}/train_cnn.py --device {CONFIG.device} --batches {BATCHES} "
+        "--dataset {input.files[0]:q} --model {wildcards.model} {params.flags} --threads {threads} "
         "--time-limit-min {resources.runtime} "
         "--record {output.record:q} --history {output.history:q} 2>> {log:q}"
 
 
 rule fit_svm:
     input:
-        files=inputs_of("svm"),
+        files=inputs_of(SVM),
     output:
-        record=RECORD["fit_svm"],
+        record=f"{SVM_RUN}/record.tsv",
     log:
-        "results/runs/svm/{dataset}/svc/{hyperparameters}/run.log",
+        f"{SVM_RUN}/run.log",
     conda:
         ENVIRONMENT
-    threads: THREADS["fit_svm"]
+    threads: SVM.threads
     resources:
         mem_mb=4000,
-        runtime=time_limit("fit_svm", "1h"),
+        runtime=time_limit(SVM, "1h"),
     params:
-        call=untracked(script=f"{SCRIPTS}/fit_svm.py"),
-        flags=flags_of("svm"),
+        flags=flags_of(SVM),
     message:
         "Fitting a support vector classifier on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        "python {params.call.script} --dataset {input.files[0]:q} {params.flags} --threads {threads} "
+        f"python {SCRIPTS}/fit_svm.py "
+        "--dataset {input.files[0]:q} {params.flags} --threads {threads} "
         "--memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"

@@ -1,19 +1,102 @@
 # Records become results/records.tsv, the one source of every table, and the same in Parquet.
 
+import hashlib
+
+# What follows the name of a study in the names of its tables -> what the table shows.
+TABLES = {
+    "": "table",
+    "_design": "design",
+    "_effects": "effects",
+    "_variance": "variance",
+    "_vs_published": "against the published values",
+}
+
+
+def records_of(part):
+    """The records that tables are made of: all, or for a preview and with `partial` the completed ones."""
+    begin()
+    records = [run.record for run in CONFIG.runs()]
+    if part or CONFIG.partial:
+        return [record for record in records if Path(record).exists()]
+    return records
+
+
+def all_records(wildcards):
+    """Every record of the selected studies. They are targets: a deleted one is made again."""
+    return records_of("")
+
+
+def records_to_merge(wildcards):
+    """For `input`: the records and their models' profiles. A preview waits for neither."""
+    if wildcards.part:
+        return {"records": [], "profiles": []}
+    return {"records": records_of(""), "profiles": profile_files(wildcards)}
+
+
+def records_merged(wildcards):
+    """For `params`, which Snakemake compares between calls: a digest of the paths of the records.
+
+    For a preview the paths themselves, each with the time of its last change.
+    """
+    records = records_of(wildcards.part)
+    if wildcards.part:
+        return {record: Path(record).stat().st_mtime_ns for record in records}
+    return hashlib.sha256("\n".join(records).encode()).hexdigest()
+
+
+def tables_of(study, part=""):
+    """The tables of a study, without their suffixes."""
+    return [
+        f"results/{part}tables/{study}{table}"
+        for table in TABLES
+        if table != "_vs_published" or CONFIG.studies[study].published
+    ]
+
+
+def all_tables(wildcards):
+    """Every final table of the selected studies."""
+    begin()
+    tables = [table for study in CONFIG.studies for table in tables_of(study)]
+    return expand("{table}.{suffix}", table=tables, suffix=("tsv", "md", "tex", "html"))
+
+
+def published_of(wildcards):
+    """The file of a study's published values, as a list of one or none."""
+    published = CONFIG.studies[wildcards.study].published
+    return [ROOT / published.file] if published else []
+
+
+def sources_of(wildcards):
+    """For `input`: the files that a table is made of. The design depends on the grid alone."""
+    if wildcards.table == "_design":
+        return []
+    published = published_of(wildcards) if wildcards.table == "_vs_published" else []
+    return [f"results/{wildcards.part}records.tsv", *published]
+
+
+def study_of(wildcards):
+    """For `params`: a study as it is written in the config. Only its own changes make its tables again."""
+    return CONFIG.studies[wildcards.study].written
+
+
+def label_of_table(wildcards):
+    """For the report: what a table shows."""
+    return {"what": TABLES[wildcards.table]}
+
 
 rule merge_records:
     input:
-        records=all_records,
-        profiles=lambda wildcards: sorted(set(profiles().values())),
+        unpack(records_to_merge),
     output:
-        "results/records.tsv",
-        "results/records.parquet",
+        "results/{part}records.tsv",
+        "results/{part}records.parquet",
     log:
-        "logs/merge_records/merge_records.log",
+        "logs/merge_records/{part}merge_records.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        records=all_records_digest,
+        records=records_merged,
         profiles=profiles,
     message:
         "Merging {output}"
@@ -23,145 +106,25 @@ rule merge_records:
 
 rule make_table:
     input:
-        records="results/records.tsv",
+        sources_of,
     output:
-        multiext("results/tables/{study}", ".tsv", ".md", ".tex"),
-        in_report("results/tables/{study}.html", "table"),
-    log:
-        "logs/make_table/{study}.log",
-    conda:
-        ENVIRONMENT
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
-    message:
-        "Making the table of {wildcards.study}"
-    script:
-        "../scripts/make_table.py"
-
-
-rule compare_levels:
-    input:
-        records="results/records.tsv",
-    output:
-        multiext("results/tables/{study}_effects", ".tsv", ".md", ".tex"),
-        in_report("results/tables/{study}_effects.html", "effects"),
-    log:
-        "logs/compare_levels/{study}.log",
-    conda:
-        ENVIRONMENT
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
-    message:
-        "Comparing the levels of {wildcards.study}"
-    script:
-        "../scripts/compare_levels.py"
-
-
-rule attribute_variance:
-    input:
-        records="results/records.tsv",
-    output:
-        multiext("results/tables/{study}_variance", ".tsv", ".md", ".tex"),
-        in_report("results/tables/{study}_variance.html", "variance"),
-    log:
-        "logs/attribute_variance/{study}.log",
-    conda:
-        ENVIRONMENT
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
-    message:
-        "Attributing the variance of {wildcards.study}"
-    script:
-        "../scripts/attribute_variance.py"
-
-
-rule compare_published:
-    input:
-        records="results/records.tsv",
-        published=published_of,
-    output:
-        multiext("results/tables/{study}_vs_published", ".tsv", ".md", ".tex"),
-        in_report(
-            "results/tables/{study}_vs_published.html", "against the published values"
+        multiext("results/{part}tables/{study}{table}", ".tsv", ".md", ".tex"),
+        report(
+            "results/{part}tables/{study}{table}.html",
+            category="{study}",
+            labels=label_of_table,
+            caption="captions/table.rst",
         ),
     log:
-        "logs/compare_published/{study}.log",
+        "logs/make_table/{part}{study}{table}.log",
+    wildcard_constraints:
+        table="|".join(TABLES),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
+        study=study_of,
     message:
-        "Comparing {wildcards.study} with its published values"
+        "Making the table {wildcards.study}{wildcards.table}"
     script:
-        "../scripts/compare_published.py"
-
-
-# From the grids alone: these two need no run.
-rule describe_design:
-    output:
-        multiext("results/tables/{study}_design", ".tsv", ".md", ".tex"),
-        in_report("results/tables/{study}_design.html", "design"),
-    log:
-        "logs/describe_design/{study}.log",
-    conda:
-        ENVIRONMENT
-    params:
-        study=lambda wildcards: CONFIG.studies[wildcards.study].written,
-    message:
-        "Describing the design of {wildcards.study}"
-    script:
-        "../scripts/describe_design.py"
-
-
-rule design:
-    log:
-        "logs/design/design.log",
-    conda:
-        ENVIRONMENT
-    params:
-        studies={name: study.written for name, study in CONFIG.studies.items()},
-    message:
-        "What the studies can show"
-    script:
-        "../scripts/design.py"
-
-
-# Counts what it needs, and reads the records that are there; it waits for no run.
-rule plan:
-    input:
-        lambda wildcards: sorted(set(profiles().values())),
-    log:
-        "logs/plan/plan.log",
-    conda:
-        ENVIRONMENT
-    params:
-        studies={name: study.written for name, study in CONFIG.studies.items()},
-        profiles=profiles,
-        datasets={name: str(staged_dataset(name)) for name in CONFIG.datasets},
-        slots=slots,
-        gpu_shares=gpu_shares,
-    message:
-        "What the runs will take"
-    script:
-        "../scripts/plan.py"
-
-
-# No input and no output: it never waits for a run. While the study is running, call it with --nolock.
-rule preview:
-    log:
-        "logs/preview/preview.log",
-    conda:
-        ENVIRONMENT
-    params:
-        records=all_records,
-        profiles=profiles,
-        studies={name: study.written for name, study in CONFIG.studies.items()},
-        published=lambda wildcards: {
-            name: str(ROOT / study.published.file)
-            for name, study in CONFIG.studies.items()
-            if study.published
-        },
-    message:
-        "Making tables and figures of the runs that are there, in results/preview/"
-    script:
-        "../scripts/preview.py"
+        "../scripts/make_table.py"

@@ -1,26 +1,22 @@
-"""Rule make_table: the table of one study, as TSV, Markdown, LaTeX and HTML."""
+"""Rule make_table: one table of a study, as TSV, Markdown, LaTeX and HTML."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.study_table import load_records, study_table
+from ablations.presentation.tables import TABLES
 
 
-def make_table(name: str, written: Mapping[str, Any], records: Path, base: Path) -> None:
-    """Write the table of the study `written` in the config to `base`.tsv, .md, .tex and .html."""
-    study_table(name, parse_study(written), load_records(records)).write(base)
+def main() -> None:
+    wildcards = snakemake.wildcards
+    sources = [Path(path) for path in snakemake.input]
+    records = load_records(sources[0]) if sources else {}
+    published = sources[1] if len(sources) > 1 else None
+    make = TABLES[wildcards.table.removeprefix("_")]
+    table = make(wildcards.study, parse_study(snakemake.params.study), records, published)
+    table.write(Path(snakemake.output[0]).with_suffix(""))
 
 
 if __name__ == "__main__":
-    run_script(
-        lambda: make_table(
-            snakemake.wildcards.study,  # noqa: F821
-            snakemake.params.study,  # noqa: F821
-            Path(snakemake.input.records),  # noqa: F821
-            Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
-        ),
-        log=snakemake.log[0],  # noqa: F821
-    )
+    run_script(main, log=snakemake.log[0])

@@ -140,11 +140,11 @@ def _how_wrong(
 if __name__ == "__main__":
     run_script(
         lambda: plan(
-            snakemake.params.studies,  # noqa: F821
-            snakemake.params.profiles,  # noqa: F821
-            snakemake.params.datasets,  # noqa: F821
-            snakemake.params.slots,  # noqa: F821
-            snakemake.params.gpu_shares,  # noqa: F821
+            snakemake.params.studies,
+            snakemake.params.profiles,
+            snakemake.params.datasets,
+            snakemake.params.slots,
+            snakemake.params.gpu_shares,
         ),
-        log=snakemake.log[0],  # noqa: F821
+        log=snakemake.log[0],
     )

@@ -1,60 +1,22 @@
-"""Rule plot_study: one study's table, effects, trade-offs and grid as figures, as SVG and PNG."""
+"""Rule plot_study: one figure of a study, as SVG and PNG."""
 
-from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from ablations.analysis.cells import load_records
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
-from ablations.presentation.figures.style import (
-    effects_figure,
-    grid_figure,
-    study_figure,
-    tradeoff_figure,
-    write_figure,
-)
-from ablations.presentation.study_table import load_records
-from ablations.runs.run import Run
-from ablations.tracking.status import Slurm, states
+from ablations.presentation.figures import FIGURES
+from ablations.presentation.figures.style import write_figure
 
 
-def plot_study(
-    written: Mapping[str, Any],
-    records: Path,
-    published: Path | None,
-    base: Path,
-    failed: Collection[Run] = (),
-) -> None:
-    """Draw the study `written` in the config to `base`.svg and .png, and the others beside them.
-
-    `failed` are runs without a record that will have none unless they are run again.
-    """
-    study, found = parse_study(written), load_records(records)
-    write_figure(study_figure(study, found, published), base)
-    for name, draw in (
-        ("effects", effects_figure),
-        ("tradeoff", tradeoff_figure),
-        ("grid", partial(grid_figure, failed=failed)),
-    ):
-        write_figure(draw(study, found), base.with_name(f"{base.name}_{name}"))
-
-
-def failed_runs(written: Mapping[str, Any], slurm: Slurm) -> set[Run]:
-    """The runs of a study that have ended without a record."""
-    return {state.run for state in states(parse_study(written).runs(), slurm) if state.what == "failed"}
+def main() -> None:
+    study = parse_study(snakemake.params.study)
+    published = next(map(Path, snakemake.input.published), None)
+    failed = {run for run in study.runs() if run.record in snakemake.params.failed}
+    draw = FIGURES[snakemake.wildcards.figure.removeprefix("_")]
+    figure = draw(study, load_records(Path(snakemake.input.records)), published, failed)
+    write_figure(figure, Path(snakemake.output[0]).with_suffix(""))
 
 
 if __name__ == "__main__":
-    run_script(
-        lambda: plot_study(
-            snakemake.params.study,  # noqa: F821
-            Path(snakemake.input.records),  # noqa: F821
-            next(map(Path, snakemake.input.published), None),  # noqa: F821
-            Path(snakemake.output[0]).with_suffix(""),  # noqa: F821
-            failed=failed_runs(snakemake.params.study, Slurm.ask())  # noqa: F821
-            if snakemake.params.partial  # noqa: F821
-            else (),
-        ),
-        log=snakemake.log[0],  # noqa: F821
-    )
+    run_script(main, log=snakemake.log[0])

@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="its name")
     parser.add_argument("--definition", required=True, help="its entry of config/datasets.yaml, as JSON")
-    parser.add_argument("--sources", default="[]", help="the `sources` of that entry, as JSON")
+    parser.add_argument("--sources", default="{}", help="the `sources` of each dataset, by its name, as JSON")
     parser.add_argument("--source-dir", type=Path, help="a directory to look into first")
     parser.add_argument("--root", type=Path, default=Path(), help="what the definition's path is relative to")
     parser.add_argument("--timeout-s", type=float, default=120, help="bound on each source")
@@ -23,9 +23,10 @@ def main() -> None:
     options = parser.parse_args()
     log_to_stderr()
     try:
-        entry = json.loads(options.definition) | {"sources": json.loads(options.sources)}
+        sources = json.loads(options.sources).get(options.dataset, [])
+        entry = json.loads(options.definition) | {"sources": sources}
         definition = Dataset.model_validate(entry)
-    except (ValueError, TypeError, ValidationError) as error:
+    except (ValueError, TypeError, AttributeError, ValidationError) as error:
         raise AblationsError(f"--definition and --sources describe no dataset ({error})") from None
     request = Request(options.dataset, definition, options.source_dir, options.root, options.timeout_s)
     stage(request, options.output)

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
+# How long a test waits for what should come; nothing is measured by it. It ends a test that would wait for
+# ever, and is long enough for the slowest machine.
+PATIENCE_S = 1800
 PARTS = ("Snakefile", "Makefile", "config", "rules", "scripts", "envs", "profiles")
 
 
@@ -25,6 +28,13 @@ class Checkout:
             else:
                 shutil.copy2(PROJECT / part, root / part)
 
+    @classmethod
+    def existing(cls, root: Path) -> "Checkout":
+        """The one that is at `root`."""
+        checkout = cls.__new__(cls)
+        checkout.root = root
+        return checkout
+
     def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess[str]:
         """Run Snakemake as a user does, and return what it printed."""
         return subprocess.run(
@@ -32,7 +42,7 @@ class Checkout:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=PATIENCE_S,
             check=False,
         )
 

@@ -1,6 +1,11 @@
 """Fixtures of all tests."""
 
+import fcntl
+import os
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +18,48 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path / "project")
 
 
-@pytest.fixture(scope="module")
-def module_checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """One copy of the project for all tests of a module, which build on each other's results."""
-    return Checkout(tmp_path_factory.mktemp("module") / "project")
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkout]:
+    """`made_once(name, make)`: a checkout that `make` has worked in, once for all workers; to be read only.
+
+    The first worker that asks makes it, and the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name: str, make: Callable[[Checkout], None]) -> Checkout:
+        root, done = shared / f"shared-{name}/project", shared / f"shared-{name}.done"
+        with (shared / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                # One that another worker failed to make is made again: each worker then shows why.
+                subprocess.run(["rm", "-rf", root], check=True)
+                make(Checkout(root))
+                done.touch()
+        return Checkout.existing(root)
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def quickstart(made_once: Callable[..., Checkout]) -> Checkout:
+    """What `make run` leaves in a clean checkout; what it printed is in `printed.txt`."""
+
+    def make(checkout: Checkout) -> None:
+        # The environment this test runs in stands for the one `make` installs; CI installs it from nothing.
+        (checkout.root / ".venv").symlink_to(Path(sys.executable).parent.parent)
+        done = subprocess.run(
+            ["make", "--assume-old=.venv/installed", "run"],
+            cwd=checkout.root,
+            env={**os.environ, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (checkout.root / "printed.txt").write_text(done.stdout)
+
+    return made_once("quickstart", make)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -32,7 +32,8 @@ PACKAGES = "slurm-wlm slurmdbd munge mariadb-server"
 NODES = ("n1", "n2")
 ACCOUNT = "research"
 PLAYGROUND = Path(tempfile.gettempdir()) / f"ablation-tables-slurm-{os.getuid()}"
-START_S = 90
+# How long a daemon may take to start or to end, however slow the machine; nothing is measured by it.
+PATIENCE_S = 600
 # The path of a socket has 107 bytes; the longest here is spool.n1/n1_99999.4294967292.
 ROOT_BYTES = 78
 PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 36, 1
@@ -153,11 +154,13 @@ def write_configuration(root: Path, cpus: int, accounting: bool, gpus: int) -> N
     store = ACCOUNTING.format(**values) if accounting else "AccountingStorageType=accounting_storage/none"
     (root / "slurm.conf").write_text(SLURM_CONF.format(accounting=store, nodes=nodes, **values))
     # SLURM_CONF would do, if executors did not strip SLURM's variables from the environment of their jobs.
+    # Tests see in the file CLUSTER_QUERIES, where that is set, how often each command was called.
     (root / "bin").mkdir()
     for name in COMMANDS:
         wrapper = root / "bin" / name
         wrapper.write_text(
-            f'#!/bin/sh\nSLURM_CONF={root}/slurm.conf exec {shutil.which(name, path=SEARCH)} "$@"\n'
+            f'#!/bin/sh\n[ -z "$CLUSTER_QUERIES" ] || echo {name} >> "$CLUSTER_QUERIES"\n'
+            f'SLURM_CONF={root}/slurm.conf exec {shutil.which(name, path=SEARCH)} "$@"\n'
         )
         wrapper.chmod(0o755)
     dbd = root / "slurmdbd.conf"
@@ -248,7 +251,7 @@ class Supervisor:
             self.wait(name, answers.get(name, lambda: name in self.idle_nodes()), name)
 
     def wait(self, what: str, ready: Callable[[], bool], log: str) -> None:
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while not ready():
             if time.monotonic() > end or self.daemons[log].poll() is not None:
                 logs = [*self.root.glob(f"*{log}*.log"), self.root / f"{log}.out"]
@@ -280,7 +283,7 @@ class Supervisor:
         for process in [daemon, *family]:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-        psutil.wait_procs([daemon, *family], timeout=START_S)
+        psutil.wait_procs([daemon, *family], timeout=PATIENCE_S)
 
     def family(self, node: str) -> list[psutil.Process]:
         """The step managers and jobs of a node, which outlive their slurmd."""
@@ -434,9 +437,9 @@ class Cluster:
         """End the cluster and wait until nothing of it is left."""
         self.tell("down")
         if self.supervisor is not None:
-            self.supervisor.wait(timeout=60)
+            self.supervisor.wait(timeout=PATIENCE_S)
             return
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_S
         while self.root.exists() and time.monotonic() < end:
             time.sleep(0.1)
 
@@ -445,6 +448,15 @@ class Cluster:
         environment = {**os.environ, **self.environment}
         command = (str(self.root / "bin" / command[0]), *command[1:])
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    """Wait until `happened` answers something; raises TimeoutError where it never does."""
+    end = time.monotonic() + PATIENCE_S
+    while not happened():
+        if time.monotonic() > end:
+            raise TimeoutError(f"it did not happen in {PATIENCE_S} s")
+        time.sleep(0.05)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from cluster import PACKAGES, Cluster, missing_programs
+from cluster import PACKAGES, Cluster, missing_programs, wait_until
 from studies import EXECUTORS
 
 
@@ -19,12 +19,22 @@ def _slurm_is_here() -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster for the tests of a module."""
+@pytest.fixture(scope="session")
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster for all tests of a worker."""
     cluster = Cluster.launch()
     yield cluster
     cluster.down()
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster) -> Cluster:
+    """The cluster, with an empty queue and two idle nodes."""
+    wait_until(lambda: not running_cluster.call("squeue", "-h"))
+    wait_until(
+        lambda: running_cluster.call("sinfo", "-h", "-p", "gpu", "-o", "%D %T").split() == ["2", "idle"]
+    )
+    return running_cluster
 
 
 @pytest.fixture(params=EXECUTORS)

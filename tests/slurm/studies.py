@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-from checkout import Checkout
+from checkout import PATIENCE_S, Checkout
 from cluster import Cluster
 
 # Every executor that the project supports, and the profile that uses it.
 EXECUTORS = {"slurm": "profiles/slurm", "submitit": "profiles/slurm-packed"}
-# How long a test waits for what should come; nothing is measured by it.
-PATIENCE_S = 600
 
 
 class NotEnded(AssertionError):
@@ -28,8 +26,11 @@ class NotEnded(AssertionError):
 class Study:
     """One Snakemake call in a checkout, on a cluster: running, watched, and at last finished."""
 
-    def __init__(self, checkout: Checkout, cluster: Cluster, executor: str) -> None:
-        self.checkout, self.cluster, self.executor = checkout, cluster, executor
+    def __init__(
+        self, checkout: Checkout, cluster: Cluster, executor: str, targets: tuple[str, ...] = ()
+    ) -> None:
+        """`targets` are what each call asks for; without any it asks for all."""
+        self.checkout, self.cluster, self.executor, self.targets = checkout, cluster, executor, targets
         self.root = checkout.root
         self.process: subprocess.Popen[bytes] | None = None
         self.calls = 0
@@ -45,10 +46,10 @@ class Study:
             self.process = subprocess.Popen(
                 [
                     sys.executable, "-m", "snakemake", "--profile", EXECUTORS[self.executor],
-                    "--configfile", "my.yaml", *arguments,
+                    "--configfile", "my.yaml", *arguments, "--", *self.targets,
                 ],
                 cwd=self.root,
-                env={**os.environ, **self.cluster.environment},
+                env={**os.environ, **self.cluster.environment, "CLUSTER_QUERIES": str(self._queries)},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -61,24 +62,28 @@ class Study:
         return self.root / f"call{self.calls}.out"
 
     @property
+    def _queries(self) -> Path:
+        return self.root / f"call{self.calls}.queries"
+
+    @property
     def printed(self) -> str:
         """What the last call has printed so far."""
         return self._output.read_text(errors="replace")
 
-    def finish(self, silence_s: float = PATIENCE_S) -> int:
+    def finish(self, looks: int | None = None) -> int:
         """
         Wait for the end of the call and return its exit status.
 
-        A call that waits for what will never come says nothing any more: it counts as not ended after
-        `silence_s` seconds without a printed line, or after `PATIENCE_S` in any case.
+        A call that waits for what will never come only asks for the state of its jobs any more: it counts
+        as not ended when it has done so `looks` times without printing a line, or after `PATIENCE_S`.
         """
         end = time.monotonic() + PATIENCE_S
-        size, silent_since = -1, time.monotonic()
+        size, asked = -1, 0
         while self.process.poll() is None:
-            now = time.monotonic()
+            queries = self._queries.read_text().count("squeue") if self._queries.exists() else 0
             if (printed := self._output.stat().st_size) != size:
-                size, silent_since = printed, now
-            if now > end or now - silent_since > silence_s:
+                size, asked = printed, queries
+            if time.monotonic() > end or (looks is not None and queries - asked >= looks):
                 raise NotEnded(f"Snakemake did not end:\n{self.printed[-4000:]}")
             time.sleep(0.1)
         return self.process.returncode

@@ -4,14 +4,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from cluster import ACCOUNT, Cluster
+from cluster import ACCOUNT, Cluster, wait_until
 
 HERE = Path(__file__).parent
 
@@ -24,13 +23,6 @@ def processes_of(root: Path) -> list[psutil.Process]:
         if str(root)
         in " ".join([*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values()])
     ]
-
-
-def wait_until(happened, patience_s: float = 60) -> None:
-    end = time.monotonic() + patience_s
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def names(processes: list[psutil.Process]) -> list[str]:
@@ -48,16 +40,17 @@ def submit_a_job(cluster: Cluster) -> None:
 def test_two_nodes_with_accounts_and_gpus(cluster, tmp_path):
     assert cluster.call("sinfo", "-h", "-p", "gpu", "-o", "%D %T").split() == ["2", "idle"]
     script = "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"
-    cluster.call(
+    job = cluster.call(
         "sbatch",
+        "--parsable",
         "--wait",
         f"--account={ACCOUNT}",
         "--gres=gpu:2",
         f"--output={tmp_path}/out",
         f"--wrap={script}",
-    )
+    ).strip()
     assert (tmp_path / "out").read_text().split() == ["n1", "0,1"]
-    query = ("sacct", "-X", "-n", "-P", "-o", "State,Account,AllocTRES")
+    query = ("sacct", "-X", "-n", "-P", "-j", job, "-o", "State,Account,AllocTRES")
     wait_until(lambda: f"COMPLETED|{ACCOUNT}|" in cluster.call(*query))
     assert "gres/gpu=2" in cluster.call(*query)
 

@@ -17,6 +17,7 @@ studies:
             epochs: 1, pin_memory: false, train_samples: 64}]
     table: {rows: [model], values: test_accuracy}
 """
+TABLE = "results/tables/s.md"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def documented(line: str) -> str:
 
 
 def test_without_accounting_and_without_gpus_with_a_plan(executor, bare, ready):
-    study = Study(ready, bare, executor)
+    study = Study(ready, bare, executor, (TABLE,))
     try:
         assert ready.snakemake("plan", "--configfile", "my.yaml").returncode == 0
         study.start()
@@ -59,7 +60,7 @@ def test_without_accounting_and_without_gpus_with_a_plan(executor, bare, ready):
         )
         run.thaw()
         assert study.finish() == 0, study.printed
-        assert (ready.root / "results/tables/s.md").is_file()
+        assert (ready.root / TABLE).is_file()
     finally:
         study.end()
 
@@ -67,7 +68,7 @@ def test_without_accounting_and_without_gpus_with_a_plan(executor, bare, ready):
 def test_where_jobs_take_whole_nodes(executor, bare, ready):
     line = documented("""slurm_extra: "'--exclusive'\"""")
     edit_profile(ready, ("    mem_mb: 8000", f"    {line}\n    mem_mb: 8000"))
-    study = Study(ready, bare, executor)
+    study = Study(ready, bare, executor, (TABLE,))
     try:
         study.start()
         run = study.freeze_a_network()
@@ -82,6 +83,7 @@ def test_snakemake_may_run_in_a_job_of_its_own(executor, bare, ready):
     """Told to stop before its limit, as the documented line has SLURM do, it takes its jobs with it."""
     study = Study(ready, bare, executor)
     command = f"exec {sys.executable} -m snakemake --profile {EXECUTORS[executor]} --configfile my.yaml"
+    command += f" -- {TABLE}"
     # SLURM exports the environment of this call, in which its commands are found.
     submit = ("sbatch", "--parsable", "--partition=cpu", documented("--signal=B:INT@300"), "--time=60")
     submit += (f"--output={ready.root}/controller.out", f"--chdir={ready.root}", f"--wrap={command}")
@@ -92,7 +94,7 @@ def test_snakemake_may_run_in_a_job_of_its_own(executor, bare, ready):
         study.wait_for("an empty queue", lambda: not study.jobs())
         assert not list(ready.root.glob(".snakemake/locks/*"))
         bare.call(*submit, "--wait")
-        assert (ready.root / "results/tables/s.md").is_file()
+        assert (ready.root / TABLE).is_file()
         assert not study.jobs()
     finally:
         study.end()

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from ablations.analysis.design import Follows, design, in_words
+from ablations.analysis.design import Follows, design
 from ablations.config.reading import load_config
 from ablations.config.studies import Study, parse_study
+from ablations.presentation.design_table import in_words
 
 PROJECT = Path(__file__).parents[2]
 LEVELS = {

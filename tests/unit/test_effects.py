@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ablations.analysis.design import design
-from ablations.analysis.effects import effects, effects_table
+from ablations.analysis.effects import effects
 from ablations.kinds import hits
+from ablations.presentation.effects_table import effects_table
 from ablations.runs.records import write_record
 from ablations.runs.run import Run
 from scipy import stats

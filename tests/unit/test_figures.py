@@ -6,15 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ablations.config.studies import parse_study
-from ablations.presentation.figures.style import (
-    _front,
-    curves_figure,
-    effects_figure,
-    grid_figure,
-    study_figure,
-    tradeoff_figure,
-    write_figure,
-)
+from ablations.presentation.figures.curves import curves_figure
+from ablations.presentation.figures.effects import effects_figure
+from ablations.presentation.figures.grid import grid_figure
+from ablations.presentation.figures.study import study_figure
+from ablations.presentation.figures.style import write_figure
+from ablations.presentation.figures.tradeoff import front_of, tradeoff_figure
 from test_design import study_of
 from test_effects import noise, records_of
 from test_tables import record
@@ -63,14 +60,14 @@ def test_a_front_is_what_nothing_beats():
     draw = random.Random(0)
     for _ in range(200):
         points = [(draw.randint(1, 6), draw.randint(1, 6)) for _ in range(draw.randint(1, 10))]
-        front = {points[i] for i in _front(points)}
+        front = {points[i] for i in front_of(points)}
         undominated = {
             p for p in points if not any(c <= p[0] and a >= p[1] and (c, a) != p for c, a in points)
         }
         assert front == undominated
 
 
-def test_the_trade_off_names_the_points_of_its_front(study):
+def test_the_trade_off_names_the_points_of_itsfront_of(study):
     records = {
         run: record(
             run,

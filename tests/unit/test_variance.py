@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from ablations.analysis.design import design
 from ablations.analysis.effects import effects
-from ablations.analysis.variance import _balanced, _sources, analyse, together, variance_table
+from ablations.analysis.variance import _balanced, _sources, analyse, together
+from ablations.presentation.variance_table import variance_table
 from test_design import study_of
 from test_effects import noise, records_of
 from test_tables import study as published

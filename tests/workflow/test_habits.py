@@ -41,13 +41,16 @@ NEW_RUN = {**RERUN, "describe_design": 1}
 
 
 @pytest.fixture(scope="module")
-def finished_once(module_checkout: Checkout) -> Checkout:
+def finished_once(made_once) -> Checkout:
     """A checkout where two studies that share runs were finished."""
-    module_checkout.config(STUDIES)
-    done = module_checkout.snakemake("--configfile", "my.yaml")
-    assert done.returncode == 0, done.stderr
-    assert jobs(done)["fit_svm"] == 5, "seven points are named, two of them by both studies"
-    return module_checkout
+
+    def make(checkout: Checkout) -> None:
+        checkout.config(STUDIES)
+        done = checkout.snakemake("--configfile", "my.yaml")
+        assert done.returncode == 0, done.stderr
+        assert jobs(done)["fit_svm"] == 5, "seven points are named, two of them by both studies"
+
+    return made_once("two_studies", make)
 
 
 @pytest.fixture

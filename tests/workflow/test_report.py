@@ -32,15 +32,15 @@ def _chromium_is_here() -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
-def test_every_table_and_figure_is_seen(module_checkout: Checkout):
+def test_every_table_and_figure_is_seen(checkout: Checkout):
     from playwright.sync_api import sync_playwright
 
-    module_checkout.config(STUDIES)
-    done = module_checkout.snakemake("--configfile", "my.yaml")
+    checkout.config(STUDIES)
+    done = checkout.snakemake("--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
-    done = module_checkout.snakemake("--report", "results/report.html", "--configfile", "my.yaml")
+    done = checkout.snakemake("--report", "results/report.html", "--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
-    path = module_checkout.root / "results/report.html"
+    path = checkout.root / "results/report.html"
 
     problems, requests = [], []
     with sync_playwright() as playwright:
@@ -75,7 +75,7 @@ def test_every_table_and_figure_is_seen(module_checkout: Checkout):
     assert seen.keys() == expected | {("networks", "learning curves")}
     assert "Networks <b>&</b> batches" in seen["networks", "table"], "a title is text"
     for study in ("networks", "machines"):
-        markdown = (module_checkout.root / f"results/tables/{study}.md").read_text()
+        markdown = (checkout.root / f"results/tables/{study}.md").read_text()
         first = markdown.splitlines()[4].split("|")[1].strip()
         assert first in seen[study, "table"]
         assert "standard error" in seen[study, "table"]

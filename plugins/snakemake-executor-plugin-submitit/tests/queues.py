@@ -1,8 +1,8 @@
-"""A stand-in for SLURM's commands, for what a real one does not do on demand: lie, forget, and be slow.
+"""A stub of SLURM's commands that gives wrong, late or no answers, which a real SLURM does not do on demand.
 
-`sbatch` starts each task of a script as a process, after DELAY_S seconds; `squeue` says STATE of every
-job, and the reason behind it, whatever it does, until it is cancelled. What a real SLURM does is tested
-on a real one.
+`sbatch` starts each task of a script as a process after DELAY_S seconds. `squeue` prints the state STATE, and
+the reason that follows it, for every job until the job is cancelled, whatever the job does. What a real SLURM
+does is tested with a real one.
 """
 
 import os
@@ -84,7 +84,7 @@ if __name__ == "__main__":
     if command == "sbatch" and size_of(sys.argv[2]) > int(os.environ.get("LARGEST", "1000")):
         sys.exit("sbatch: error: QOSMaxSubmitJobPerUserLimit")
     elif command == "sbatch" and (folder / "refuses").exists():
-        # What it says, and whether it takes the job all the same.
+        # The error that it prints, and whether it accepts the job nevertheless.
         said, taken = (folder / "refuses").read_text().split("|")
         if taken == "taken":
             sbatch(folder, sys.argv[2])

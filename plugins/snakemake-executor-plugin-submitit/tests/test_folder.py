@@ -1,4 +1,4 @@
-"""The folder of the pickles, which are code: its owner's alone, or refused."""
+"""The folder of the pickles, which are code: it is private, or it is refused."""
 
 import errno
 import fcntl
@@ -8,13 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from snakemake_executor_plugin_submitit.folder import (
-    Result,
-    Submission,
-    make_private,
-    opened_private,
-    write_result,
-)
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
+from snakemake_executor_plugin_submitit.results import Result, write_result
 from snakemake_interface_common.exceptions import WorkflowError
 
 
@@ -26,7 +22,7 @@ def submission(folder, members: int = 2) -> Submission:
     return made
 
 
-def test_it_is_made_for_its_owner_alone(tmp_path):
+def test_the_folder_is_created_for_its_owner_alone(tmp_path):
     os.umask(0)
     try:
         made = submission(tmp_path / "submitit")
@@ -37,7 +33,7 @@ def test_it_is_made_for_its_owner_alone(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o777, 0o770])
-def test_one_that_others_can_enter_is_refused(mode, tmp_path):
+def test_a_folder_that_others_can_enter_is_refused(mode, tmp_path):
     make_private(tmp_path / "submitit")
     (tmp_path / "submitit").chmod(mode)
     with pytest.raises(WorkflowError, match=f"open to others .mode {mode:o}.*chmod 700"):
@@ -47,20 +43,20 @@ def test_one_that_others_can_enter_is_refused(mode, tmp_path):
 def test_a_link_is_refused(tmp_path):
     make_private(tmp_path / "real")
     (tmp_path / "submitit").symlink_to(tmp_path / "real")
-    with pytest.raises(WorkflowError, match="is no folder that jobs can be kept in"):
+    with pytest.raises(WorkflowError, match="is not a folder in which jobs can be kept"):
         make_private(tmp_path / "submitit")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: only root can give a folder to somebody else")
-def test_one_of_somebody_else_is_refused(tmp_path):
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT TESTED: only root can give a folder to another user")
+def test_a_folder_of_another_user_is_refused(tmp_path):
     make_private(tmp_path / "submitit")
     os.chown(tmp_path / "submitit", 65534, 65534)
-    with pytest.raises(WorkflowError, match="belongs to user 65534, and this is user 0"):
+    with pytest.raises(WorkflowError, match="belongs to user 65534, but you are user 0"):
         make_private(tmp_path / "submitit")
 
 
 def test_a_job_unpickles_nothing_from_an_open_folder(tmp_path):
-    """The pickle would write a file."""
+    """The pickle would create a file."""
     made = submission(tmp_path / "submitit")
     jobs = made.folder / "jobs"
     evil = b"cos\nsystem\n(S'touch " + str(tmp_path / "pwned").encode() + b"'\ntR."
@@ -91,7 +87,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}'])
-def test_a_damaged_manifest_is_no_submission(text, tmp_path):
+def test_a_damaged_manifest_is_not_a_submission(text, tmp_path):
     made = submission(tmp_path / "submitit")
     (made.folder / "manifest.json").write_text(text)
     assert Submission.load(made.folder) is None
@@ -106,7 +102,7 @@ def test_results_are_read_once(tmp_path):
     assert made.read_results({(0, 1)}) == {}
 
 
-def test_a_submission_that_others_may_have_written_is_none(tmp_path):
+def test_a_submission_that_others_may_have_written_is_not_loaded(tmp_path):
     made = submission(tmp_path / "submitit")
     made.folder.chmod(0o770)
     assert Submission.load(made.folder) is None
@@ -114,7 +110,7 @@ def test_a_submission_that_others_may_have_written_is_none(tmp_path):
     assert Submission.load(made.folder) == made
 
 
-def test_a_link_is_not_taken_for_the_note_of_a_controller(tmp_path):
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     made = submission(tmp_path / "submitit")
     (tmp_path / "precious").write_text("mine")
     (made.folder / "controller").unlink()
@@ -133,7 +129,7 @@ def test_a_link_is_not_taken_for_the_note_of_a_controller(tmp_path):
         ("", True),
     ],
 )
-def test_without_locks_a_submission_is_taken_from_the_dead_alone(holder, free, tmp_path, monkeypatch):
+def test_without_locks_a_submission_is_taken_only_from_a_dead_controller(holder, free, tmp_path, monkeypatch):
     made = submission(tmp_path / "submitit")
     with subprocess.Popen(["true"]) as process:
         process.wait()

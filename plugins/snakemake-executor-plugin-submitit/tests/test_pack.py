@@ -1,4 +1,4 @@
-"""Inside an allocation: members side by side, each on its own; told, requeued, and never run twice."""
+"""Inside an allocation: members run side by side, are told to stop, are requeued, and never run twice."""
 
 import json
 import os
@@ -12,9 +12,10 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit.pack import Member, Pack
+from snakemake_executor_plugin_submitit.member import Member
+from snakemake_executor_plugin_submitit.pack import Pack
 
-# Calls a pack as submitit does: with a handler that checkpoints, and keeps what is to be requeued.
+# Calls a pack as submitit does: its handler calls `checkpoint` and saves what is to be requeued.
 CALL = """
 import pickle, signal, sys, threading
 pack = pickle.load(open(sys.argv[1], "rb"))
@@ -71,7 +72,7 @@ def wait_for(happened: Callable[[], object]) -> None:
 def test_each_member_has_its_own_status_and_log(tmp_path):
     pack = Allocation(tmp_path, "echo one", "echo two >&2; exit 3", "kill -9 $$", "sleep 1; echo four")
     assert pack.run() == 0
-    assert pack.results() == {0: 0, 1: 3, 2: -9, 3: 0}, "one failing takes no other with it"
+    assert pack.results() == {0: 0, 1: 3, 2: -9, 3: 0}, "a failure does not affect the others"
     assert [pack.log(i).splitlines()[1:] for i in range(4)] == [["one"], ["two"], [], ["four"]]
 
 
@@ -87,7 +88,7 @@ def test_members_run_at_the_same_time_as_there_are_places(tmp_path):
     assert max(accumulate(turns)) == 3
 
 
-def test_one_that_holds_too_much_memory_is_ended_alone(tmp_path):
+def test_a_member_that_uses_too_much_memory_is_killed_alone(tmp_path):
     eats = f'{sys.executable} -c "x = bytearray(400 * 2**20); import time; time.sleep(30)"'
     pack = Allocation(tmp_path, f"({eats}); true", "sleep 3; echo fine", memory_mb=200)
     assert pack.run() == 0
@@ -96,8 +97,8 @@ def test_one_that_holds_too_much_memory_is_ended_alone(tmp_path):
     assert "fine" in pack.log(1)
 
 
-def test_a_file_that_is_mapped_is_no_memory_that_is_held(tmp_path):
-    """The kernel takes it back when it needs it."""
+def test_a_mapped_file_does_not_count_as_memory(tmp_path):
+    """The kernel can free that memory when it needs it."""
     (tmp_path / "big").write_bytes(bytes(300 * 2**20))
     reads = "import mmap, time; f = open('big', 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); "
     reads += "print(sum(m[i] for i in range(0, len(m), 4096))); time.sleep(2)"
@@ -107,7 +108,7 @@ def test_a_file_that_is_mapped_is_no_memory_that_is_held(tmp_path):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="NOT TESTED: one processor cannot be divided")
-def test_processors_are_divided_where_slurm_bound_the_job(tmp_path):
+def test_processors_are_divided_if_slurm_bound_the_job(tmp_path):
     cpus = sorted(os.sched_getaffinity(0))[:2]
     show = f"{sys.executable} -c 'import os; print(sorted(os.sched_getaffinity(0)))'"
     pack = Allocation(tmp_path, show, show, places=2)
@@ -116,29 +117,29 @@ def test_processors_are_divided_where_slurm_bound_the_job(tmp_path):
     assert sorted(json.loads(pack.log(i).splitlines()[-1]) for i in (0, 1)) == [[cpus[0]], [cpus[1]]]
 
 
-def test_processors_that_nobody_bound_are_not_divided(tmp_path):
-    """Every allocation on the node would choose the same."""
+def test_processors_are_not_divided_if_slurm_did_not_bind_the_job(tmp_path):
+    """Every allocation on the node would choose the same processors."""
     show = f"{sys.executable} -c 'import os; print(len(os.sched_getaffinity(0)))'"
     pack = Allocation(tmp_path, show, show, places=2)
     assert pack.run(SLURM_CPUS_ON_NODE="64") == 0
     assert int(pack.log(0).splitlines()[-1]) == len(os.sched_getaffinity(0))
 
 
-# Runs for ever, until it is told to stop; and then ends well.
+# Runs until it is told to stop. When it is run again, it succeeds.
 GOES_ON = (
     "echo $$ >> began{0}; trap 'echo saved > state{0}; exit 1' TERM; "
     "[ -e state{0} ] || while :; do sleep 0.1; done"
 )
 
 
-def test_before_the_limit_members_are_told_and_only_the_unfinished_run_again(tmp_path):
+def test_before_the_limit_members_are_told_to_stop_and_only_unfinished_ones_rerun(tmp_path):
     pack = Allocation(tmp_path, "echo $$ >> began0", GOES_ON.format(1), GOES_ON.format(2))
     process = pack.start()
     wait_for(lambda: 0 in pack.results() and (tmp_path / "began2").exists())
     time.sleep(0.3)
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(30) == 99, "to be requeued"
-    assert pack.results() == {0: 0}, "what was interrupted has not failed"
+    assert process.wait(30) == 99, "it asks to be requeued"
+    assert pack.results() == {0: 0}, "an interrupted member has not failed"
     assert pack.run() == 0
     assert pack.results() == {0: 0, 1: 0, 2: 0}
     assert [len(pack.lines(f"began{i}")) for i in range(3)] == [1, 2, 2]
@@ -146,9 +147,9 @@ def test_before_the_limit_members_are_told_and_only_the_unfinished_run_again(tmp
 
 @pytest.mark.parametrize(("known", "least_s", "most_s"), [("by SLURM", 1.5, 6.5), ("by its limit", 3, 17)])
 def test_the_allocation_watches_its_own_end(tmp_path, known, least_s, most_s):
-    """SLURM's signal is a minute coarse: it comes too early here, and is passed over; the clock is not.
+    """SLURM's signal can be a minute early. It comes too early here and is ignored; the clock is used.
 
-    Before 23.02 SLURM does not say when a job's time is up.
+    Before 23.02 SLURM does not report when a job's time is up.
     """
     pack = Allocation(tmp_path, GOES_ON.format(0), runtime_min=10 if known == "by SLURM" else 1 / 3)
     end = {"SLURM_JOB_END_TIME": str(int(time.time()) + 10)} if known == "by SLURM" else {"SLURM_JOB_ID": "7"}
@@ -161,7 +162,7 @@ def test_the_allocation_watches_its_own_end(tmp_path, known, least_s, most_s):
     assert (tmp_path / "state0").exists()
 
 
-# Takes its time to stop, as a checkpoint does.
+# Takes two seconds to stop, as if it wrote a checkpoint.
 SLOW_TO_STOP = """
 import pathlib, signal, sys, time
 def stop(number, frame):
@@ -177,8 +178,8 @@ while True:
 
 @pytest.mark.parametrize("asked", [signal.SIGUSR2, signal.SIGTERM])
 @pytest.mark.parametrize("shell", ["python slow.py 2>> log; true", "python slow.py | tee log"])
-def test_what_a_shell_runs_is_left_the_time_to_stop(tmp_path, shell, asked):
-    """The shell itself dies of the signal at once."""
+def test_programs_in_a_shell_keep_their_time_to_stop(tmp_path, shell, asked):
+    """The shell itself dies of SIGTERM at once."""
     (tmp_path / "slow.py").write_text(SLOW_TO_STOP)
     pack = Allocation(tmp_path, shell.replace("python", sys.executable), delay_s=30)
     process = pack.start()
@@ -189,7 +190,7 @@ def test_what_a_shell_runs_is_left_the_time_to_stop(tmp_path, shell, asked):
     assert pack.results() == {}
 
 
-def test_what_does_not_stop_in_time_is_killed_and_run_again(tmp_path):
+def test_a_member_that_does_not_stop_in_time_is_killed_and_rerun(tmp_path):
     pack = Allocation(
         tmp_path, "echo $$ >> began0; trap '' TERM; [ $(wc -l < began0) = 2 ] || sleep 600", delay_s=7
     )
@@ -202,11 +203,11 @@ def test_what_does_not_stop_in_time_is_killed_and_run_again(tmp_path):
 
 
 def test_requeues_have_a_limit(tmp_path):
-    pack = Allocation(tmp_path, "sleep 600", requeues=1)
-    for status in (99, 98):
+    pack = Allocation(tmp_path, "echo $$ >> began0; sleep 600", requeues=1)
+    for attempt, status in ((1, 99), (2, 98)):
         process = pack.start()
-        wait_for(lambda: (tmp_path / "0.log").exists())
-        time.sleep(0.5)
+        began = tmp_path / "began0"
+        wait_for(lambda n=attempt, path=began: path.exists() and len(path.read_text().split()) == n)
         process.send_signal(signal.SIGUSR2)
         assert process.wait(30) == status
     (path,) = (tmp_path / "results").iterdir()
@@ -225,8 +226,8 @@ def test_preempted_members_write_their_checkpoints_and_have_not_failed(tmp_path)
     assert (tmp_path / "state1").exists()
 
 
-def test_preempted_with_grace_an_allocation_asks_to_be_requeued(tmp_path):
-    """One that just ended within its grace would have ended for good. A cancelled one asks for nothing."""
+def test_an_allocation_preempted_with_grace_asks_to_be_requeued(tmp_path):
+    """SLURM would not requeue it if it just ended within its grace time. A cancelled allocation just ends."""
     (tmp_path / "bin").mkdir()
     scontrol = tmp_path / "bin/scontrol"
     found = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
@@ -250,7 +251,7 @@ def test_preempted_with_grace_an_allocation_asks_to_be_requeued(tmp_path):
 
 
 def test_a_result_that_cannot_be_written_is_tried_again(tmp_path):
-    """Its folder is away for a moment, as on a file system that is full or hangs."""
+    """Its folder is missing for a moment, as on a file system that is full or hangs."""
     pack = Allocation(tmp_path, "sleep 1", "sleep 2")
     results = (tmp_path / "results").rename(tmp_path / "away")
     process = pack.start()
@@ -275,7 +276,7 @@ def test_members_have_the_environment_they_were_given(tmp_path):
 
 
 def test_the_multi_process_service_is_started_for_a_pack_and_ended(tmp_path):
-    """Its control program is a stand-in: there is no GPU here."""
+    """Its control program is a stub: the test needs no GPU."""
     (tmp_path / "bin").mkdir()
     control = tmp_path / "bin/nvidia-cuda-mps-control"
     control.write_text(f'#!/bin/sh\necho "$1 $(cat) $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/mps\n')
@@ -283,7 +284,7 @@ def test_the_multi_process_service_is_started_for_a_pack_and_ended(tmp_path):
     shown = "echo $CUDA_VISIBLE_DEVICES $CUDA_MPS_PIPE_DIRECTORY"
     pack = Allocation(tmp_path, *[shown] * 2, places=2, mps=True)
     assert pack.run(PATH=f"{tmp_path}/bin:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="2,5") == 0
-    # The service numbers what it sees anew.
+    # The service counts its GPUs from 0.
     devices, pipe = pack.log(0).splitlines()[-1].split()
     assert devices == "0,1"
     assert pipe.endswith("/pipe")
@@ -292,7 +293,7 @@ def test_the_multi_process_service_is_started_for_a_pack_and_ended(tmp_path):
     assert ended.split() == ["quit", pipe]
 
 
-def test_without_that_service_members_run_all_the_same(tmp_path):
+def test_members_run_without_that_service(tmp_path):
     pack = Allocation(tmp_path, "true", "true", places=2, mps=True)
     assert pack.run() == 0
     assert pack.results() == {0: 0, 1: 0}

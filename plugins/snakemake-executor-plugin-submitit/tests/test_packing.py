@@ -1,4 +1,4 @@
-"""Which jobs share an allocation, and what it asks for."""
+"""How jobs, packs and processors are divided."""
 
 import pytest
 from snakemake_executor_plugin_submitit.packing import chunks, packs_of, share_cpus
@@ -39,5 +39,5 @@ def test_ten_thousand_jobs_are_tens_of_submissions():
         ([], 2, [set(), set()]),
     ],
 )
-def test_each_place_has_processors_of_its_own(cpus, places, shares):
+def test_each_place_has_its_own_processors(cpus, places, shares):
     assert share_cpus(cpus, places) == shares

@@ -1,11 +1,11 @@
-"""From a job's resources to sbatch's options, with nothing that could reach a shell."""
+"""From a job's resources to sbatch's options: no value can reach a shell."""
 
 import shlex
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit import clusters
-from snakemake_executor_plugin_submitit.clusters import Phase
+from snakemake_executor_plugin_submitit.clusters import slurm
+from snakemake_executor_plugin_submitit.clusters.base import HELD, Phase
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.resources import request_of, signal_delay_s
 from snakemake_interface_common.exceptions import WorkflowError
@@ -16,11 +16,11 @@ def request(threads: int = 1, pack: int = 1, **resources):
     return request_of(resources, threads, pack)
 
 
-def test_a_pack_asks_for_so_many_times_the_rest_and_one_gpu():
+def test_a_pack_multiplies_cpus_and_memory_but_not_the_gpu():
     asked = request(threads=2, pack=8, mem_mb=4000, runtime=30, gres="gpu:1", slurm_partition="gpu")
     options = asked.of_pack(8)
     assert (options["cpus-per-task"], options["mem"], options["gres"]) == (16, "32000M", "gpu:1")
-    assert asked.of_pack(3)["mem"] == "12000M", "a short one asks for what it needs"
+    assert asked.of_pack(3)["mem"] == "12000M", "a short pack requests what it needs"
     assert asked.member_memory_mb() == 4000
 
 
@@ -53,7 +53,7 @@ def test_resources_have_the_names_of_the_stock_executor(resources, option, value
     assert request(**resources).of_pack(1)[option] == value
 
 
-def test_what_is_empty_is_left_out():
+def test_empty_resources_are_left_out():
     assert not {"account", "gres", "mem"} & request(slurm_account="", gres="").of_pack(1).keys()
     assert "gpus" not in request(gpu=0).of_pack(1)
     assert "gpus" not in request(gpu="0").of_pack(1)
@@ -70,7 +70,7 @@ def test_a_job_over_several_nodes_is_never_packed():
     assert request(pack=8, pack_of_its_own=1).pack == 8
 
 
-def test_the_resource_pack_counts_more_than_the_setting():
+def test_the_resource_pack_takes_precedence_over_the_setting():
     assert request_of({"pack": 2}, 1, 8).pack == 2
 
 
@@ -83,8 +83,8 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"slurm_partition": "gpu\nrm -rf /"}, "the resource slurm_partition .* line breaks"),
         ({"slurm_extra": "--output=/etc/passwd"}, "--output, which this executor sets itself"),
         ({"slurm_extra": "--wrap=ls"}, "--wrap, which this executor sets itself"),
-        ({"slurm_extra": "-p gpu"}, "options are written in long form"),
-        ({"slurm_extra": "--exclusive; rm -rf /"}, "is no option of sbatch"),
+        ({"slurm_extra": "-p gpu"}, "write options in their long form"),
+        ({"slurm_extra": "--exclusive; rm -rf /"}, "is not an option of sbatch"),
         ({"slurm_extra": "--nice=1 rm"}, "slurm_extra has 'rm'"),
         ({"slurm_extra": "--mail-user='"}, "cannot be read"),
         ({"gres": "gpu:1", "gpu": 1}, "both gres and gpu"),
@@ -94,18 +94,18 @@ def test_the_resource_pack_counts_more_than_the_setting():
         ({"slurm_extra": "--mem=4G"}, "--mem; give the resource mem_mb instead"),
         ({"slurm_extra": "--nodes=2"}, "--nodes; give the resource nodes instead"),
         ({"slurm_extra": "--ntask 2"}, "--ntask; give the resource tasks instead"),
-        ({"runtime": 1.9}, "the resource runtime is 1.9; it may be a whole number"),
+        ({"runtime": 1.9}, "the resource runtime is 1.9; expected a whole number"),
         ({"mem_mb": 0}, "the resource mem_mb is 0"),
     ],
 )
-def test_what_slurm_could_not_take_is_a_sentence(resources, sentence):
+def test_a_value_that_slurm_would_refuse_is_reported_in_a_sentence(resources, sentence):
     with pytest.raises(WorkflowError, match=sentence):
         request(**resources)
 
 
 @pytest.mark.parametrize("value", ["a'b", 'a"b', "$(touch pwned)", "`touch pwned`", "a b;touch pwned", "#x"])
-def test_no_value_can_begin_a_command(value):
-    """In the script that submitit writes, a value stays within its option."""
+def test_no_value_can_start_a_command(value):
+    """In submitit's script, a value stays within its option."""
     options = request(constraint=value, slurm_extra=f"--mail-user={shlex.quote(value)}").of_pack(1)
     script = _make_sbatch_string(command="true", folder="/tmp/x", additional_parameters=options)
     lines = [
@@ -118,8 +118,8 @@ def test_no_value_can_begin_a_command(value):
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(1, 20), (3, 60), (6, 120), (600, 120)])
-def test_a_job_is_told_before_a_run_would_stop_by_itself(minutes, seconds):
-    """Which is 90 seconds, or a quarter of a short limit, before its end."""
+def test_an_allocation_is_signalled_before_a_run_stops_by_itself(minutes, seconds):
+    """A run does so 90 seconds, or a quarter of a short limit, before its end."""
     assert signal_delay_s(minutes) == seconds
     assert seconds > min(90, 60 * minutes / 4)
 
@@ -154,8 +154,8 @@ MODELS = "gpu*|64|512000|gpu:v100:4(S:0-1)|v100,ib|12:00:00\ngpu*|16|128000|gpu:
 )
 def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
     said = {"scontrol": "MaxArraySize = 1001", "sinfo": nodes}
-    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
-    assert clusters.Slurm(array_size=1000).room(request(**resources)) == room
+    monkeypatch.setattr(slurm, "call", lambda *command: said[command[0]])
+    assert slurm.Slurm(array_size=1000).room(request(**resources)) == room
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
 )
 def test_the_time_limit_of_a_partition(nodes, resources, minutes, monkeypatch):
     said = {"scontrol": "", "sinfo": nodes}
-    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
-    assert clusters.Slurm(array_size=1000).longest_min(request(**resources)) == minutes
+    monkeypatch.setattr(slurm, "call", lambda *command: said[command[0]])
+    assert slurm.Slurm(array_size=1000).longest_min(request(**resources)) == minutes
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_the_time_limit_of_a_partition(nodes, resources, minutes, monkeypatch):
     ],
 )
 def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
-    monkeypatch.setattr(clusters, "_call", lambda *command: config)
-    assert clusters.Slurm(array_size=2000).most_packs == most
+    monkeypatch.setattr(slurm, "call", lambda *command: config)
+    assert slurm.Slurm(array_size=2000).most_packs == most
 
 
 @pytest.mark.parametrize(
@@ -206,25 +206,25 @@ def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
         ("None", False),
     ],
 )
-def test_what_may_wait_for_ever_is_known_by_its_reason(reason, held):
-    assert bool(clusters.HELD.search(reason)) == held
+def test_a_job_that_may_wait_forever_is_known_by_its_reason(reason, held):
+    assert bool(HELD.search(reason)) == held
 
 
-def test_accounts_can_say_that_a_job_has_ended_and_not_that_it_runs(monkeypatch):
-    """The controller of SLURM has forgotten it."""
+def test_accounting_can_show_that_a_job_has_ended_but_not_that_it_runs(monkeypatch):
+    """SLURM's controller has forgotten these jobs."""
     said = {
         "scontrol": "", "squeue": "7_0|RUNNING|None|a\n",
         "sacct": "7_1|RUNNING\n7_2|CANCELLED by 1\n7_3|COMPLETED\nnonsense\n",
     }  # fmt: skip
-    monkeypatch.setattr(clusters, "_call", lambda *command: said[command[0]])
+    monkeypatch.setattr(slurm, "call", lambda *command: said[command[0]])
     submission = Submission(Path(), "id", "a", "slurm", [], [f"7_{i}" for i in range(5)])
-    states = clusters.Slurm(array_size=1).states([submission])
+    states = slurm.Slurm(array_size=1).states([submission])
     assert [states[f"7_{i}"].phase for i in range(5)] == [
         Phase.ALIVE, Phase.UNKNOWN, Phase.ENDED, Phase.ENDED, Phase.UNKNOWN,
     ]  # fmt: skip
 
 
-def test_a_cancellation_is_made_sure_of(monkeypatch):
+def test_a_cancellation_is_repeated_until_it_succeeds(monkeypatch):
     calls, queue = [], {f"7_{i}" for i in range(3)} | {"8"}
 
     def call(*command):
@@ -235,7 +235,7 @@ def test_a_cancellation_is_made_sure_of(monkeypatch):
             return None
         return "\n".join(f"{job}|RUNNING|None|a" for job in sorted(queue)) if command[0] == "squeue" else ""
 
-    monkeypatch.setattr(clusters, "_call", call)
-    monkeypatch.setattr(clusters.time, "sleep", lambda seconds: None)
-    assert clusters.Slurm(array_size=1).cancel(["7_0", "7_1", "7_2", "8"]) == []
+    monkeypatch.setattr(slurm, "call", call)
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    assert slurm.Slurm(array_size=1).cancel(["7_0", "7_1", "7_2", "8"]) == []
     assert calls == ["7_[0,1,2]", "8"] * 2

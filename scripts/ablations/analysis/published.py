@@ -6,46 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
-import pandas as pd
 from pydantic import ValidationError
 from scipy import stats
 
+from ablations.analysis.cells import Cell
 from ablations.analysis.inference import ALPHA
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
-from ablations.presentation.study_table import LABELS, Cell, Table, cell
 from ablations.runs.run import Run
 
 # Half-width of a 95 % interval, in standard errors.
 Z = 1.96
-
-# Why a verdict is what it is: the footnotes of the table.
-EXACT = (
-    "Depends on no chance: reproduced if it rounds to what was printed, and so if the difference is no "
-    "more than half a unit of the last printed digit."
-)
-ONE_RUN = (
-    "One run: within noise if the difference is no more than the half-width of the 95 % interval of the "
-    "difference of two accuracies on so many test images, 1.96 binomial standard errors. The noise of the "
-    "seed is not in it: more seeds would tell."
-)
-SEEDS = (
-    "Several seeds: within noise if the difference is no more than the half-width of the 95 % interval of "
-    "the difference: the binomial errors of both on so many test images, the variance of one seed for the "
-    "published run, and of their mean for the measured ones. That of the seeds is Student's, and wide where "
-    "they are few."
-)
-MACHINE = "A time, and the memory that was used, belong to a machine: a ratio, and no verdict."
-NO_MEASURE = (
-    "Not measured on the test images, and so without a noise that is known: a difference, and no verdict."
-)
-DIVERGED = "All runs of this point diverged: their loss was no longer finite."
-NOT_THERE = "The run is not there yet."
-NOT_IN_THE_GRID = "The study has no such run."
 
 
 @dataclass(frozen=True)
@@ -134,18 +110,33 @@ def _canonical(study: Study, name: str, text: str, place: str) -> str:
         raise AblationsError(f"{place}: {name} is '{text}' ({problem})") from None
 
 
+Outcome = Literal["reproduced", "within noise", "differs", "not comparable"]
+# What an outcome rests on.
+Reason = Literal[
+    "exact", "one_run", "seeds", "machine", "no_measure", "diverged", "not_there", "not_in_the_grid"
+]
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What a measured value says of a published one.
+    """What a measured value says of a published one, and why.
 
-    `text` is `reproduced`, `within noise`, `differs` or `not comparable`, `reason` the footnote that says
-    why, and `allowed` the largest difference that would not be called one.
+    `difference` is measured less published, `ratio` (of a time or a memory) measured by published, and
+    `allowed` the largest difference that would not be called one.
     """
 
-    text: str
-    reason: str
-    difference: str = ""
-    allowed: str = ""
+    outcome: Outcome
+    reason: Reason
+    difference: float | None = None
+    ratio: float | None = None
+    allowed: float | None = None
+
+
+def last_digit(published: str) -> int:
+    """The power of ten of the last printed digit: -2 for `0.33`, and 1 for `12e1`."""
+    exponent = Decimal(published.strip()).as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exponent
 
 
 def compare(published: str, content: Cell, kind: Kind, test_samples: int | None) -> Verdict:
@@ -158,73 +149,24 @@ def compare(published: str, content: Cell, kind: Kind, test_samples: int | None)
     to a machine, and is `not comparable`.
     """
     if content.mean is None:
-        return Verdict("differs", DIVERGED) if content.diverged else Verdict("not comparable", NOT_THERE)
+        return Verdict("differs", "diverged") if content.diverged else Verdict("not comparable", "not_there")
     expected = float(published)
-    exponent = Decimal(published.strip()).as_tuple().exponent
-    decimals = max(0, -exponent) if isinstance(exponent, int) else 0
     metric = content.metric
     if metric.comparison == "machine":
-        return Verdict("not comparable", MACHINE, f"×{content.mean / expected:.2f}")
+        return Verdict("not comparable", "machine", ratio=content.mean / expected)
     difference = content.mean - expected
-    decimals_shown = max(decimals, metric.decimals)
-    text = f"{difference:+.{decimals_shown}f}"
     if metric.comparison == "exact" or not kind.is_random:
-        half = 0.5 * 10.0**exponent
+        half = 0.5 * 10.0 ** last_digit(published)
         # What float arithmetic may add.
         same = abs(difference) <= half + 1e-9
-        return Verdict("reproduced" if same else "differs", EXACT, text, f"±{half:.{decimals + 1}f}")
+        return Verdict("reproduced" if same else "differs", "exact", difference, allowed=half)
     if not test_samples:
-        return Verdict("not comparable", NO_MEASURE, text)
+        return Verdict("not comparable", "no_measure", difference)
     of_images = Z**2 * sum(p * (100 - p) / test_samples for p in (expected, content.mean))
     of_seeds = 0.0
     if content.sd:
         n = len(content.values)
         of_seeds = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) ** 2 * content.sd**2 * (1 + 1 / n)
     half = math.sqrt(of_images + of_seeds)
-    reason = ONE_RUN if content.sd is None else SEEDS
-    verdict = "within noise" if abs(difference) <= half else "differs"
-    return Verdict(verdict, reason, text, f"±{half:.{decimals_shown}f}")
-
-
-def published_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]], path: Path) -> Table:
-    """Every published value beside the measured one: their difference, a verdict, and its reason below."""
-    rows = []
-    for value in read_published(study, path):
-        verdict, measured = Verdict("not comparable", NOT_IN_THE_GRID), "not in the grid"
-        if value.runs:
-            found = [records.get(run) for run in value.runs]
-            content = cell(study.kind.metrics[value.metric], value.metric, found)
-            # What is not measured on the test images has not their noise.
-            samples = next((int(record["test_samples"]) for record in found if record), None)
-            samples = samples if value.metric == "test_accuracy" else None
-            verdict, measured = compare(value.text, content, study.kind, samples), content.text()
-        rows.append(
-            {
-                **value.where,
-                "metric": value.metric,
-                "published": value.text,
-                "measured": measured,
-                "difference": verdict.difference,
-                "allowed": verdict.allowed,
-                "verdict": verdict.text,
-                "reason": verdict.reason,
-            }
-        )
-    if not rows:
-        raise AblationsError(f"{path}: it holds no published value")
-    data = pd.DataFrame(rows).fillna("")
-    levels = [factor for factor in study.factors if factor in data]
-    data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
-    notes = list(dict.fromkeys(data["reason"]))
-    display = data.assign(
-        metric=[study.kind.metrics[metric].label for metric in data["metric"]],
-        verdict=[
-            f"{verdict} [{notes.index(reason) + 1}]"
-            for verdict, reason in zip(data["verdict"], data["reason"], strict=True)
-        ],
-    ).drop(columns="reason")
-    display.columns = [LABELS.get(column, column.capitalize()) for column in display]
-    if {"gmacs", "gflops"} & set(data["metric"]):
-        notes.append("The published FLOPs are multiply-accumulates, and stand here as MACs.")
-    title = f"{study.title}: against the published values"
-    return Table(title, f"{name}_vs_published", data, display, notes)
+    reason: Reason = "one_run" if content.sd is None else "seeds"
+    return Verdict("within noise" if abs(difference) <= half else "differs", reason, difference, allowed=half)

@@ -1,218 +1,52 @@
-"""Tables: the records of a study laid out as in a paper."""
+"""The table of a study: its records laid out as in a paper."""
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
 
-from ablations.analysis.inference import Interval, binomial_error, t_interval
+from ablations.analysis.cells import Cell, Records, cell
+from ablations.analysis.inference import binomial_error
 from ablations.config.studies import Study
-from ablations.errors import AblationsError
-from ablations.files import write_text
-from ablations.kinds import KINDS
 from ablations.kinds.hyperparameters import spell
-from ablations.kinds.metrics import Metric
-from ablations.runs.run import Run
+from ablations.presentation.document import LABELS, Table
 
-LABELS = {
-    "dataset": "Dataset",
-    "model": "Model",
-    "batch_size": "Batch size",
-    "optimizer": "Optimizer",
-    "lr": "Learning rate",
-    "epochs": "Epochs",
-    "pin_memory": "pin_memory",
-    "kernel": "Kernel",
-    "train_samples": "Training images",
-}
 # thop and torch count different operations; beyond this share, a reader should know.
 COUNTERS_DISAGREE = 0.05
 
 
-@dataclass(frozen=True)
-class Cell:
-    """The values of one metric over the seeds of one point: `values` has those that are numbers."""
-
-    metric: Metric
-    values: tuple[float, ...]
-    diverged: int = 0
-    missing: int = 0
-
-    @property
-    def mean(self) -> float | None:
-        """The mean of the values there are."""
-        return fmean(self.values) if self.values else None
-
-    @property
-    def sd(self) -> float | None:
-        """The sample standard deviation; one value has none."""
-        return stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def interval(self) -> Interval | None:
-        """The 95 % interval of the mean over seeds (Student's); one value has none."""
-        return t_interval(self.values)
-
-    @property
-    def counted(self) -> bool:
-        """Whether the metric is the same for every seed: a model's cost has no noise to show."""
-        return self.metric.column != ""
-
-    def text(self) -> str:
-        """As a reader sees it: `98.61 ± 0.08 (n = 3)`, `diverged`, `missing`."""
-        if self.mean is None:
-            return "diverged" if self.diverged else "missing"
-        decimals = self.metric.decimals
-        text = f"{self.mean:.{decimals}f}"
-        notes = []
-        if self.sd is not None and not self.counted:
-            text += f" ± {self.sd:.{decimals}f}"
-            notes.append(f"n = {len(self.values)}")
-        notes += [f"{self.diverged} diverged"] if self.diverged else []
-        notes += [f"{self.missing} missing"] if self.missing else []
-        return f"{text} ({', '.join(notes)})" if notes else text
-
-    def fields(self, name: str, seeds: bool) -> dict[str, str]:
-        """As TSV fields: `name`, and with several seeds its `_sd`, `_ci_low`, `_ci_high` and `_n`."""
-        decimals = self.metric.decimals
-        shown = self.text() if self.mean is None else f"{self.mean:.{decimals}f}"
-        if not seeds or self.counted:
-            return {name: shown}
-        interval = self.interval
-        numbers = {
-            "sd": self.sd,
-            "ci_low": interval and interval.low,
-            "ci_high": interval and interval.high,
-        }
-        texts = {f"{name}_{k}": "" if v is None else f"{v:.{decimals}f}" for k, v in numbers.items()}
-        return {name: shown, **texts, f"{name}_n": str(len(self.values))}
+def cell_text(content: Cell) -> str:
+    """A cell as a reader sees it: `98.61 ± 0.08 (n = 3)`, `diverged`, `missing`."""
+    if content.mean is None:
+        return "diverged" if content.diverged else "missing"
+    decimals = content.metric.decimals
+    text = f"{content.mean:.{decimals}f}"
+    notes = []
+    if content.sd is not None and not content.counted:
+        text += f" ± {content.sd:.{decimals}f}"
+        notes.append(f"n = {len(content.values)}")
+    notes += [f"{content.diverged} diverged"] if content.diverged else []
+    notes += [f"{content.missing} missing"] if content.missing else []
+    return f"{text} ({', '.join(notes)})" if notes else text
 
 
-@dataclass
-class Table:
-    """A table in its two forms: `data` for programs, `display` for readers, of the same content."""
-
-    title: str
-    label: str
-    data: pd.DataFrame
-    display: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
-
-    def markdown(self) -> str:
-        """GitHub's Markdown, with the notes below."""
-        body = self.display.map(lambda text: text.replace("|", "\\|")).to_markdown(
-            index=False, disable_numparse=True
-        )
-        notes = "".join(f"\n{i}. {note}" for i, note in enumerate(self.notes, 1))
-        return f"### {self.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
-
-    def latex(self) -> str:
-        """A booktabs table that compiles as it stands within a document."""
-        body = self.display.map(_tex).to_latex(
-            index=False,
-            escape=False,
-            header=[_tex(str(name)) for name in self.display.columns],
-            column_format="l" * len(self.display.columns),
-        )
-        notes = " ".join(f"[{i}] {_tex(note)}" for i, note in enumerate(self.notes, 1))
-        lines = [
-            "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down to it",
-            "\\begin{table}",
-            "\\centering",
-            f"\\caption{{{_tex(self.title)}}}",
-            f"\\label{{tab:{self.label}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            body.rstrip("\n") + "}",
-            *([f"\\par\\smallskip\\footnotesize {notes}"] if notes else []),
-            "\\end{table}",
-        ]
-        return "\n".join(lines) + "\n"
-
-    def html(self) -> str:
-        """A page of its own, which needs nothing else."""
-        body = self.display.to_html(index=False, escape=True, border=0)
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        title = html.escape(self.title)
-        return (
-            f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
-            + (f"<ol>{notes}</ol>\n" if notes else "")
-            + "</body>\n</html>\n"
-        )
-
-    def write(self, base: Path) -> None:
-        """Write `base`.tsv, .md, .tex and .html, each atomically."""
-        write_text(
-            base.with_name(base.name + ".tsv"),
-            self.data.to_csv(sep="\t", index=False, lineterminator="\n"),
-        )
-        write_text(base.with_name(base.name + ".md"), self.markdown())
-        write_text(base.with_name(base.name + ".tex"), self.latex())
-        write_text(base.with_name(base.name + ".html"), self.html())
+def cell_fields(content: Cell, name: str, seeds: bool) -> dict[str, str]:
+    """A cell as TSV fields: `name`, and with several seeds its `_sd`, `_ci_low`, `_ci_high` and `_n`."""
+    decimals = content.metric.decimals
+    shown = cell_text(content) if content.mean is None else f"{content.mean:.{decimals}f}"
+    if not seeds or content.counted:
+        return {name: shown}
+    interval = content.interval
+    numbers = {
+        "sd": content.sd,
+        "ci_low": interval and interval.low,
+        "ci_high": interval and interval.high,
+    }
+    texts = {f"{name}_{k}": "" if v is None else f"{v:.{decimals}f}" for k, v in numbers.items()}
+    return {name: shown, **texts, f"{name}_n": str(len(content.values))}
 
 
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;margin:2em}h1{font-size:1.2em}"
-    "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
-    "th{text-align:left;border-bottom:1px solid #222}th,td{padding:.25em .8em;vertical-align:top}"
-    "th,td:not(:last-child){white-space:nowrap}tr:nth-child(even) td{background:#f5f5f5}"
-    "ol{color:#555;max-width:60em}"
-)
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\le$", "<": r"$<$", ">": r"$>$",
-}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
-
-
-# --- records -------------------------------------------------------------------------------------
-
-
-def load_records(path: Path) -> dict[Run, dict[str, str]]:
-    """The merged records by run, each a mapping of column to text; an empty field is absent."""
-    try:
-        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise AblationsError(f"{path}: it cannot be read as merged records ({error})") from None
-    records = {}
-    for row in frame.to_dict("records"):
-        values = {name: value for name, value in row.items() if value != ""}
-        kind = KINDS[values["kind"]]
-        cls = kind.hyperparameters
-        own = {name: values[name] for name in cls.model_fields if name in values}
-        run = Run(kind, values["dataset"], values["model"], cls.model_validate_strings(own))
-        records[run] = values
-    return records
-
-
-def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) -> Cell:
-    """The cell of some runs' records (None where a record is missing).
-
-    Of a run that diverged counts only what its training has no part in: its times are of fewer steps.
-    """
-    column = metric.column or name
-    there = [row for row in rows if row is not None]
-    whole = [row for row in there if metric.comparison == "exact" or row["status"] != "diverged"]
-    return Cell(
-        metric,
-        values=tuple(float(row[column]) * metric.scale for row in whole if column in row),
-        diverged=len(there) - len(whole),
-        missing=len(rows) - len(there),
-    )
-
-
-# --- the table of a study ------------------------------------------------------------------------
-
-
-def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]]) -> Table:
+def study_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study, with rows in the order of its grid, and cells over its seeds."""
     layout = study.table
     groups = study.points()
@@ -228,8 +62,8 @@ def study_table(name: str, study: Study, records: Mapping[Run, Mapping[str, str]
                 column = label = spell(values[layout.columns])
             else:
                 column, label = metric_name, metric.label
-            row["data"] |= content.fields(column, seeds)
-            row["display"][label] = content.text()
+            row["data"] |= cell_fields(content, column, seeds)
+            row["display"][label] = cell_text(content)
     data = pd.DataFrame([row["data"] for row in rows.values()]).fillna("")
     shown = [
         {LABELS.get(f, f): v for f, v in zip(layout.rows, key, strict=True)} | row["display"]

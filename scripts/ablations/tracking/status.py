@@ -70,6 +70,14 @@ def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[State
     return [_by_slurm(state, ended.get(state.job or "", "")) for state in found]
 
 
+def failed_records(runs: Iterable[Run]) -> list[str]:
+    """The records that runs which have ended did not write."""
+    missing = [run for run in runs if not Path(run.record).exists()]
+    if not missing:
+        return []
+    return [state.run.record for state in states(missing, Slurm.ask()) if state.what == "failed"]
+
+
 def _state(run: Run, root: Path, slurm: Slurm) -> State:
     folder = root / run.directory
     record = quick_record(folder / "record.tsv")

@@ -1,13 +1,11 @@
-"""The folder that a controller and its jobs share: what is submitted, and how it ended.
+"""The folder that a controller and its jobs share: one subfolder for each submission.
 
-    <folder>/<submission>/manifest.json       written by the controller, before it submits
-    <folder>/<submission>/controller          locked while that controller lives
-    <folder>/<submission>/reported            members that Snakemake was told of
-    <folder>/<submission>/cancelled           jobs that were told to end
-    <folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
-    <folder>/<submission>/jobs/               submitit's: the script, pickles, and the log of each job
-
-Pickles are code. So the folder belongs to its owner alone, and what does not is refused.
+<folder>/<submission>/manifest.json       written by the controller before it submits
+<folder>/<submission>/controller          locked while that controller is alive
+<folder>/<submission>/reported            members whose end was reported to Snakemake
+<folder>/<submission>/cancelled           jobs that were cancelled
+<folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
+<folder>/<submission>/jobs/               submitit's: the script, the pickles and the log of each job
 """
 
 import fcntl
@@ -16,111 +14,67 @@ import os
 import platform
 import re
 import shutil
-import stat
-import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import psutil
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
+from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
+from snakemake_executor_plugin_submitit.results import (
+    Result,
+    has_result,
+    parse_result_name,
+    read_result,
+    write_json,
+)
 
-def make_private(folder: Path) -> None:
-    """Create `folder` for its owner alone, or check that it is so.
-
-    Raises WorkflowError for one that is somebody else's, that others can enter, or that is a link.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    with opened_private(folder):
-        pass
-
-
-@contextmanager
-def opened_private(folder: Path) -> Iterator[Path]:
-    """A path to `folder` that stays with this very folder, whatever is renamed meanwhile.
-
-    Raises WorkflowError for one that is somebody else's, that others can enter, or that is a link.
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise WorkflowError(f"{folder} is no folder that jobs can be kept in ({error.strerror})") from None
-    try:
-        found = os.fstat(handle)
-        if found.st_uid != os.getuid():
-            raise WorkflowError(
-                f"{folder} belongs to user {found.st_uid}, and this is user {os.getuid()}: what lies in it "
-                "could run anything here. Move it away."
-            )
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            raise WorkflowError(
-                f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):o}), and what lies in it is "
-                f"run: they could run anything as you. If nobody has changed it: chmod 700 {folder}"
-            )
-        # Linux has a name for the open folder itself; elsewhere the check has to do.
-        alias = Path(f"/proc/self/fd/{handle}")
-        yield alias if alias.exists() else folder
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write `content` so that a reader sees all of it or nothing, and it survives a crash."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-# The submissions of this process. The kernel lets go of them when it dies, however it dies.
+# The locks that this process holds, by submission id. The kernel releases them when the process dies.
 _HELD: dict[str, int] = {}
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a member of a pack ended for good: its exit status, and why, if that is not its own doing."""
+class ManifestMember(TypedDict):
+    """A member as the manifest lists it: the identity of its job, its outputs, and the path of its log."""
 
-    exit: int
-    why: str = ""
+    key: str
+    outputs: list[str]
+    log: str
 
 
 @dataclass
 class Submission:
     """One call of sbatch: an array of packs, each a list of members.
 
-    A member is `{"key", "outputs", "log"}`. The name of the jobs holds `id`, by which they are found again.
+    The name of the jobs contains `id`, so that they can be found in the queue. Only the controller that
+    holds the submission writes to its folder, apart from `results`. Both threads of that controller append
+    to `cancelled`, each in one write.
     """
 
     folder: Path
     id: str
     name: str
     cluster: str
-    packs: list[list[dict]]
-    # The id of the job, or of the array, once it is submitted; locally, one for each pack.
+    packs: list[list[ManifestMember]]
+    # One job id for each pack; empty until the submission is confirmed.
     jobs: list[str] = field(default_factory=list)
 
     @classmethod
-    def create(cls, folder: Path, prefix: str, cluster: str, packs: list[list[dict]]) -> "Submission":
-        """A new one, not yet on disk."""
+    def create(
+        cls, folder: Path, prefix: str, cluster: str, packs: list[list[ManifestMember]]
+    ) -> "Submission":
+        """A new submission, not yet on disk."""
         number = uuid.uuid4().hex[:12]
         return cls(folder / number, number, f"{prefix}-{number}", cluster, packs)
 
     def hold(self) -> bool:
-        """Take this submission for this process, while it lives; False where another that lives has it.
+        """Lock this submission for the life of this process; False if another live process holds it.
 
-        On a file system without locks, where it cannot be known that the other is dead, it has it.
+        On a file system without locks, the recorded holder counts as alive unless it is known to be dead.
         """
         if self.id in _HELD:
             return True
@@ -144,46 +98,46 @@ class Submission:
         return True
 
     def holder(self) -> str:
-        """Who has it, as it said itself."""
+        """The process that holds this submission, as it recorded itself."""
         with suppress(OSError, UnicodeDecodeError):
             return (self.folder / "controller").read_text(encoding="utf-8") or "unknown"
         return "unknown"
 
     def made_at(self) -> float:
-        """When it was made, by the clock of its file system."""
+        """When it was made, by the clock of its file system; 0 if it has no manifest."""
         with suppress(OSError):
             return (self.folder / "manifest.json").stat().st_mtime
         return 0.0
 
     def note_reported(self, pack: int, member: int) -> None:
-        """Note that Snakemake was told how a member ended."""
+        """Record that the end of a member was reported to Snakemake."""
         with suppress(OSError), (self.folder / "reported").open("a", encoding="ascii") as file:
             file.write(f"{pack}-{member}.json\n")
 
     def read_reported(self) -> set[tuple[int, int]]:
-        """The members that Snakemake was told of."""
+        """The members whose end was reported to Snakemake, as (pack, member)."""
         try:
             lines = (self.folder / "reported").read_text(encoding="ascii").splitlines()
         except (OSError, UnicodeDecodeError):
             return set()
-        return {place for line in lines if (place := _place(line))}
+        return {found for line in lines if (found := parse_result_name(line))}
 
     def note_cancelled(self, jobs: Iterable[str]) -> None:
-        """Note that these jobs are to end, however long that takes."""
+        """Record that these jobs were cancelled, even if they take long to end."""
         with suppress(OSError), (self.folder / "cancelled").open("a", encoding="ascii") as file:
             file.writelines(f"{job}\n" for job in jobs)
 
     def read_cancelled(self) -> set[str]:
-        """The jobs that were to end."""
+        """The jobs that were cancelled."""
         try:
             return set((self.folder / "cancelled").read_text(encoding="ascii").split())
         except (OSError, UnicodeDecodeError):
             return set()
 
     def is_current(self, pack: int, member: int, job: JobExecutorInterface) -> bool:
-        """Whether a member was submitted with the inputs that `job` has now, and has not lost its outputs.
+        """Whether a member was submitted after the last change of `job`'s inputs and still has its outputs.
 
-        An `ancient` input may be of any time, as it is to Snakemake.
+        The age of an `ancient` input does not count, as in Snakemake.
         """
         made_at = self.made_at()
         try:
@@ -199,16 +153,16 @@ class Submission:
             return False
 
     def has_result(self, pack: int, member: int) -> bool:
-        """Whether a member has ended for good."""
+        """Whether a member has ended and will not run again."""
         return has_result(self.results, pack, member)
 
     @property
     def results(self) -> Path:
-        """Where its jobs write how their members ended."""
+        """The folder in which its jobs write how their members ended."""
         return self.folder / "results"
 
     def save(self) -> None:
-        """Write the manifest, and make the folders around it."""
+        """Write the manifest, and create the folders if they do not exist."""
         make_private(self.folder)
         self.results.mkdir(exist_ok=True)
         make_private(self.folder / "jobs")
@@ -219,10 +173,7 @@ class Submission:
 
     @classmethod
     def load(cls, folder: Path) -> "Submission | None":
-        """The submission whose manifest lies in `folder`, or None where there is none to read.
-
-        Neither is there in a folder that others may have written to.
-        """
+        """The submission in `folder`; None if there is no readable manifest, or if others could write it."""
         try:
             with opened_private(folder) as checked:
                 content = json.loads((checked / "manifest.json").read_text(encoding="utf-8"))
@@ -231,58 +182,41 @@ class Submission:
             return None
 
     def read_results(self, known: set[tuple[int, int]]) -> dict[tuple[int, int], Result]:
-        """The results that are there and not yet `known`, by (pack, member)."""
+        """The results that exist and are not yet `known`, by (pack, member)."""
         found = {}
         with suppress(OSError):
             for entry in os.scandir(self.results):
-                place = _place(entry.name)
-                if place is None or place in known:
+                at = parse_result_name(entry.name)
+                if at is None or at in known:
                     continue
-                with suppress(OSError, ValueError, TypeError):
-                    found[place] = Result(**json.loads(Path(entry.path).read_text(encoding="utf-8")))
+                result = read_result(Path(entry.path))
+                if result is not None:
+                    found[at] = result
         return found
 
-    def is_told(self) -> bool:
-        """Whether all of its members have said how they ended."""
+    def is_complete(self) -> bool:
+        """Whether all its members have a result."""
         return all(self.has_result(p, m) for p, pack in enumerate(self.packs) for m in range(len(pack)))
 
     def refresh(self) -> None:
-        """Have a network file system look at the results anew: a change of one's own ends its cache."""
+        """Make a network file system read the list of results again: a local change ends its cache."""
         probe = self.results / f".probe-{uuid.uuid4().hex}"
         with suppress(OSError):
             probe.touch()
             probe.unlink()
 
     def remove(self) -> None:
-        """Remove all of it: nobody will ask for it again."""
+        """Remove the folder and release the lock."""
         shutil.rmtree(self.folder, ignore_errors=True)
         handle = _HELD.pop(self.id, None)
         if handle is not None:
             os.close(handle)
 
 
-def write_result(results: Path, pack: int, member: int, result: Result) -> None:
-    """Say how a member ended for good."""
-    write_json(results / f"{pack}-{member}.json", asdict(result))
-
-
-def has_result(results: Path, pack: int, member: int) -> bool:
-    """Whether a member has ended for good."""
-    return (results / f"{pack}-{member}.json").exists()
-
-
 def _is_dead(holder: str) -> bool:
-    """Whether a controller, by what it says of itself, has ended for sure."""
+    """Whether a controller, as it recorded itself, is certainly dead."""
     found = re.fullmatch(r"process (\d+) on (.+)", holder)
     if found is None:
-        # It had not come to say so: the file is new.
+        # The file is new: its controller died before it wrote the record.
         return holder == "unknown"
     return found[2] == platform.node() and not psutil.pid_exists(int(found[1]))
-
-
-def _place(name: str) -> tuple[int, int] | None:
-    stem, _, suffix = name.partition(".")
-    pack, dash, member = stem.partition("-")
-    if suffix != "json" or not dash or not pack.isdigit() or not member.isdigit():
-        return None
-    return int(pack), int(member)

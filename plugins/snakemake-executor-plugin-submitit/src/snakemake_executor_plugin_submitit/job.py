@@ -1,17 +1,21 @@
-"""What a submitted job starts: submitit, once the folder is known to be the owner's alone.
+"""The program that a submitted job starts: it checks the folder, then lets submitit run the pack.
 
 python -m snakemake_executor_plugin_submitit.job FOLDER
 """
 
+import importlib
 import sys
 from pathlib import Path
 
 from submitit.core.submission import process_job
 
-from snakemake_executor_plugin_submitit.folder import opened_private
+from snakemake_executor_plugin_submitit.private_folder import opened_private
 
 
 def main() -> None:
+    """Run the pack in the folder that the command line names."""
+    # Snakemake loads this plugin in each member. Members are forks of this process, so one import serves all.
+    importlib.import_module("snakemake_executor_plugin_submitit.executor")
     with opened_private(Path(sys.argv[1])) as folder:
         process_job(folder)
 

@@ -1,4 +1,4 @@
-"""From the resources of a job to what its allocation asks of SLURM."""
+"""The request of a job: what its resources ask of SLURM."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ OWN = {
     "array", "chdir", "clusters", "comment", "error", "job-name", "no-requeue", "open-mode", "output",
     "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap",
 }  # fmt: skip
-# And those that it multiplies for a pack, by the resource that stands for them.
+# Options that it multiplies for a pack, with the resource to use instead.
 RESOURCES = {
     "cpus-per-task": "cpus_per_task",
     "mem": "mem_mb",
@@ -21,16 +21,16 @@ RESOURCES = {
     "ntasks": "tasks",
     "time": "runtime",
 }
-# Of a job without a limit; SLURM itself takes the partition's, and a requeue has to know one.
+# For a job without a time limit. SLURM would use the partition's, but a requeue must know the limit.
 USUAL_RUNTIME_MIN = 60
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one job asks for. Jobs with equal requests can share a pack and an array.
+    """What one job requests. Jobs with equal requests can share a pack and an array.
 
-    `options` are those of sbatch that do not grow with a pack; `memory_mb` is None where nothing was said,
-    and then no member is ended for it.
+    `options` are the options of sbatch that do not grow with a pack. `memory_mb` is None if the job has no
+    memory limit; then no member is killed for the memory it uses.
     """
 
     runtime_min: int
@@ -41,7 +41,7 @@ class Request:
     pack: int
 
     def of_pack(self, size: int) -> dict[str, str | bool | int]:
-        """sbatch's options for `size` members at a time: one GPU, and size times the rest."""
+        """sbatch's options for `size` members at a time: the GPUs of one, and `size` times the rest."""
         options: dict[str, str | bool | int] = dict(self.options)
         options["cpus-per-task"] = self.cpus * size
         if self.memory_per_cpu_mb:
@@ -51,15 +51,16 @@ class Request:
         return options
 
     def member_memory_mb(self) -> int | None:
-        """What one member may use on a node: with several tasks at most, if all are on one."""
+        """The most memory that one member may use on a node: with several tasks, if all run on that node."""
         tasks = int(dict(self.options).get("ntasks", 1))
         return self.memory_per_cpu_mb * self.cpus * tasks if self.memory_per_cpu_mb else self.memory_mb
 
 
 def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request:
-    """Read a job's resources, under the names that the stock executor uses.
+    """Read a job's resources, which have the names that the stock executor uses.
 
-    Raises WorkflowError, naming the resource, for a value that SLURM could not take.
+    The values are evaluated: plain numbers and text, as Snakemake hands them to executors. Raises
+    WorkflowError, which names the resource, for a value that SLURM would not accept.
     """
     options: dict[str, str | bool] = {}
     for resource, option in (
@@ -81,7 +82,7 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         options["gpus"] = f"{name}{_count('gpu', gpus)}"
     nodes, tasks = (_count(name, resources.get(name) or 1) for name in ("nodes", "tasks"))
     if nodes > 1 or tasks > 1:
-        # One program over several places fills an allocation by itself.
+        # A program that runs on several nodes or tasks fills an allocation by itself.
         pack = 1
     options["nodes"], options["ntasks"] = str(nodes), str(tasks)
     options |= _extra(str(resources.get("slurm_extra") or ""))
@@ -102,15 +103,15 @@ def _count(name: str, value: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         number = 0
     if number < 1 or (isinstance(value, float) and number != value) or isinstance(value, bool):
-        raise WorkflowError(f"the resource {name} is {value!r}; it may be a whole number of at least 1")
+        raise WorkflowError(f"the resource {name} is {value!r}; expected a whole number of at least 1")
     return number
 
 
 def _line(name: str, value: Any) -> str:
     text = str(value)
-    # A line break would end the option and begin a command of the job's script.
+    # A line break would end the option and start a command in the job's script.
     if not text.isprintable():
-        raise WorkflowError(f"the resource {name} is {text!r}; it has line breaks or control characters")
+        raise WorkflowError(f"the resource {name} is {text!r}; remove its line breaks or control characters")
     return text
 
 
@@ -120,13 +121,13 @@ def _extra(text: str) -> dict[str, str | bool]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise WorkflowError(f"the resource slurm_extra is {text!r}, and cannot be read ({error})") from None
+        raise WorkflowError(f"the resource slurm_extra is {text!r}; it cannot be read ({error})") from None
     options: dict[str, str | bool] = {}
     last = None
     for word in words:
         if word.startswith("--") and len(word) > 2:
             name, equals, value = word[2:].partition("=")
-            # sbatch takes the beginning of a name for the whole.
+            # sbatch accepts abbreviated names.
             if any(own.startswith(name) for own in OWN):
                 raise WorkflowError(
                     f"slurm_extra has --{name}, which this executor sets itself; leave it out"
@@ -135,7 +136,7 @@ def _extra(text: str) -> dict[str, str | bool]:
                 if own.startswith(name):
                     raise WorkflowError(f"slurm_extra has --{name}; give the resource {resource} instead")
             if not all(letter.isalnum() or letter == "-" for letter in name):
-                raise WorkflowError(f"slurm_extra has '{word}', which is no option of sbatch")
+                raise WorkflowError(f"slurm_extra has '{word}', which is not an option of sbatch")
             options[name] = value if equals else True
             last = None if equals else name
         elif last is not None and not word.startswith("-"):
@@ -143,15 +144,15 @@ def _extra(text: str) -> dict[str, str | bool]:
             last = None
         else:
             raise WorkflowError(
-                f"slurm_extra has '{word}'; options are written in long form here, as in --nice=100"
+                f"slurm_extra has '{word}'; write options in their long form, for example --nice=100"
             )
     return options
 
 
 def signal_delay_s(runtime_min: int) -> int:
-    """How long before its time limit an allocation is told: two minutes, or a third of a short one.
+    """How long before its time limit an allocation is signalled: two minutes, or a third of a short limit.
 
-    A run that watches its own limit (by SLURM_JOB_END_TIME) may keep 90 seconds or a quarter of it; it is
-    told before that, so that its end counts as a requeue and not as a failure.
+    A run may watch its own limit (SLURM_JOB_END_TIME) and stop 90 seconds, or a quarter of the limit, before
+    it. The signal comes earlier, so that the end of such a run counts as a requeue and not as a failure.
     """
     return min(120, runtime_min * 60 // 3)

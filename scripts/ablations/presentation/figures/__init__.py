@@ -1,1 +1,31 @@
-"""One file per figure of a study."""
+"""The figures of a study by the name that their files end in; one module per figure."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ablations.analysis.cells import Records
+from ablations.config.studies import Study
+from ablations.presentation.figures.curves import curves_figure
+from ablations.presentation.figures.effects import effects_figure
+from ablations.presentation.figures.grid import grid_figure
+from ablations.presentation.figures.study import study_figure
+from ablations.presentation.figures.tradeoff import tradeoff_figure
+from ablations.runs.run import Run
+
+# Called with the study, its records, the file of its published values, and the runs that failed.
+Draw = Callable[[Study, Records, Path | None, Collection[Run]], Figure]
+
+
+def _curves(study: Study, records: Records, published: Path | None, failed: Collection[Run]) -> Figure:
+    return curves_figure(study, {run: Path(run.directory) / "history.tsv" for run in study.runs()})
+
+
+FIGURES: dict[str, Draw] = {
+    "": lambda study, records, published, failed: study_figure(study, records, published),
+    "effects": lambda study, records, published, failed: effects_figure(study, records),
+    "tradeoff": lambda study, records, published, failed: tradeoff_figure(study, records),
+    "grid": lambda study, records, published, failed: grid_figure(study, records, failed),
+    "curves": _curves,
+}

@@ -1,0 +1,241 @@
+"""What earlier calls left behind: which of their jobs this call takes over, and which it must end first."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
+
+from snakemake_executor_plugin_submitit.clusters.base import ENDING, UNKNOWN, Cluster, Phase, State
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.submissions import (
+    Submissions,
+    SubmittedMember,
+    TrackedMember,
+    TrackedSubmission,
+    WaitingJob,
+)
+
+# How long the jobs that an earlier call cancelled may take to end before this call starts.
+SETTLING_S, SETTLING_POLL_S = 90.0, 2.0
+# The first pause between two checks whether conflicting jobs have ended. It grows while none has.
+CONFLICT_PAUSE_S = 3.0
+QUEUE_UNSEEN = (
+    "The queue does not answer, and an earlier call left jobs in it. Run the same command again when it "
+    "answers. Their runs would be submitted twice otherwise."
+)
+
+
+class Adoption:
+    """The submissions of earlier calls, and their members that still run or were not reported.
+
+    The main thread calls `find` while the executor starts, before the watching thread may use this. From
+    then on the watching thread alone calls it, and the main thread once the watching thread has ended; so
+    it needs no lock.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        submissions: Submissions,
+        logger: LoggerExecutorInterface,
+        longest_pause_s: float,
+    ) -> None:
+        self.cluster, self.submissions, self.logger = cluster, submissions, logger
+        self._longest_pause_s, self._pause_s = longest_pause_s, CONFLICT_PAUSE_S
+        # Members that can be taken over, by the key of their job.
+        self._available: dict[str, TrackedMember] = {}
+        # Members that may still write an output, by output.
+        self._writers: dict[str, list[TrackedMember]] = {}
+        # Conflicting jobs that were cancelled.
+        self._cancelled: set[str] = set()
+        # Submissions of which nothing is left in the queue; removed at the end of this call.
+        self._over: list[Submission] = []
+
+    def find(self, folder: Path) -> None:
+        """Read what earlier calls left in `folder`.
+
+        Raises WorkflowError if it left jobs in a queue that does not answer.
+        """
+        left = self._hold_submissions(folder)
+        states = self._states_when_settled(left) if left else {}
+        # The key of the last job that was submitted for an output.
+        newest: dict[str, str] = {}
+        for submission in left:
+            self._add(submission, states, newest)
+            if all(states.get(job, UNKNOWN).phase is not Phase.ALIVE for job in submission.jobs):
+                self._over.append(submission)
+
+    def _hold_submissions(self, folder: Path) -> list[Submission]:
+        """The submissions to this cluster that no other live call holds, the oldest first."""
+        found = [submission for path in folder.iterdir() if (submission := Submission.load(path))]
+        left = []
+        for submission in sorted(found, key=lambda each: each.made_at()):
+            if submission.cluster != self.cluster.name:
+                continue
+            if submission.hold():
+                left.append(submission)
+            else:
+                self.logger.warning(
+                    f"Another call ({submission.holder()}) holds {submission.name}, and its jobs are left to "
+                    f"that call. If you are sure that it is dead, remove {submission.folder}/controller."
+                )
+        return left
+
+    def _states_when_settled(self, left: list[Submission]) -> dict[str, State]:
+        """The states of the jobs that were left, once none of them is about to end.
+
+        A submission without job ids comes from a call that died while it submitted. Its jobs may have nothing
+        to run, so they are cancelled.
+        """
+        end = time.monotonic() + SETTLING_S
+        while True:
+            for submission in [each for each in left if not each.jobs]:
+                found = self.cluster.find(submission)
+                if found is None:
+                    raise WorkflowError(QUEUE_UNSEEN)
+                if found:
+                    submission.jobs = found
+                    submission.note_cancelled(found)
+                    self.cluster.cancel(found)
+            states = self.cluster.states(left)
+            if states is None:
+                raise WorkflowError(QUEUE_UNSEEN)
+            settling = any(state.word in ENDING for state in states.values())
+            if not settling or time.monotonic() > end:
+                return states
+            time.sleep(SETTLING_POLL_S)
+
+    def _add(self, submission: Submission, states: Mapping[str, State], newest: dict[str, str]) -> None:
+        """Note which members of a submission are available and which may still write."""
+        tracked = TrackedSubmission(submission, results=submission.read_results(set()))
+        reported, cancelled = submission.read_reported(), submission.read_cancelled()
+        for p, (pack, job) in enumerate(zip(submission.packs, submission.jobs, strict=False)):
+            state = states.get(job, UNKNOWN)
+            for m, described in enumerate(pack):
+                result = tracked.results.get((p, m))
+                running = state.phase is Phase.ALIVE and result is None
+                member = TrackedMember(tracked, p, m)
+                for output in described["outputs"]:
+                    # This submission has overwritten what an earlier one wrote.
+                    self._available.pop(newest.get(output, ""), None)
+                    newest[output] = described["key"]
+                    if running:
+                        self._writers.setdefault(output, []).append(member)
+                succeeded = result is not None and result.exit == 0
+                to_end = job in cancelled or state.word in ENDING
+                if (p, m) not in reported and (succeeded or (running and not to_end)):
+                    self._available[described["key"]] = member
+
+    def take_over(self, waiting: WaitingJob) -> TrackedMember | None:
+        """The member of an earlier call that does the work of this job; None if there is none.
+
+        A member is not taken over if an input is newer than it, or if another job writes its outputs too.
+        """
+        found = self._available.pop(waiting.key, None)
+        if found is None:
+            return None
+        submission = found.tracked.submission
+        outputs = submission.packs[found.pack][found.member]["outputs"]
+        writers = [writer for output in outputs for writer in self._writers.get(output, ())]
+        alone = all(_is_same(writer, found) for writer in writers)
+        if not alone or not submission.is_current(found.pack, found.member, waiting.job):
+            return None
+        for output in outputs:
+            self._writers.pop(output, None)
+        self.logger.info(
+            f"Job {waiting.job.jobid} of an earlier call is taken over: "
+            f"{self.cluster.name} job {found.external_id}."
+        )
+        return found
+
+    def without_conflicts(self, jobs: list[WaitingJob]) -> list[WaitingJob]:
+        """The jobs whose outputs no member of an earlier call still writes.
+
+        The other jobs wait until the conflicting jobs have ended. Those were submitted with other params or
+        inputs, or were about to end when the earlier call ended; they are cancelled.
+        """
+        conflicts = [
+            [writer for output in map(str, each.job.output) for writer in self._writers.get(output, ())]
+            for each in jobs
+        ]
+        submissions = {w.tracked.submission.id: w.tracked.submission for found in conflicts for w in found}
+        if not submissions:
+            return jobs
+        states = self.cluster.states(list(submissions.values()))
+        free, blocked, alive = [], [], []
+        for each, found in zip(jobs, conflicts, strict=True):
+            still = [writer for writer in found if states is None or _is_running(writer, states)]
+            if still:
+                blocked.append(each)
+                alive += still
+                continue
+            for output in map(str, each.job.output):
+                self._writers.pop(output, None)
+            free.append(each)
+        self._cancel(alive)
+        self._pause_s = CONFLICT_PAUSE_S if free else min(1.5 * self._pause_s, self._longest_pause_s)
+        since = time.monotonic() + self._pause_s
+        self.submissions.add(*(replace(each, since=since) for each in blocked))
+        return free
+
+    def _cancel(self, members: Sequence[TrackedMember]) -> None:
+        """Cancel the allocations of these members, except where other members were taken over.
+
+        Such an allocation is left to end by itself.
+        """
+        packs: dict[str, TrackedMember] = {}
+        for each in members:
+            shared = any(pack == each.pack for pack, _ in each.tracked.waited_for)
+            if each.external_id not in self._cancelled and not shared:
+                packs[each.external_id] = each
+        if self.submissions.stopped or not packs:
+            return
+        named = f"{' '.join(list(packs)[:10])}{' …' if len(packs) > 10 else ''}"
+        self.logger.info(
+            f"{self.cluster.name} job {named} of an earlier call has other inputs or params and writes the "
+            "same outputs as this call: it is cancelled, and this call waits for its end."
+        )
+        for job, each in packs.items():
+            each.tracked.submission.note_cancelled([job])
+        self._available = {
+            key: each
+            for key, each in self._available.items()
+            if each.external_id not in packs or (each.pack, each.member) in each.tracked.results
+        }
+        self._cancelled |= packs.keys() - set(self.cluster.cancel(list(packs)))
+
+    def available_submissions(self) -> set[str]:
+        """The ids of the submissions of which members can still be taken over."""
+        return {each.tracked.submission.id for each in self._available.values()}
+
+    def give_up_available(self) -> None:
+        """Take over nothing more."""
+        self._available.clear()
+
+    def keep(self, submission: Submission) -> None:
+        """Keep a submission that is over until the end of this call."""
+        self._over.append(submission)
+
+    def remove_over(self, kept: set[str]) -> None:
+        """Remove the submissions that are over, except those with an id in `kept`."""
+        for submission in self._over:
+            if submission.id not in kept:
+                submission.remove()
+
+
+def as_submitted(found: TrackedMember, waiting: WaitingJob) -> SubmittedMember:
+    """The job of this call as the member of an earlier call that was taken over for it."""
+    return SubmittedMember(found.tracked.submission, found.pack, found.member, waiting)
+
+
+def _is_same(one: TrackedMember, other: TrackedMember) -> bool:
+    return one.tracked is other.tracked and one[1:] == other[1:]
+
+
+def _is_running(member: TrackedMember, states: Mapping[str, State]) -> bool:
+    state = states.get(member.external_id, UNKNOWN)
+    has_result = member.tracked.submission.has_result(member.pack, member.member)
+    return state.phase is Phase.ALIVE and not has_result

@@ -1,0 +1,1 @@
+"""The places that run packs: a SLURM cluster, or this machine."""

@@ -1,0 +1,220 @@
+"""The executor: what Snakemake calls to run jobs, to learn how they ended, and to cancel them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+from snakemake_executor_plugin_submitit.adoption import Adoption, as_submitted
+from snakemake_executor_plugin_submitit.clusters.base import Cluster
+from snakemake_executor_plugin_submitit.clusters.local import Local
+from snakemake_executor_plugin_submitit.clusters.slurm import Slurm
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.identity import job_key
+from snakemake_executor_plugin_submitit.private_folder import make_private
+from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
+from snakemake_executor_plugin_submitit.resources import request_of
+from snakemake_executor_plugin_submitit.results import Result
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.submissions import (
+    Submissions,
+    SubmittedMember,
+    TrackedSubmission,
+    WaitingJob,
+)
+from snakemake_executor_plugin_submitit.submitting import Submitter
+
+# How often results are read. The queue is asked less often: see `QueueWatch`.
+LOOK_S = 1
+# States in which an allocation was lost through no fault of its runs. They are submitted again, and the loss
+# does not count as an attempt.
+LOST_ALLOCATION = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
+
+
+class Executor(RemoteExecutor):
+    """The controller's side of the plugin, as Snakemake calls it.
+
+    Snakemake's main thread calls `run_job`, `cancel`, `cancel_jobs` and `shutdown`. The watching thread calls
+    `check_active_jobs`, which does everything else. They share `submissions` (see there for its lock) and
+    `_ready`, which the main thread sets once. `shutdown` waits for the watching thread to end before it uses
+    the other attributes.
+    """
+
+    # Snakemake starts the watching thread before `__post_init__`, until whose end there is nothing to watch.
+    _ready = False
+
+    def __post_init__(self) -> None:
+        settings: ExecutorSettings = self.workflow.executor_settings
+        self.next_seconds_between_status_checks = LOOK_S
+        self.settings = settings
+        self.submissions = Submissions()
+        self._handles_sigterm = False
+        folder = Path(self.workflow.persistence.path).absolute() / "submitit"
+        logdir = Path(settings.logdir or folder.with_name("submitit_logs")).absolute()
+        make_private(folder)
+        self.cluster: Cluster = Slurm(settings.array_size) if settings.cluster == "slurm" else Local()
+        interval_s = float(settings.status_interval)
+        self._adoption = Adoption(self.cluster, self.submissions, self.logger, interval_s)
+        self._watch = QueueWatch(self.cluster, self.submissions, self.logger, settings.latency, interval_s)
+        self._submitter = Submitter(
+            self, self.cluster, self.submissions, settings, folder, logdir, self.logger
+        )
+        self._adoption.find(folder)
+        self._ready = True
+
+    # --- submitting, for Snakemake and for the submitter ------------------------------------------
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Accept a job. It is submitted together with others that have the same request."""
+        if not self._handles_sigterm and threading.current_thread() is threading.main_thread():
+            # At SIGTERM, Snakemake itself would wait for all jobs in the queue.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            self._handles_sigterm = True
+        try:
+            request = request_of(job.resources, job.threads, self.settings.pack)
+        except WorkflowError as error:
+            self.report_refused(job, str(error))
+            return
+        self.submissions.add(WaitingJob(job, request, job_key(job)))
+
+    def report_refused(self, job: JobExecutorInterface, error: str) -> None:
+        """Report to Snakemake that a job has failed because it could not be submitted."""
+        self.report_job_error(SubmittedJobInfo(job), msg=f"{error}. ")
+
+    def report_submitted(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
+        """Track a submission that the cluster has accepted."""
+        self._watch.ask_soon()
+        tracked = TrackedSubmission(submission)
+        for member in members:
+            self._track(member, tracked)
+
+    def _track(self, member: SubmittedMember, tracked: TrackedSubmission) -> None:
+        self.submissions.track(member, tracked)
+        job = member.waiting.job
+        info = SubmittedJobInfo(job, external_jobid=member.external_id, aux={"member": member})
+        self.report_job_submission(info)
+
+    def _submit_ready(self) -> None:
+        """Submit the jobs that are due, except those that an earlier call has submitted already."""
+        left = []
+        for waiting in self.submissions.take_ready(self.settings.linger):
+            found = self._adoption.take_over(waiting)
+            if found is None:
+                left.append(waiting)
+            else:
+                self._track(as_submitted(found, waiting), found.tracked)
+        if left:
+            self._submitter.submit(self._adoption.without_conflicts(left))
+
+    # --- watching --------------------------------------------------------------------------------
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncIterator[SubmittedJobInfo]:
+        """Submit what is due, report the jobs that have ended, and yield the others."""
+        if self._ready:
+            self._submit_ready()
+            self._submitter.settle_unconfirmed()
+            self._watch.look()
+        for info in active_jobs:
+            member: SubmittedMember = info.aux["member"]
+            tracked = self.submissions.tracked[member.submission.id]
+            result = tracked.results.get((member.pack, member.member))
+            lost = self._watch.lost_state(member.external_id) if result is None else None
+            if result is None and lost is None:
+                yield info
+                continue
+            # Recorded first: another call must never take over what was reported to Snakemake.
+            tracked.submission.note_reported(member.pack, member.member)
+            tracked.waited_for.discard((member.pack, member.member))
+            self._report_end(info, tracked, result, lost)
+        if self._ready:
+            self._remove_ended()
+
+    def _report_end(
+        self, info: SubmittedJobInfo, tracked: TrackedSubmission, result: Result | None, lost: str | None
+    ) -> None:
+        """Report how a member ended: with a result, or without one in an allocation in the state `lost`."""
+        member: SubmittedMember = info.aux["member"]
+        waiting = member.waiting
+        if result is not None and result.exit == 0:
+            self.report_job_success(info)
+        elif lost in LOST_ALLOCATION and waiting.again < self.settings.requeues:
+            self.logger.info(f"Job {info.job.jobid} lost its allocation ({lost}) and is submitted again.")
+            self.submissions.add(replace(waiting, again=waiting.again + 1, since=time.monotonic()))
+        else:
+            tracked.failed = True
+            allocation = f"{self.cluster.name} job {member.external_id}"
+            if result is None:
+                msg = f"{allocation} has ended with {lost}, and this run had not finished. "
+            elif result.why:
+                msg = f"{allocation}: {result.why}. "
+            else:
+                msg = f"{allocation}: the run has ended with exit status {result.exit}. "
+            self.report_job_error(info, msg=msg, aux_logs=[member.log])
+
+    def _remove_ended(self) -> None:
+        """Remove submissions that have ended; one with a failed member keeps its logs until the next call."""
+        available = self._adoption.available_submissions()
+        for number, tracked in list(self.submissions.tracked.items()):
+            jobs = tracked.submission.jobs
+            if tracked.waited_for or not all(map(self._watch.is_over, jobs)):
+                continue
+            del self.submissions.tracked[number]
+            for job in jobs:
+                self._watch.forget(job)
+            if number in available:
+                self._adoption.keep(tracked.submission)
+            elif not tracked.failed:
+                tracked.submission.remove()
+
+    # --- ending ----------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Cancel everything that this call has submitted or taken over, and nothing else."""
+        self.submissions.stopped = True
+        if threading.current_thread() is threading.main_thread():
+            # A second Ctrl-C would otherwise leave jobs in the queue that are not cancelled yet.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _ask_for_patience)
+        super().cancel()
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Cancel every allocation that contains a job of this call."""
+        # The watching thread may change these meanwhile. From now on it cancels what it submits itself.
+        jobs = []
+        for tracked in list(self.submissions.tracked.values()):
+            waited_for = list(tracked.waited_for)
+            of_submission = sorted({tracked.submission.jobs[pack] for pack, _ in waited_for})
+            tracked.submission.note_cancelled(of_submission)
+            jobs += of_submission
+        left = self.cluster.cancel(jobs) if jobs else []
+        if left:
+            self.logger.error(
+                f"These jobs could not be cancelled: {' '.join(left[:20])} ({len(left)} in all)"
+            )
+
+    def shutdown(self) -> None:
+        """End this executor and remove the submissions that no later call needs."""
+        super().shutdown()
+        if self.submissions.stopped:
+            # The next call may still take over what is available.
+            self._submitter.cancel_unconfirmed()
+        else:
+            self._adoption.give_up_available()
+        self._watch.ask_now()
+        self._watch.look()
+        self._remove_ended()
+        self._adoption.remove_over(self._adoption.available_submissions() | self.submissions.tracked.keys())
+
+
+def _ask_for_patience(number: int, frame: FrameType | None) -> None:
+    # Not through the logger: the signal may have interrupted it.
+    os.write(2, b"The jobs are being cancelled; this takes a moment.\n")

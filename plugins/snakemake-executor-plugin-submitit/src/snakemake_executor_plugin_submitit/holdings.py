@@ -1,0 +1,105 @@
+"""What the packs of a workflow hold now: a public view of the executor's files, for status reports.
+
+This module imports the standard library only, and so does the package when it is imported for this module.
+It never raises for the content of the files: what is incomplete or of another version is left out.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakemake_executor_plugin_submitit.results import parse_result_name, result_path
+
+# Where the executor keeps its files, below the working directory of the workflow.
+FOLDER = Path(".snakemake/submitit")
+
+
+@dataclass(frozen=True)
+class PackedJob:
+    """A Snakemake job as a member of a pack that was submitted.
+
+    job: the id of its allocation, as squeue prints it (`%i`); with `--submitit-cluster local`, a process id.
+    outputs: the outputs of the Snakemake job, as Snakemake names them.
+    log: the log of the Snakemake job. A job that could not start its command reports it here.
+    has_ended: whether the job has ended and will not run again. If not, it waits or runs, or it was lost with
+        its allocation: only the queue tells which.
+    """
+
+    job: str
+    outputs: tuple[str, ...]
+    log: Path
+    has_ended: bool
+    result: Path
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code; None while the job has not ended, or if its result cannot be read.
+
+        It is negative for the number of a signal that killed the job. Each access reads a small file.
+        """
+        if not self.has_ended:
+            return None
+        content = _read_json(self.result)
+        code = content.get("exit") if isinstance(content, dict) else None
+        return code if isinstance(code, int) else None
+
+
+def read_packs(root: Path) -> dict[str, PackedJob]:
+    """The jobs in the packs of the workflow whose working directory is `root`, by output.
+
+    If several submissions contain an output, the last one counts. Submissions that have no job ids yet are
+    left out. So are those that the executor has removed: it does that when all their members succeeded.
+    """
+    found: dict[str, PackedJob] = {}
+    for manifest in sorted(root.glob(f"{FOLDER}/*/manifest.json"), key=_modified_at):
+        for job in _packed_jobs(manifest):
+            found |= dict.fromkeys(job.outputs, job)
+    return found
+
+
+def _packed_jobs(manifest: Path) -> Iterator[PackedJob]:
+    content = _read_json(manifest)
+    if not isinstance(content, dict):
+        return
+    jobs, packs = content.get("jobs"), content.get("packs")
+    if not isinstance(jobs, list) or not isinstance(packs, list):
+        return
+    results = manifest.parent / "results"
+    ended = _ended_members(results)
+    for p, (job, pack) in enumerate(zip(jobs, packs, strict=False)):
+        for m, member in enumerate(pack if isinstance(pack, list) else ()):
+            if isinstance(job, str) and _is_member(member):
+                outputs, log = tuple(member["outputs"]), Path(member["log"])
+                yield PackedJob(job, outputs, log, (p, m) in ended, result_path(results, p, m))
+
+
+def _is_member(member: object) -> bool:
+    if not isinstance(member, dict) or not isinstance(member.get("log"), str):
+        return False
+    outputs = member.get("outputs")
+    return isinstance(outputs, list) and all(isinstance(output, str) for output in outputs)
+
+
+def _ended_members(results: Path) -> set[tuple[int, int]]:
+    """The members with a result, from one listing of the folder."""
+    try:
+        names = [path.name for path in results.iterdir()]
+    except OSError:
+        return set()
+    return {member for name in names if (member := parse_result_name(name))}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _modified_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

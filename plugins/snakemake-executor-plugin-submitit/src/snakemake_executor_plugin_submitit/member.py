@@ -1,0 +1,143 @@
+"""A member of a pack: one Snakemake call for one job, in a process of its own."""
+
+import atexit
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from snakemake_executor_plugin_submitit.processes import family, kill_group, memory_mb
+
+log = logging.getLogger("submitit")
+
+# In the environment of a member's processes: the folder in which its pack writes results.
+MEMBER_OF = "SNAKEMAKE_SUBMITIT_RESULTS"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A Snakemake job as it runs in an allocation; `memory_mb` is its share, or None if it has no limit."""
+
+    command: str
+    log: str
+    memory_mb: int | None
+
+
+@dataclass
+class RunningMember:
+    """A member's process. `place` is the part of the pack's processors that it uses."""
+
+    pid: int
+    number: int
+    place: int
+    member: Member
+    status: int | None = None
+    ended: float = 0.0
+    why: str = ""
+    # Whether SIGTERM was sent to what the member runs, and whether it was sent to Snakemake before that ran.
+    told: bool = False
+    told_early: bool = False
+
+    def tell(self) -> None:
+        """Send SIGTERM to what this member runs, once; processes that it starts in order to end get none.
+
+        Snakemake itself gets it only if it runs nothing yet: it ends when its job has ended. A second
+        SIGTERM during Snakemake's handler of the first, which SLURM may have sent, makes it wait forever.
+        """
+        processes = family(self.pid)
+        below = [process for process in processes if process.pid != self.pid]
+        plain = is_plain(self.member.command)
+        if self.told or (plain and not below and self.told_early):
+            return
+        self.told, self.told_early = bool(below) or not plain, True
+        for process in below if plain and below else processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGTERM)
+
+    def check_memory(self) -> None:
+        """Kill this member alone if it uses more memory than its share."""
+        if self.member.memory_mb is None or self.status is not None:
+            return
+        held = memory_mb(self.pid, self.member.memory_mb)
+        if held > self.member.memory_mb:
+            self.why = (
+                f"it was killed: it held {held:.0f} MB of memory, and its share is {self.member.memory_mb} MB"
+            )
+            log.info("member %d: %s", self.number, self.why)
+            with contextlib.suppress(OSError), Path(self.member.log).open("a", encoding="utf-8") as file:
+                print(self.why, file=file)
+            for process in family(self.pid):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            kill_group(self.pid)
+
+
+def is_plain(command: str) -> bool:
+    """Whether a command is a single call of Snakemake in the Python that runs this."""
+    words = shlex.split(command)
+    return words[:3] == [sys.executable, "-m", "snakemake"] and not {"&&", ";", "|", "||", "&"} & set(words)
+
+
+def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -> NoReturn:
+    """Run the member in this forked process, and end the process with its exit status."""
+    status = 1
+    try:
+        _leave_pack(cpus)
+        Path(member.log).parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        _set_environment(environment)
+        job = os.environ.get("SLURM_JOB_ID")
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}{f', job {job}' if job else ''}", flush=True)
+        if not is_plain(member.command):
+            os.execv("/bin/bash", ["bash", "-c", member.command])  # noqa: S606, Snakemake's own command
+        sys.argv = ["snakemake", *shlex.split(member.command)[3:]]
+        from snakemake.cli import main
+
+        main(sys.argv[1:])
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status & 0xFF)
+
+
+def _leave_pack(cpus: set[int]) -> None:
+    """Give this process its own session, default signal handlers, and its share of the processors."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+    with contextlib.suppress(OSError):
+        # If memory is short, the kernel should kill a member and not the pack.
+        Path("/proc/self/oom_score_adj").write_text("300")
+
+
+def _set_environment(environment: dict[str, str | None]) -> None:
+    """Set these variables; None removes one. submitit's own are removed too."""
+    for name in [name for name in os.environ if name.startswith("SUBMITIT_")]:
+        del os.environ[name]
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

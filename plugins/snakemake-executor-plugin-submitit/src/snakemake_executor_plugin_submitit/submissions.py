@@ -1,0 +1,136 @@
+"""The jobs of this call: those that wait to be submitted, and the submissions that contain the others."""
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.resources import Request
+from snakemake_executor_plugin_submitit.results import Result
+
+# Jobs that arrive one by one are collected for at most this many times the linger.
+LONGEST_LINGER = 10
+
+
+@dataclass
+class WaitingJob:
+    """A job to be submitted, at the time `since` or later.
+
+    `again` counts how often it was submitted and lost its allocation, `refused` how often SLURM refused it.
+    A `held` job waits for others to fill a pack.
+    """
+
+    job: JobExecutorInterface
+    request: Request
+    key: str
+    since: float = field(default_factory=time.monotonic)
+    again: int = 0
+    refused: int = 0
+    held: bool = False
+
+
+@dataclass
+class SubmittedMember:
+    """A job that was submitted as member `member` of pack `pack` of a submission."""
+
+    submission: Submission
+    pack: int
+    member: int
+    waiting: WaitingJob
+
+    @property
+    def external_id(self) -> str:
+        """The id of its allocation."""
+        return self.submission.jobs[self.pack]
+
+    @property
+    def log(self) -> str:
+        """The path of its log."""
+        return self.submission.packs[self.pack][self.member]["log"]
+
+
+@dataclass
+class TrackedSubmission:
+    """A submission, the members that Snakemake waits for as (pack, member), and their results."""
+
+    submission: Submission
+    waited_for: set[tuple[int, int]] = field(default_factory=set)
+    request: Request | None = None
+    results: dict[tuple[int, int], Result] = field(default_factory=dict)
+    failed: bool = False
+
+
+class TrackedMember(NamedTuple):
+    """A member of a tracked submission, whether or not Snakemake waits for it."""
+
+    tracked: TrackedSubmission
+    pack: int
+    member: int
+
+    @property
+    def external_id(self) -> str:
+        """The id of its allocation."""
+        return self.tracked.submission.jobs[self.pack]
+
+
+@dataclass
+class UnconfirmedSubmission:
+    """A submission that the cluster answered with an error, though it may have accepted the jobs."""
+
+    submission: Submission
+    members: list[SubmittedMember]
+    error: str
+    due: float
+
+
+class Submissions:
+    """The jobs of this call that wait to be submitted, and the submissions that it tracks, by id.
+
+    Snakemake's main thread adds waiting jobs, sets `stopped`, and reads a copy of `tracked` when it cancels.
+    The watching thread does everything else; the main thread does so too once the watching thread has ended.
+    `_lock` guards `_waiting`. The other attributes have one writer, and the reader takes copies that are
+    atomic in CPython (`list(...)`).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[WaitingJob] = []
+        self.tracked: dict[str, TrackedSubmission] = {}
+        # Whether this call was cancelled: nothing is submitted any more.
+        self.stopped = False
+
+    def add(self, *jobs: WaitingJob) -> None:
+        """Add jobs to be submitted."""
+        with self._lock:
+            self._waiting += jobs
+
+    def take_ready(self, linger: float) -> list[WaitingJob]:
+        """Remove and return the jobs that are due, once no more have arrived for `linger` seconds."""
+        now = time.monotonic()
+        with self._lock:
+            jobs = [each for each in self._waiting if each.since <= now]
+            arrived = [each.since for each in jobs if not each.held]
+            if arrived and now < min(max(arrived) + linger, min(arrived) + LONGEST_LINGER * linger):
+                return []
+            self._waiting = [each for each in self._waiting if each.since > now]
+        return jobs
+
+    def track(self, member: SubmittedMember, tracked: TrackedSubmission) -> None:
+        """Note that Snakemake waits for this member."""
+        self.tracked[member.submission.id] = tracked
+        tracked.request = member.waiting.request
+        tracked.waited_for.add((member.pack, member.member))
+
+    def is_running(self, request: Request | None = None) -> bool:
+        """Whether Snakemake waits for a submitted job, or for one with this request."""
+        return any(
+            each.waited_for and (request is None or each.request == request) for each in self.tracked.values()
+        )
+
+    def submissions(self) -> Iterable[Submission]:
+        """The submissions that are tracked."""
+        return [each.submission for each in self.tracked.values()]

@@ -1,0 +1,246 @@
+"""From waiting jobs to submissions: packs, arrays, and what follows when sbatch reports an error."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
+
+from snakemake_executor_plugin_submitit.clusters.base import Cluster
+from snakemake_executor_plugin_submitit.folder import ManifestMember, Submission
+from snakemake_executor_plugin_submitit.identity import queue_comment
+from snakemake_executor_plugin_submitit.member import Member
+from snakemake_executor_plugin_submitit.pack import Pack
+from snakemake_executor_plugin_submitit.packing import by_key, chunks, packs_of
+from snakemake_executor_plugin_submitit.refusals import is_job_limit, may_pass
+from snakemake_executor_plugin_submitit.resources import Request, signal_delay_s
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.submissions import (
+    Submissions,
+    SubmittedMember,
+    UnconfirmedSubmission,
+    WaitingJob,
+)
+
+# How long to wait before sbatch is called again after an error.
+RETRY_S, LONGEST_RETRY_S = 10.0, 60.0
+# How long to wait before the queue is searched for jobs that sbatch may have submitted despite an error.
+CONFIRM_S = 2.0
+# The longest part of a log's path, in bytes; file systems allow 255.
+LONGEST_NAME = 200
+
+
+class Controller(Protocol):
+    """What a submitter needs of the executor."""
+
+    def format_job_exec(self, job: JobExecutorInterface) -> str:
+        """The command that runs a job."""
+
+    def envvars(self) -> Mapping[str, str]:
+        """The environment variables that the workflow declares."""
+
+    def report_submitted(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
+        """Track a submission that the cluster has accepted."""
+
+    def report_refused(self, job: JobExecutorInterface, error: str) -> None:
+        """Report to Snakemake that a job has failed because it could not be submitted."""
+
+
+class Submitter:
+    """Submits waiting jobs and settles the submissions that the cluster did not confirm.
+
+    The watching thread alone calls it, and the main thread once the watching thread has ended; so it needs
+    no lock.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        cluster: Cluster,
+        submissions: Submissions,
+        settings: ExecutorSettings,
+        folder: Path,
+        logdir: Path,
+        logger: LoggerExecutorInterface,
+    ) -> None:
+        self.controller, self.cluster, self.submissions = controller, cluster, submissions
+        self.settings, self.folder, self.logdir, self.logger = settings, folder, logdir, logger
+        self.unconfirmed: list[UnconfirmedSubmission] = []
+        # How many packs are submitted as one array: fewer while a limit does not let more in.
+        self._array_size = cluster.most_packs
+        # Requests about which the user was told that no node has room for a whole pack.
+        self._too_large: set[Request] = set()
+
+    def submit(self, jobs: Sequence[WaitingJob]) -> None:
+        """Submit jobs with equal requests together."""
+        for asked, alike in by_key((each.request, each) for each in jobs).items():
+            request = self._fitted(asked)
+            alike = self._without_remainder(asked, request.pack, alike)
+            limit_min = self.cluster.longest_min(request)
+            waves = min(self.settings.waves, max(1, (limit_min or 10**9) // request.runtime_min))
+            packs = packs_of(alike, request.pack, waves, self.settings.array_parallelism)
+            for (places, turns), same in by_key((_shape(pack, request), pack) for pack in packs).items():
+                for part in chunks(same, self._array_size):
+                    if self.submissions.stopped:
+                        return
+                    self._submit_array(request, part, places, turns)
+
+    def _fitted(self, request: Request) -> Request:
+        """The request with a smaller pack if a whole pack fits on no node, where it would wait forever."""
+        room = self.cluster.room(request) if request.pack > 1 else None
+        if room is None or room >= request.pack:
+            return request
+        fitted = replace(request, pack=max(1, room))
+        if request not in self._too_large:
+            self._too_large.add(request)
+            self.logger.info(
+                f"No node has room for a pack of {request.pack} (a job needs {request.cpus} CPUs and "
+                f"{request.member_memory_mb()} MB). Packs of {fitted.pack} are submitted instead."
+            )
+        return fitted
+
+    def _without_remainder(self, asked: Request, pack: int, jobs: list[WaitingJob]) -> list[WaitingJob]:
+        """The jobs that fill packs; the remainder waits for a while if more jobs can be expected.
+
+        More are expected while allocations with the same request run: each job that ends lets another start.
+        A job that was submitted before does not wait again.
+        """
+        running = self.submissions.is_running(asked)
+        now, gather = time.monotonic(), self.settings.gather
+        rest = jobs[len(jobs) - len(jobs) % pack :] if running else []
+        if any(each.again or each.refused or now >= each.since + gather for each in rest):
+            return jobs
+        self.submissions.add(*(replace(each, held=True) for each in rest))
+        return jobs[: len(jobs) - len(rest)]
+
+    def _submit_array(
+        self, request: Request, packs: Sequence[list[WaitingJob]], places: int, waves: int
+    ) -> None:
+        manifest = [[self._describe(each) for each in pack] for pack in packs]
+        submission = Submission.create(self.folder, self.settings.jobname_prefix, self.cluster.name, manifest)
+        options = request.of_pack(places)
+        options["comment"] = queue_comment([each.job for pack in packs for each in pack])
+        members = [
+            SubmittedMember(submission, p, m, each)
+            for p, pack in enumerate(packs)
+            for m, each in enumerate(pack)
+        ]
+        try:
+            calls = [
+                self._pack(submission, number, pack, request, places, waves)
+                for number, pack in enumerate(packs)
+            ]
+            # Saved before as well: if this controller dies in between, the next one finds the jobs by name.
+            submission.save()
+            submission.jobs = self.cluster.submit(submission, calls, options, self.settings.array_parallelism)
+            submission.save()
+        except (OSError, WorkflowError) as error:
+            due = time.monotonic() + CONFIRM_S
+            self.unconfirmed.append(UnconfirmedSubmission(submission, members, str(error), due))
+            return
+        self._accept(submission, members)
+
+    def _describe(self, waiting: WaitingJob) -> ManifestMember:
+        log = waiting.job.logfile_suggestion(str(self.logdir))
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(log).parts):
+            log = str(self.logdir / waiting.job.name / f"{waiting.key[:16]}.log")
+        outputs = sorted(map(str, waiting.job.output))
+        return {"key": waiting.key, "outputs": outputs, "log": log}
+
+    def _pack(
+        self,
+        submission: Submission,
+        number: int,
+        jobs: Sequence[WaitingJob],
+        request: Request,
+        places: int,
+        waves: int,
+    ) -> Pack:
+        runtime_min = request.runtime_min * waves
+        return Pack(
+            number=number,
+            members=[
+                Member(
+                    self.controller.format_job_exec(each.job), described["log"], request.member_memory_mb()
+                )
+                for each, described in zip(jobs, submission.packs[number], strict=True)
+            ],
+            places=places,
+            results=str(submission.results),
+            workdir=str(Path.cwd()),
+            environment=dict(self.controller.envvars()),
+            runtime_min=runtime_min,
+            delay_s=signal_delay_s(runtime_min),
+            requeues=self.settings.requeues,
+            mps=self.settings.mps,
+        )
+
+    def _accept(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
+        number = submission.jobs[0]
+        number = number.partition("_")[0] if len(submission.jobs) > 1 else number
+        jobs, allocations = len(members), len(submission.packs)
+        what = f"{jobs} job{'s' * (jobs > 1)} in {allocations} allocation{'s' * (allocations > 1)}"
+        self.logger.info(f"{self.cluster.name} job {number} has been submitted: {what}. Logs: {self.logdir}")
+        self.controller.report_submitted(submission, members)
+        self._array_size = min(self.cluster.most_packs, max(self._array_size, 2 * allocations))
+        if self.submissions.stopped:
+            self.cluster.cancel(submission.jobs)
+
+    def settle_unconfirmed(self) -> None:
+        """Find out whether the cluster accepted the submissions that it answered with an error.
+
+        If it did, their jobs are cancelled: they have nothing to run, as sbatch's answer never came. Then the
+        runs are submitted again later, or have failed.
+        """
+        now = time.monotonic()
+        for each in [each for each in self.unconfirmed if now >= each.due]:
+            if each.submission.jobs:
+                # The cluster answered; only the manifest could not be written.
+                with suppress(OSError, WorkflowError):
+                    each.submission.save()
+                self.unconfirmed.remove(each)
+                self._accept(each.submission, each.members)
+                continue
+            jobs = self.cluster.find(each.submission)
+            if jobs is None or (jobs and self.cluster.cancel(jobs)):
+                # It is not known whether jobs are left: to submit again now could run them twice.
+                each.due = now + RETRY_S
+                continue
+            self.unconfirmed.remove(each)
+            each.submission.remove()
+            self._retry_or_fail(each)
+
+    def _retry_or_fail(self, refused: UnconfirmedSubmission) -> None:
+        """Let the jobs wait for another attempt if the error may pass; report them as failed otherwise."""
+        now, error = time.monotonic(), refused.error
+        if is_job_limit(error):
+            # SLURM accepts an array as a whole or not at all.
+            self._array_size = max(1, min(self._array_size, len(refused.submission.packs) // 2))
+        # A limit that this call's own jobs fill has room again when they end, however long that takes.
+        full = is_job_limit(error) and self.submissions.is_running()
+        for waiting in (member.waiting for member in refused.members):
+            if full:
+                self.submissions.add(replace(waiting, since=now + LONGEST_RETRY_S))
+            elif may_pass(error) and waiting.refused < self.settings.requeues:
+                count = waiting.refused + 1
+                pause_s = min(LONGEST_RETRY_S, RETRY_S * count)
+                self.submissions.add(replace(waiting, since=now + pause_s, refused=count))
+            else:
+                self.controller.report_refused(waiting.job, error)
+
+    def cancel_unconfirmed(self) -> None:
+        """Cancel what the cluster may have accepted."""
+        for each in self.unconfirmed:
+            self.cluster.cancel(each.submission.jobs or self.cluster.find(each.submission) or [])
+
+
+def _shape(pack: Sequence[WaitingJob], request: Request) -> tuple[int, int]:
+    """How many jobs of a pack run at the same time, and how many in turn."""
+    places = min(request.pack, len(pack))
+    return places, -(-len(pack) // places)

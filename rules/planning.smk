@@ -1,0 +1,56 @@
+# What the studies can show and what they cost, before anything is trained. Neither rule waits for a run.
+
+
+def written_studies(wildcards):
+    """For `params`: every study as it is written in the config."""
+    return {name: study.written for name, study in CONFIG.studies.items()}
+
+
+def staged_datasets(wildcards):
+    """For `params`: where each dataset is staged."""
+    return {name: CONFIG.staged_path(name) for name in CONFIG.datasets}
+
+
+def slots(wildcards):
+    """For `params`: how many runs of each kind can run at the same time."""
+    profile = read_profile()
+    return {name: profile.slots(kind) for name, kind in KINDS.items()}
+
+
+def gpu_shares(wildcards):
+    """For `params`: how many GPUs a run of each kind holds."""
+    return read_profile().gpu_shares(KINDS.values())
+
+
+rule design:
+    log:
+        "logs/design/design.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        studies=written_studies,
+    message:
+        "What the studies can show"
+    script:
+        "../scripts/design.py"
+
+
+rule plan:
+    input:
+        profile_files,
+    log:
+        "logs/plan/plan.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        studies=written_studies,
+        profiles=profiles,
+        datasets=staged_datasets,
+        slots=slots,
+        gpu_shares=gpu_shares,
+    message:
+        "What the runs will take"
+    script:
+        "../scripts/plan.py"

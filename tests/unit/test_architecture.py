@@ -1,0 +1,71 @@
+"""The house keeps its plan: imports point down, kinds are known in one place, and the page is true."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from ablations.kinds import KINDS
+
+PROJECT = Path(__file__).parents[2]
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+house = load(PROJECT / "docs/list_modules.py")
+
+
+@pytest.mark.parametrize("module", house.modules())
+def test_a_module_imports_from_its_own_folder_and_those_below(module):
+    for target in house.imports(house.modules()[module]):
+        same = house.folder(target) == house.folder(module)
+        assert same or house.row(target) < house.row(module), f"{module} imports {target}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {name: set(house.imports(path)) - {name} for name, path in house.modules().items()}
+    while graph:
+        free = [name for name, targets in graph.items() if not targets & graph.keys()]
+        assert free, f"a circle among {sorted(graph)}"
+        for name in free:
+            del graph[name]
+
+
+def test_the_page_lists_the_modules_as_they_are():
+    written = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert written == house.page(), "call `python docs/list_modules.py`"
+
+
+def python_files() -> list[Path]:
+    return [path for path in (PROJECT / "scripts").rglob("*.py") if "kinds" not in path.parts]
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_no_code_outside_kinds_knows_a_kind_by_name(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not (isinstance(node, ast.Constant) and node.value in KINDS), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "rules").glob("*.smk")), ids=lambda path: path.name)
+def test_a_rule_file_names_a_kind_only_to_look_it_up(path):
+    text = re.sub(r'KINDS\["\w+"\]', "", path.read_text(encoding="utf-8"))
+    assert not re.search(rf"""["']({"|".join(KINDS)})["']""", text)
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "rules").glob("*.smk")), ids=lambda path: path.name)
+def test_a_shell_directive_is_one_command(path):
+    # `exec` in the shell prefix would drop every command behind the first.
+    for words in re.findall(r"shell:\n((?: +f?\".*\"\n)+)", path.read_text(encoding="utf-8")):
+        command = "".join(re.findall(r'"(.*)"', words))
+        assert not re.search(r";|&&|\|\||\||\n", command), command
+
+
+def test_no_module_is_longer_than_300_lines():
+    for name, path in house.modules().items():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, name

@@ -1,0 +1,68 @@
+"""What a profile gives to the runs: bounds of time, slots, and shares of a GPU."""
+
+import pytest
+from ablations.errors import AblationsError
+from ablations.kinds import KINDS
+from ablations.kinds.cnn import CNN
+from ablations.tracking.profile import Profile
+
+
+def profile(**train_cnn: str) -> Profile:
+    return Profile(resources={"train_cnn": train_cnn}, cores=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "bounds"),
+    [({}, None), ({"min_runtime": "10", "max_runtime": "480"}, (10, 480)), ({"runtime": "7"}, None)],
+)
+def test_bounds_of_time(given, bounds):
+    assert profile(**given).time_bounds("train_cnn") == bounds
+    assert profile(**given).time_bounds("fit_svm") is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"min_runtime": "10"},
+        {"max_runtime": "10"},
+        {"min_runtime": "10", "max_runtime": "5"},
+        {"min_runtime": "10m", "max_runtime": "20m"},
+    ],
+)
+def test_wrong_bounds_of_time_are_a_sentence(given):
+    with pytest.raises(AblationsError, match="set-resources of train_cnn: min_runtime and max_runtime"):
+        profile(**given).time_bounds("train_cnn")
+
+
+@pytest.mark.parametrize(
+    ("settings", "slots"),
+    [
+        ({"cores": 4}, 4),
+        ({"cores": 4, "threads": {"train_cnn": "3"}}, 1),
+        ({"cores": 4, "threads": {"train_cnn": "all of them"}}, 4),
+        ({}, 1),
+        ({"nodes": 100}, 100),
+        ({"nodes": 100, "jobs_at_a_time": 10}, 10),
+        ({"nodes": 100, "jobs_at_a_time": 10, "resources": {"train_cnn": {"pack": "8"}}}, 80),
+        ({"nodes": 10, "jobs_at_a_time": 10, "resources": {"train_cnn": {"pack": "8"}}}, 10),
+    ],
+)
+def test_slots(settings, slots):
+    assert Profile(**settings).slots(CNN) == slots
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [
+        ({"gres": "gpu:1"}, 1),
+        ({"gres": "gpu"}, 1),
+        ({"gres": "'gpu:a100:2(S:0-1)'"}, 2),
+        ({"gres": "shard:4,gpu:h100:2"}, 2),
+        ({"gres": "shard:4"}, None),
+        ({"gpu": "2"}, 2),
+        ({"gres": "gpu:1", "pack": "8"}, 0.125),
+        ({"mem_mb": "4000"}, None),
+    ],
+)
+def test_the_share_of_a_gpu(given, share):
+    assert profile(**given).gpu_shares(KINDS.values()) == ({} if share is None else {"cnn": share})
