@@ -24,7 +24,8 @@ from ablations.errors import run_script
 from ablations.runs.records import read_profile
 from ablations.runs.run import Run
 from ablations.tracking.plan import Costs, clock, makespan
-from ablations.tracking.status import Slurm, State, states
+from ablations.tracking.slurm_queue import Slurm
+from ablations.tracking.status import State, states
 
 # Runs of one kind that are shown by name; the others are counted.
 SHOWN = 20

@@ -17,8 +17,6 @@ from ablations.runs.run import Run
 from ablations.runs.state import RunState
 from ablations.tracking.slurm_queue import RUNNING, Slurm, ended_jobs
 
-__all__ = ["Slurm", "State", "states"]
-
 What = Literal["done", "diverged", "running", "queued", "failed"]
 # A run writes its state every ten seconds while it trains. If nothing else is known of its process, and the
 # file is older than this, the run does not count as running.
