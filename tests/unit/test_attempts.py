@@ -187,6 +187,12 @@ def test_a_record_ends_the_attempts(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["record.tsv", "run.lock"]
 
 
+def test_a_run_killed_before_it_is_identified_loses_no_attempt(tmp_path):
+    identified(tmp_path, device="a")
+    Attempt(tmp_path / "record.tsv", RUN)
+    assert len(identified(tmp_path, device="a").seconds) == 2
+
+
 def test_an_error_before_the_attempt_is_identified_keeps_the_earlier_ones(tmp_path):
     first = identified(tmp_path, device="a")
     with pytest.raises(AblationsError), attempt(tmp_path / "record.tsv", RUN):

@@ -123,6 +123,14 @@ def test_a_run_elsewhere_without_slurm_is_judged_by_the_age_of_its_state(age_s, 
     assert state(tmp_path).what == what
 
 
+def no_context() -> Exception:
+    """The error of a device without memory for another context, as torch raises it."""
+    error = torch.AcceleratorError("CUDA error: out of memory")
+    error.error_code = 2
+    return error
+
+
+@pytest.mark.parametrize("identified", [False, True])
 @pytest.mark.parametrize(
     ("error", "why", "text"),
     [
@@ -132,13 +140,17 @@ def test_a_run_elsewhere_without_slurm_is_judged_by_the_age_of_its_state(age_s, 
         (Stopped("its job ends", "time-out"), "time-out", "its job ends"),
         (MemoryError("600 GB"), "out of memory", "MemoryError: 600 GB"),
         (torch.OutOfMemoryError("20 MiB"), "out of memory", "OutOfMemoryError: 20 MiB"),
-        (KeyboardInterrupt(), "stopped", "KeyboardInterrupt:"),
+        (no_context(), "out of memory", "AcceleratorError: CUDA error: out of memory"),
+        (torch.AcceleratorError("CUDA error: unknown"), "error", "AcceleratorError: CUDA error: unknown"),
+        (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
         (AblationsError("a name that is no UTF-8: \udcff"), "error", "a name that is no UTF-8: ?"),
     ],
 )
-def test_why_a_run_failed(error, why, text, tmp_path):
+def test_why_a_run_failed(error, why, text, identified, tmp_path):
     leave(tmp_path, f"{LOG}resnet18 on digits\nTraceback of an earlier attempt\n")
-    with pytest.raises(type(error)), attempt(tmp_path / make_run().record, make_run()):
+    with pytest.raises(type(error)), attempt(tmp_path / make_run().record, make_run()) as own:
+        if identified:
+            own.identify({"device": "a"})
         raise error
     found = state(tmp_path)
     assert (found.what, found.why, found.last_line) == ("failed", why, text)

@@ -28,6 +28,8 @@ MARGIN_S = 90.0
 # The least time between two writes of a run's progress, and at the end of an epoch.
 PROGRESS_S = 10.0
 EPOCH_PROGRESS_S = 1.0
+# CUDA's cudaErrorMemoryAllocation: no memory for what torch does not allocate itself, such as its context.
+CUDA_OUT_OF_MEMORY = 2
 
 
 class Stopped(AblationsError):
@@ -215,7 +217,7 @@ class Attempt:
         write_record(self._record, self._run, record)
         self._completed = True
         state.remove(self._path)
-        # Of a version before 0.2, which kept the attempts there.
+        # Earlier versions kept the attempts there.
         self._record.with_name("attempts.json").unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:
@@ -233,13 +235,19 @@ def _why(error: BaseException) -> state.Why:
         return error.why
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
-    # By its name: torch, whose error it is, may not be imported here.
+    # By their names: some are torch's, which must not be imported here.
     names = {cls.__name__ for cls in type(error).__mro__}
-    return "out of memory" if names & {"MemoryError", "OutOfMemoryError"} else "error"
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        return "out of memory"
+    if "AcceleratorError" in names and getattr(error, "error_code", None) == CUDA_OUT_OF_MEMORY:
+        return "out of memory"
+    return "error"
 
 
 def _text(error: BaseException) -> str:
-    text = str(error) if isinstance(error, AblationsError) else f"{type(error).__name__}: {error}"
+    text = (
+        str(error) if isinstance(error, AblationsError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    )
     # A path in it may have bytes that are no UTF-8.
     return text.encode("utf-8", "replace").decode("utf-8")
 
