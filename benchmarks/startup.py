@@ -37,6 +37,7 @@ import torch
 done("torch")
 from ablations.training import light_imports
 from ablations.training import models
+from ablations.training import setup
 from ablations.runs import provenance
 from ablations.runs import records
 from ablations.training import trainer as training
@@ -44,7 +45,7 @@ from ablations.data.staged import open_staged
 light_imports.keep_the_compiler_out()
 done("engine")
 dataset = open_staged(sys.argv[1], "pt")
-training.configure(hp, 1)
+setup.configure(hp, 1)
 done("dataset")
 model = models.build_model(sys.argv[2], dataset.image_shape, dataset.classes)
 done("torchvision, model")
@@ -84,7 +85,8 @@ def stage(folder: Path) -> Path:
     """The digits, staged as the workflow does."""
     sys.path.insert(0, str(PROJECT / "scripts"))
     from ablations.config.reading import load_config
-    from ablations.data.staging import Request, stage
+    from ablations.data.sources import Request
+    from ablations.data.staging import stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
     path = folder / "digits.safetensors"

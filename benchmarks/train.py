@@ -29,7 +29,7 @@ import torch
 from ablations.data.staged import Split, StagedDataset
 from ablations.files import write_text
 from ablations.kinds.cnn import CnnHyperparameters
-from ablations.training import live_taps
+from ablations.training import live_taps, setup
 from ablations.training import trainer as training
 from ablations.training.models import build_model
 from torch import nn
@@ -260,7 +260,7 @@ def main() -> None:
         pin_memory=False,
         seed=0,
     )
-    training.configure(hp, options.threads)
+    setup.configure(hp, options.threads)
     if options.only:
         turn = LOOPS[options.only](hp, options.steps)
         turn()

@@ -1,8 +1,8 @@
-"""Two finished runs, compared by the test images that each got right (McNemar's exact test).
+"""Compare two finished runs by the test images that each classified correctly (McNemar's exact test).
 
     python scripts/compare_runs.py results/runs/…/record.tsv results/runs/…/record.tsv
 
-It says whether their test images tell these two runs apart, and nothing of other seeds.
+The result holds for these two runs; other seeds may give another.
 """
 
 import argparse
@@ -26,34 +26,36 @@ def main() -> None:
 
 
 def compare_runs(first: Path, second: Path) -> list[str]:
-    """The comparison in words: second less first."""
-    (one, right), (other, also_right) = map(_answers, (first, second))
-    if (one.dataset, len(right)) != (other.dataset, len(also_right)):
+    """The lines that describe the comparison. Raises AblationsError for runs that cannot be compared."""
+    (one, correct), (other, also_correct) = map(_answers, (first, second))
+    images = f"test images of {one.dataset}"
+    if (one.dataset, len(correct)) != (other.dataset, len(also_correct)):
         raise AblationsError(
-            f"{first} is of {len(right)} test images of {one.dataset}, and {second} of {len(also_right)} of "
-            f"{other.dataset}: only runs on the same images can be compared"
+            f"{first} has {len(correct)} {images}, but {second} has {len(also_correct)} of {other.dataset}; "
+            "only runs on the same images can be compared"
         )
-    found = compare_images([((one.dataset, right), (other.dataset, also_right))])
+    found = compare_images([((one.dataset, correct), (other.dataset, also_correct))])
     assert found.p is not None
     assert found.interval is not None
-    seeds = "; other seeds may differ by more" if one.kind.is_random else ""
-    apart = "tell" if found.p < ALPHA else "do not tell"
+    significant = "significant" if found.p < ALPHA else "not significant"
+    seeds = "; it may be larger for other seeds" if one.kind.is_random else ""
     return [
-        f"first:  {100 * np.mean(right):.2f} %  {first}",
-        f"second: {100 * np.mean(also_right):.2f} %  {second}",
-        f"of {len(right):,} test images of {one.dataset}, {np.sum(right & ~also_right)} only the first got "
-        f"right, and {np.sum(also_right & ~right)} only the second",
-        f"second less first: {found.difference:+.2f} points (95 % interval {found.interval.low:+.2f} to "
+        f"first:  {100 * np.mean(correct):.2f} %  {first}",
+        f"second: {100 * np.mean(also_correct):.2f} %  {second}",
+        f"of {len(correct):,} {images}, {np.sum(correct & ~also_correct)} are correct in the first only and "
+        f"{np.sum(also_correct & ~correct)} in the second only",
+        f"second minus first: {found.difference:+.2f} points (95 % interval {found.interval.low:+.2f} to "
         f"{found.interval.high:+.2f}), p = {found.p:.4g} by McNemar's exact test",
-        f"the test images {apart} these two runs apart" + seeds,
+        f"the difference is {significant} on these test images{seeds}",
     ]
 
 
 def _answers(path: Path) -> tuple[Run, np.ndarray]:
+    """A run, and whether it classified each test image correctly, of shape (images,)."""
     run, record = read_record(path)
     if record.status != "ok" or record.test_correct is None:
-        why = "it has diverged" if record.status != "ok" else "it was written by an older version"
-        raise AblationsError(f"{path}: it does not say which test images the run got right; {why}")
+        why = "the run diverged" if record.status != "ok" else "an older version wrote the record"
+        raise AblationsError(f"{path}: it does not list the test images that the run got right: {why}")
     return run, unpack(record.test_correct, record.test_samples)
 
 

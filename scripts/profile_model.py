@@ -1,4 +1,4 @@
-"""Rule profile_model: count what one forward pass of a model costs."""
+"""Rule profile_model: count the operations of a forward pass, and the parameters of the model."""
 
 import argparse
 from dataclasses import asdict
@@ -21,7 +21,8 @@ def main() -> None:
 
     from ablations.kinds.kind import PROFILE_COLUMNS
     from ablations.runs.records import write_table
-    from ablations.training.models import build_model, profile
+    from ablations.training.models import build_model
+    from ablations.training.profile import profile
 
     shape = tuple(options.image_shape)
     counts = profile(build_model(options.model, shape, options.classes), shape)

@@ -6,19 +6,20 @@ from pathlib import Path
 
 from ablations.command_line import log_to_stderr
 from ablations.config.datasets import Dataset
-from ablations.data.staging import Request, stage
+from ablations.data.sources import Request
+from ablations.data.staging import stage
 from ablations.errors import AblationsError, run_script
 from pydantic import ValidationError
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, help="its name")
-    parser.add_argument("--definition", required=True, help="its entry of config/datasets.yaml, as JSON")
+    parser.add_argument("--dataset", required=True, help="the name of the dataset")
+    parser.add_argument("--definition", required=True, help="its entry in config/datasets.yaml, as JSON")
     parser.add_argument("--sources", default="{}", help="the `sources` of each dataset, by its name, as JSON")
-    parser.add_argument("--source-dir", type=Path, help="a directory to look into first")
-    parser.add_argument("--root", type=Path, default=Path(), help="what the definition's path is relative to")
-    parser.add_argument("--timeout-s", type=float, default=120, help="bound on each source")
+    parser.add_argument("--source-dir", type=Path, help="a directory of your own, which is searched first")
+    parser.add_argument("--root", type=Path, default=Path(), help="base of the definition's relative path")
+    parser.add_argument("--timeout-s", type=float, default=120, help="time limit of each source, in seconds")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
     options = parser.parse_args()
     log_to_stderr()
@@ -27,7 +28,7 @@ def main() -> None:
         entry = json.loads(options.definition) | {"sources": sources}
         definition = Dataset.model_validate(entry)
     except (ValueError, TypeError, AttributeError, ValidationError) as error:
-        raise AblationsError(f"--definition and --sources describe no dataset ({error})") from None
+        raise AblationsError(f"--definition and --sources do not describe a dataset ({error})") from None
     request = Request(options.dataset, definition, options.source_dir, options.root, options.timeout_s)
     stage(request, options.output)
 

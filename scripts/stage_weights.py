@@ -10,8 +10,8 @@ from ablations.errors import run_script
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
-    parser.add_argument("--source-dir", type=Path, help="a directory to look into first")
-    parser.add_argument("--timeout-s", type=float, default=120, help="bound on the download")
+    parser.add_argument("--source-dir", type=Path, help="a directory of your own, which is searched first")
+    parser.add_argument("--timeout-s", type=float, default=120, help="time limit of the download, in seconds")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
     options = parser.parse_args()
     log_to_stderr()

@@ -74,19 +74,21 @@ def train(
     from ablations.files import digest
     from ablations.runs.provenance import processor_name
     from ablations.runs.records import write_history
-    from ablations.training import checkpoints, light_imports, live_taps, models
+    from ablations.training import checkpoints, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
 
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
-    training.configure(hp, options.threads)
+    setup.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
     not_loaded, weights_digest = None, "none"
     if options.weights is not None:
         weights_digest = digest(options.weights, "sha256")
-        not_loaded = " ".join(models.load_pretrained(model, options.weights)) or "nothing"
+        from ablations.training.pretrained import load_pretrained
+
+        not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     device_name = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
@@ -106,7 +108,7 @@ def train(
     checkpoint.catch_signals()
     with progress(attempt, hp.epochs) as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
-        if hp.pin_memory and not training.pin_memory_works(hp, device, trainer.source):
+        if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
             on_gpu = device.type == "cuda"
             why = "the images lie on it" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
@@ -125,7 +127,7 @@ def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[
     import torch
     from ablations.kinds import hits
     from ablations.runs import provenance
-    from ablations.training import trainer as training
+    from ablations.training import setup
 
     hp, device = trainer.hp, trainer.device
     on_gpu = device.type == "cuda"
@@ -143,8 +145,8 @@ def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[
         batches=trainer.source,
         cuda_graph=trainer.graphed,
         test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
-        pin_memory_effective=training.pin_memory_works(hp, device, trainer.source),
-        precision_effective=training.precision_in_effect(hp, device),
+        pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
+        precision_effective=setup.precision_in_effect(hp, device),
         **other,
         **provenance.describe(CNN.libraries, threads),
     )
@@ -166,7 +168,7 @@ def progress(attempt: attempts.Attempt, epochs: int) -> Iterator[Callable[[int, 
 def shown_progress() -> Iterator[Callable[[int, int], None]]:
     """An `on_step`: a bar on a terminal, lines with an ETA in a log."""
     if not sys.stderr.isatty():
-        from ablations.training.trainer import progress_lines
+        from ablations.training.progress_lines import progress_lines
 
         yield progress_lines()
         return

@@ -1,8 +1,9 @@
-"""Writing files so that a reader sees the old content or the new, never a part."""
+"""Writing files so that a reader sees either the old content or the new, never a part."""
 
 import hashlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +14,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` if the block succeeds.
 
     The content is flushed to disk before the rename, so that a crash of the machine leaves no
-    empty file under the final name. If the block raises, the temporary file is removed and
-    whatever `path` held stays.
+    empty file under the final name. If the block raises, the temporary file is removed and the
+    old content of `path` stays.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # The kernel applies the umask. Reading it by setting it would change it for other threads.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)
     os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files private; a record should be as readable as any other new file.
-        temporary.chmod(0o666 & ~_umask())
+        # safetensors puts a private file of its own under this name.
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,13 +42,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """Hexadecimal digest (`sha256`, `md5`) of the content of `path`."""
+    """The hexadecimal digest (`sha256`, `md5`) of the content of `path`."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,4 +1,4 @@
-"""Checkpoints: a run that was stopped, however and wherever, ends as one that was not."""
+"""A run that was stopped, at any step and by any signal, ends as an undisturbed one."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ import torch
 from ablations.runs import state
 from ablations.runs.attempts import Attempt, job_deadline
 from ablations.runs.run import Run
+from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.models import build_model
@@ -36,7 +37,7 @@ class Killed(Exception):
 def run(folder: Path, kill_at: int | None = None, model_name: str = MODEL, **changes):
     """Train, with a checkpoint after every step; die after step `kill_at`."""
     hp = hyperparameters(**{"epochs": 3, "optimizer": "adam", "lr": 1e-3} | changes)
-    training.configure(hp, threads=1)
+    setup.configure(hp, threads=1)
     model = build_model(model_name, SHAPE, 10)
     done = 0
 
@@ -136,13 +137,13 @@ def test_a_checkpoint_that_calls_code_is_not_used(tmp_path, monkeypatch, caplog)
     monkeypatch.chdir(tmp_path)
     checkpoint_at(tmp_path / "checkpoint.pt").save({"progress": Evil()})
     assert checkpoint_at(tmp_path / "checkpoint.pt").load() is None
-    assert "is no checkpoint" in caplog.text
+    assert "is not a checkpoint" in caplog.text
     assert not Path("evil-was-here").exists()
 
 
 def test_a_run_stops_before_its_deadline_with_a_checkpoint(tmp_path):
     hp = hyperparameters(epochs=3)
-    training.configure(hp, threads=1)
+    setup.configure(hp, threads=1)
     passed = checkpoint_at(tmp_path / "checkpoint.pt", deadline=time.time() - 1)
     model = build_model(MODEL, SHAPE, 10)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Steps recorded and replayed. Here a recording is a closure: this machine need not have a GPU."""
+"""Steps are recorded and replayed. Here a recording is a closure, which needs no GPU."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Designs: what a grid can tell apart, held against what brute force says."""
+"""Designs: which effects a grid separates, checked against brute force."""
 
 import itertools
 import random
@@ -49,7 +49,7 @@ def with_points(study: Study, points: tuple) -> Study:
     return parse_study({**written, "grid": [*written["grid"], *({**block, **point} for point in points)]})
 
 
-def test_a_full_product_tells_everything_apart():
+def test_all_effects_of_a_full_product_are_separable():
     found = design(study_of(LEVELS))
     assert found.separable == found.pure == ("model", "batch_size", "lr", "epochs")
     assert (found.aliased_with, found.follows, found.missing) == ({}, (), ())
@@ -69,17 +69,17 @@ def test_the_published_part_a():
     assert len(found.missing) == 1
     assert found.missing[0]["epochs"] == 5, "of two points that do, the one with fewer epochs"
     words = in_words("part_a", study)
-    assert "NOT told apart: epochs, which follows from lr" in words
-    assert "told apart only where nothing interacts: pin_memory, which follows from optimizer and lr" in words
-    # What is to be added can be added as it is printed, and does what is said of it.
+    assert "NOT separable: epochs, which is determined by lr" in words
+    assert "separable only without interactions: pin_memory, which is determined by optimizer and lr" in words
+    # The printed point can be added as it is, and makes the effects separable.
     block = next(line for line in words.splitlines() if line.startswith("      - {")).partition("- ")[2]
     after = design(parse_study({**study.written, "grid": [*study.written["grid"], yaml.safe_load(block)]}))
     assert after.aliased_with == {}
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_no_fewer_points_would_do(seed):
-    """On random grids: what is named is enough, and every smaller set of points is not."""
+def test_the_missing_points_are_the_fewest_that_suffice(seed):
+    """On random grids: the missing points suffice, and no smaller set of points does."""
     draw = random.Random(seed)
     product = [dict(zip(LEVELS, point, strict=True)) for point in itertools.product(*LEVELS.values())]
     points = draw.sample(product, draw.randint(3, 6))
@@ -106,8 +106,8 @@ def test_no_fewer_points_would_do(seed):
         assert all(np.linalg.matrix_rank(np.array([*own, *more])) < goal for more in sets)
 
 
-def test_an_effect_is_estimable_exactly_where_it_is_said_to_be():
-    """From made-up accuracies without noise: least squares finds the effects that are separable."""
+def test_exactly_the_separable_effects_can_be_estimated():
+    """From made-up accuracies without noise: least squares recovers the separable effects."""
     draw = random.Random(1)
     for _ in range(20):
         product = list(itertools.product(*LEVELS.values()))
@@ -135,7 +135,7 @@ def test_an_effect_is_estimable_exactly_where_it_is_said_to_be():
                 assert fitted[list(columns)] == pytest.approx(effects)
 
 
-def test_excluded_points_and_impossible_ones_are_not_named():
+def test_excluded_and_impossible_points_are_never_proposed():
     recipe = [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}]
     found = design(study_of({"recipe": recipe, "batch_size": [16, 32]}))
     assert len(found.missing) == 1
@@ -150,8 +150,8 @@ def test_excluded_points_and_impossible_ones_are_not_named():
     assert found.missing == ({"optimizer": "sgd", "momentum": 0.0},), "adam has no momentum"
 
 
-def test_a_latin_square_tells_apart_only_what_does_not_interact():
-    """Nine points of three levels each: whatever the third does, an interaction of the others may do."""
+def test_effects_of_a_latin_square_are_separable_only_without_interactions():
+    """Nine points of three levels each: an effect of the third factor may be an interaction of the others."""
     square = [
         {"model": LEVELS["model"][i], "epochs": j + 1, "batch_size": 16 * ((i + j) % 3 + 1)}
         for i in range(3)
@@ -161,7 +161,7 @@ def test_a_latin_square_tells_apart_only_what_does_not_interact():
     assert set(found.separable) == {"model", "epochs", "batch_size"}
     assert found.pure == ()
     assert (
-        "told apart only where nothing interacts: batch_size, which follows from model and epochs"
+        "separable only without interactions: batch_size, which is determined by model and epochs"
         in in_words("it", study_of(*square))
     )
 
@@ -183,21 +183,21 @@ def test_a_grid_whose_missing_points_are_all_excluded_says_so():
     study = study_of({"recipe": recipe}, exclude=({"lr": 0.1, "epochs": 2}, {"lr": 0.2, "epochs": 1}))
     found = design(study)
     assert found.impossible
-    assert "no points that differ in one level from these would tell them apart" in in_words("it", study)
+    assert "no points that differ from these in one level would separate them" in in_words("it", study)
 
 
 def test_one_point_and_seeds():
-    assert "one point, and nothing to compare" in in_words("it", study_of({}))
+    assert "one point: nothing to compare" in in_words("it", study_of({}))
     words = in_words(
         "it", study_of({"recipe": [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}]}, seeds=(0, 1, 2))
     )
     assert "2 points × 3 seeds" in words
-    assert "1 more point (3 runs)" in words
-    assert "one seed" not in words
+    assert "at least 1 more point (3 runs) is needed to separate all main effects; add to `grid`:" in words
+    assert "there is one seed" not in words
 
 
-def test_a_study_of_many_runs_is_quick_enough():
-    """Ten thousand points: seconds, not the hours of a search over subsets."""
+def test_the_design_of_ten_thousand_points_takes_seconds():
+    """A search over subsets of points would take hours."""
     study = study_of(
         {
             "recipe": [{"lr": (i + 1) / 1000, "epochs": i + 1} for i in range(100)],

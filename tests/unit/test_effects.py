@@ -1,4 +1,4 @@
-"""The effects table: pairs that differ in nothing else, and a verdict that can be trusted."""
+"""The effects table: pairs that differ in nothing else, and a verdict for each comparison."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ LATIN = [
 
 def test_an_effect_is_found_and_another_is_not():
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=SEEDS)
-    # Of a seed all runs share its luck; the rest is small. Only the batch size does anything.
+    # All runs of a seed share most of its noise. Only the batch size has an effect.
     truth = lambda run: 90 + 2 * run.value("seed") - (run.value("batch_size") == 32) + noise_of[run]  # noqa: E731
     noise_of = dict(zip(study.runs(), np.random.default_rng(0).normal(0, 0.2, 20), strict=True))
     table = effects_table("it", study, records_of(study, truth))
@@ -61,9 +61,10 @@ def test_an_effect_is_found_and_another_is_not():
     assert float(batch["difference_ci_low"]) < -1 < float(batch["difference_ci_high"])
     assert float(batch["p_holm"]) < 1e-3
     assert batch["verdict"] == "16 is more accurate"
-    assert rate["verdict"].startswith("no difference shown; one of this size would take about ")
-    assert rate["verdict"].endswith(" seeds")
-    assert int(rate["verdict"].split()[-2]) > 5
+    sentence, _, seeds = rate["verdict"].rpartition(" about ")
+    assert sentence == "not significant; detecting a difference of this size would take"
+    assert seeds.endswith(" seeds")
+    assert int(seeds.split()[0]) > 5
     assert (rate["judged_by"], rate["units"]) == ("seeds", "5")
 
 
@@ -78,21 +79,18 @@ def test_pairs_are_of_the_same_seed_and_of_runs_that_are_there():
     comparison = effect.comparison
     assert (comparison.units, comparison.pairs, comparison.difference) == (4, 4, 0)
     assert (
-        "no difference, and no spread to judge by"
+        "no difference; not tested: the differences do not vary"
         in effects_table("it", study, records_of(study, accuracy)).markdown()
     )
 
 
-def test_what_is_aliased_is_never_compared():
+def test_aliased_hyperparameters_are_never_compared():
     study = study_of(
         {"recipe": [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}], "batch_size": [16, 32]}, seeds=SEEDS
     )
     table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
     assert table.data["hyperparameter"].tolist() == ["batch_size"]
-    assert (
-        "No two runs of this study differ in lr or in epochs alone; see the table of its design."
-        in table.notes
-    )
+    assert "No two runs of this study differ in lr or epochs only; see the design table." in table.notes
 
 
 def test_one_pair_of_single_runs_is_compared_by_their_images():
@@ -109,11 +107,11 @@ def test_one_pair_of_single_runs_is_compared_by_their_images():
     assert (batch["pairs"], batch["difference"], batch["verdict"]) == (
         "1",
         "-2.0000",
-        "16 is more accurate, of these two runs",
+        "16 is more accurate, in these two runs",
     )
-    assert any("McNemar" in note and "other seeds may differ by more" in note for note in table.notes)
+    assert any("McNemar" in note and "may be larger for other seeds" in note for note in table.notes)
     same = effects_table("it", study, {one: found[one], other: record(other, **_accuracy_of(found[one]))})
-    assert row(same, "batch_size")["verdict"] == "the test images do not tell these two runs apart"
+    assert row(same, "batch_size")["verdict"] == "not significant on these test images"
 
 
 def _accuracy_of(found: Mapping[str, str]) -> dict[str, str]:
@@ -126,7 +124,7 @@ def right(*accuracies: float) -> list[dict[str, str]]:
     return [{"test_accuracy": f"{100 * mask.mean():.6f}", "test_correct": hits.pack(mask)} for mask in masks]
 
 
-def test_the_settings_of_support_vector_machines_are_no_sample():
+def test_the_settings_of_support_vector_machines_are_not_a_sample():
     """Each kernel is better by another amount on each dataset: certain, as nothing in it is random."""
     part_b = study("part_b")
     columns = right(95.94, 95.15, 85.31, 81.66)
@@ -143,13 +141,13 @@ def test_the_same_image_of_two_datasets_is_two_images():
     study = study_of({"dataset": ["mnist", "fashion_mnist"]})
     columns = right(90.0, 90.3)
     found = {run: record(run, **own) for run, own in zip(study.runs(), columns, strict=True)}
-    # As pairs, thirty images that only one gets right would be beyond doubt.
+    # As pairs, thirty images that only one run classifies correctly would be highly significant.
     assert float(row(effects_table("it", study, found), "dataset")["p_holm"]) == pytest.approx(
         0.476, abs=2e-3
     )
 
 
-def test_what_the_added_points_separate_is_estimated():
+def test_effects_that_added_points_separate_are_estimated():
     """The points that the design asks for make aliased effects estimable, if not by pairs."""
     grid = {
         "recipe": [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}],
@@ -162,18 +160,18 @@ def test_what_the_added_points_separate_is_estimated():
     table = effects_table("it", study, records_of(study, truth))
     assert float(row(table, "lr")["difference"]) == pytest.approx(-1, abs=0.3)
     assert float(row(table, "epochs")["difference"]) == pytest.approx(2, abs=0.3)
-    assert not any("alone; see" in note for note in table.notes)
+    assert not any("only; see" in note for note in table.notes)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 @pytest.mark.parametrize("more", [{}, {"batch_size": [16, 32]}])
-def test_a_table_judged_by_a_linear_model_says_so(more, seeds):
+def test_a_table_that_uses_a_linear_model_notes_it(more, seeds):
     recipes = [{"optimizer": o, "lr": lr, "epochs": e} for o, lr, e in LATIN]
     study = study_of({"recipe": recipes, **more}, seeds=seeds)
     table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
     assert "linear model" in set(table.data["judged_by"])
     [note] = [note for note in table.notes if note.startswith("Judged by a linear model")]
-    assert note.endswith("between them.") == (len(seeds) > 1)
+    assert note.endswith("between seeds.") == (len(seeds) > 1)
 
 
 def test_pairs_that_diverged_are_counted():
@@ -184,21 +182,21 @@ def test_pairs_that_diverged_are_counted():
             found[run] = record(run, status="diverged", test_accuracy=None)
     table = effects_table("it", study, found)
     assert row(table, "lr")["pairs"] == "1"
-    assert "Pairs left out, as a run of them is not there or has diverged: 2 of lr." in table.notes
+    assert "Pairs left out because a run is missing or diverged: 2 of lr." in table.notes
     nothing = effects_table("it", study, {})
-    assert "Pairs left out, as a run of them is not there or has diverged: 3 of lr." in nothing.notes
-    assert not any("alone" in note for note in nothing.notes)
+    assert "Pairs left out because a run is missing or diverged: 3 of lr." in nothing.notes
+    assert not any("only; see" in note for note in nothing.notes)
 
 
 def test_one_pair_without_images_has_no_test():
     study = study_of({"batch_size": [16, 32]})
     table = effects_table("it", study, records_of(study, lambda run: 90.0 + run.value("batch_size")))
-    assert row(table, "batch_size")["verdict"] == "one pair: no test; seeds are needed"
+    assert row(table, "batch_size")["verdict"] == "not tested: a single pair; add seeds"
     assert row(table, "batch_size")["p_holm"] == ""
 
 
-def test_noise_alone_is_rarely_taken_for_an_effect():
-    """Of 100 studies in which nothing does anything, one in twenty may say otherwise, of three tests each."""
+def test_noise_alone_is_rarely_significant():
+    """In 100 studies without any effect, about one in twenty may report one, over its three tests."""
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2], "epochs": [1, 2]}, seeds=(0, 1, 2))
     wrong = 0
     draw = np.random.default_rng(0)
@@ -222,8 +220,8 @@ RECIPES = [
 @pytest.mark.parametrize(
     "grid", [{"recipe": RECIPES, "batch_size": [16, 32]}, {"lr": [0.1, 0.2], "batch_size": [16, 32, 64]}]
 )
-def test_runs_that_are_the_same_are_no_sample(grid, seeds):
-    """As `pin_memory` on the CPU makes them: of noise alone, one test of twenty is wrong."""
+def test_duplicate_runs_do_not_count_as_a_sample(grid, seeds):
+    """`pin_memory` on a CPU produces them. With noise alone, one test in twenty is significant."""
     study = study_of({**grid, "pin_memory": [False, True]}, seeds=seeds)
     draw, wrong, noises = np.random.default_rng(0), [], set()
     for _ in range(120):
@@ -249,14 +247,15 @@ def test_many_levels_are_compared_with_the_first():
     found = list(effects(study, records_of(study, lambda run: 90 + noise(run, 1))))
     assert [effect.first for effect in found] == [1] * 19
     notes = effects_table("it", study, {}).notes
-    assert "Of more than 8 levels (batch_size) each is compared with the first alone." in notes
+    [note] = [note for note in notes if "more than 8 levels (batch_size)" in note]
+    assert note.endswith("each level is compared with the first only.")
 
 
 def test_a_study_of_one_point_has_an_empty_table(tmp_path):
     study = study_of({})
     table = effects_table("it", study, records_of(study, lambda run: 90.0))
     table.write(tmp_path / "it_effects")
-    assert "Nothing varies in this study." in (tmp_path / "it_effects.md").read_text()
+    assert "No hyperparameter varies in this study." in (tmp_path / "it_effects.md").read_text()
     assert (tmp_path / "it_effects.tsv").read_text().startswith("hyperparameter\tfirst\tsecond\tpairs")
     assert r"\begin{table}" in (tmp_path / "it_effects.tex").read_text()
 
@@ -280,20 +279,23 @@ def test_any_two_runs_can_be_compared_by_their_images(tmp_path):
     done = compare(tmp_path, *paths)
     assert done.returncode == 0, done.stderr
     p = stats.binomtest(3, 23).pvalue
-    assert "of 400 test images of digits, 3 only the first got right, and 20 only the second" in done.stdout
-    assert f"second less first: +4.25 points (95 % interval +1.90 to +6.60), p = {p:.4g}" in done.stdout
-    assert "the test images tell these two runs apart\n" in done.stdout
+    assert (
+        "of 400 test images of digits, 3 are correct in the first only and 20 in the second only"
+        in done.stdout
+    )
+    assert f"second minus first: +4.25 points (95 % interval +1.90 to +6.60), p = {p:.4g}" in done.stdout
+    assert "the difference is significant on these test images\n" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"status": "diverged", "test_accuracy": None}, "it has diverged"),
-        ({"test_correct": None}, "it was written by an older version"),
+        ({"status": "diverged", "test_accuracy": None}, "the run diverged"),
+        ({"test_correct": None}, "an older version wrote the record"),
         ({"test_samples": 200}, "only runs on the same images can be compared"),
     ],
 )
-def test_runs_that_cannot_be_compared_are_a_sentence(columns, sentence, tmp_path):
+def test_runs_that_cannot_be_compared_are_an_error_without_a_traceback(columns, sentence, tmp_path):
     for samples, changes in ((100, {}), (200, columns)):
         run = make_run(train_samples=samples)
         write_record(tmp_path / run.record, run, make_record(**changes))

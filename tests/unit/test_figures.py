@@ -1,4 +1,4 @@
-"""Figures: what is drawn is what the records say, and what is not there is seen."""
+"""Figures: they show the values of the records, and which runs are missing."""
 
 import random
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ablations.config.studies import parse_study
+from ablations.presentation.figures import FIGURES
 from ablations.presentation.figures.curves import curves_figure
 from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.figures.grid import grid_figure
@@ -55,8 +56,8 @@ def test_effects_are_drawn_with_their_intervals(study):
     assert "points" in axis.get_xlabel()
 
 
-def test_a_front_is_what_nothing_beats():
-    """Against the definition, over random points, some of them equal."""
+def test_no_point_dominates_a_point_of_the_front():
+    """Checked against the definition over random points, some of them equal."""
     draw = random.Random(0)
     for _ in range(200):
         points = [(draw.randint(1, 6), draw.randint(1, 6)) for _ in range(draw.randint(1, 10))]
@@ -138,14 +139,26 @@ def test_curves_have_a_line_per_point_and_a_band_over_seeds(study, tmp_path):
     assert first.get_ydata().tolist() == [61, 71, 81], "the mean of seeds 0, 1 and 2"
 
 
+def test_every_figure_is_drawn_by_the_same_call(study, tmp_path, monkeypatch):
+    """The curves are those of the histories in the directories of the runs."""
+    monkeypatch.chdir(tmp_path)
+    for run in study.runs():
+        history = tmp_path / run.directory / "history.tsv"
+        history.parent.mkdir(parents=True)
+        history.write_text("epoch\ttest_accuracy\n1\t50\n2\t60\n")
+    figures = {ending: draw(study, {}, None, []) for ending, draw in FIGURES.items()}
+    assert len(figures["curves"].axes[0].lines) == 8
+    assert set(figures) == {"", "effects", "tradeoff", "grid", "curves"}
+
+
 def test_a_history_that_cannot_be_read_is_left_out(study, tmp_path):
     (tmp_path / "bad.tsv").write_text("epoch\ttest_accuracy\n1\tninety\n")
     figure = curves_figure(study, dict.fromkeys(study.runs(), tmp_path / "bad.tsv"))
-    assert "no run is done" in texts(figure)
+    assert "no completed runs" in texts(figure)
 
 
 @pytest.mark.parametrize("draw", [study_figure, effects_figure, tradeoff_figure, grid_figure])
-def test_without_records_a_figure_is_drawn_all_the_same(draw, study, tmp_path):
+def test_a_figure_is_drawn_without_any_records(draw, study, tmp_path):
     write_figure(draw(study, {}), tmp_path / "empty")
     assert (tmp_path / "empty.png").stat().st_size > 1000
 
@@ -170,7 +183,7 @@ def test_a_study_of_many_points_is_drawn_on_a_page(draw, tmp_path):
     write_figure(figure, tmp_path / "many")
 
 
-def test_many_levels_are_told_apart(tmp_path):
+def test_many_levels_are_distinct(tmp_path):
     study = study_of({"batch_size": list(range(1, 41))})
     histories = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}
     for i, path in enumerate(histories.values()):

@@ -1,4 +1,4 @@
-"""Models: adapted as published, counted as published, and loaded with care."""
+"""Models are adapted and counted as in the published study, and weights are loaded safely."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,9 @@ import torch
 from ablations.data import weights
 from ablations.errors import AblationsError
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
-from ablations.training.models import build_model, check_batches, load_pretrained, profile
+from ablations.training.models import build_model, check_batches
+from ablations.training.pretrained import load_pretrained
+from ablations.training.profile import profile
 from safetensors.torch import save_file
 from torch import nn
 
@@ -145,7 +147,7 @@ class Evil:
 def test_a_file_of_anything_but_tensors_is_refused(payload, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(payload, tmp_path / "evil.pth")
-    with pytest.raises(AblationsError, match=r"evil.pth (cannot be read as weights|holds no mapping)"):
+    with pytest.raises(AblationsError, match=r"evil.pth (cannot be read as weights|is not a mapping)"):
         load_pretrained(build_model("resnet18", SHAPE, 10), tmp_path / "evil.pth")
     assert not Path("evil-was-here").exists()
 

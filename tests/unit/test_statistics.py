@@ -1,4 +1,4 @@
-"""Statistics, held against textbooks' numbers, other implementations, and simulation."""
+"""Statistics, checked against textbook numbers, other implementations, and simulation."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_a_t_interval_is_that_of_a_table():
     assert statistics.t_interval([2.0, 2.0]) == Interval(2.0, 2.0)
 
 
-def test_intervals_cover_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     draw = np.random.default_rng(0)
     covered = sum(
         (interval := statistics.t_interval(list(draw.normal(90, 0.3, 3)))).low <= 90 <= interval.high
@@ -59,26 +59,26 @@ def test_a_paired_comparison_is_scipys():
     assert found.effect == pytest.approx(np.mean(second - first) / np.std(second - first, ddof=1))
 
 
-def test_the_rounding_of_a_record_is_no_spread():
-    """One image of 360 is 0.277777 or 0.277778 points, by what it is the difference of."""
+def test_the_rounding_of_a_record_does_not_count_as_variation():
+    """One image of 360 is 0.277777 or 0.277778 points, depending on the two accuracies."""
     accuracies = [round(100 * right / 360, 6) for right in range(340, 352)]
     differences = [b - a for a, b in zip(accuracies[::2], accuracies[1::2], strict=True)]
     assert len(set(differences)) > 1
     assert compare_pairs([by_seed(differences)]).p is None
 
 
-def test_without_spread_there_is_no_test():
+def test_differences_that_do_not_vary_are_not_tested():
     assert compare_pairs([by_seed([0.0] * 3)]) == Comparison(3, 3, "seeds", 0.0, None, None)
     assert compare_pairs([by_seed([0.1] * 3)]).p is None, "three times the same float"
     assert compare_pairs([by_seed([1.5])]).p is None
     settings = [by_seed([1.5, 1.5]), by_seed([9.0, 9.0])]
-    assert compare_pairs(settings).p is None, "what differs is the settings, not the seeds"
+    assert compare_pairs(settings).p is None, "the settings differ, not the seeds"
     model = LinearModel(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]), np.array([1.0, 1, 2, 2]))
     assert model.compare(np.array([0.0, 1.0])) == Comparison(0, 4, "model", pytest.approx(1.0), None, None)
 
 
-def test_settings_are_no_replicates_of_each_other():
-    """Where each seed is in each setting, it is the test of the seeds' means."""
+def test_settings_are_not_replicates_of_each_other():
+    """If each setting has each seed, it is the t test of the seeds' means."""
     draw = np.random.default_rng(3)
     differences = draw.normal(1, 0.5, (4, 3)) + np.array([[0.0], [4.0], [-3.0], [9.0]])
     found = compare_pairs(list(map(by_seed, differences)))
@@ -91,8 +91,8 @@ def test_settings_are_no_replicates_of_each_other():
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
-def test_luck_that_the_pairs_of_a_seed_share_is_no_effect(shared):
-    """As where settings differ in what does nothing. In whatever part, one test of twenty is wrong."""
+def test_noise_that_the_pairs_of_a_seed_share_is_not_an_effect(shared):
+    """As with duplicate runs. For every part of shared noise, one test in twenty is significant."""
     draw, wrong = np.random.default_rng(0), 0
     for _ in range(1000):
         luck = shared * draw.normal(0, 1, (1, 4)) + (1 - shared) * draw.normal(0, 1, (6, 4))
@@ -121,9 +121,11 @@ def test_a_linear_model_is_statsmodels():
     assert found.p == pytest.approx(float(other.pvalue))
     assert (found.interval.low, found.interval.high) == pytest.approx(tuple(other.conf_int()[0]))
     twice = LinearModel(np.column_stack([rows, rows[:, 1]]), values)
-    assert twice.compare(np.array([0.0, 1, 0, 0, 0])) is None, "nothing tells the two apart"
+    assert twice.compare(np.array([0.0, 1, 0, 0, 0])) is None, "the two columns are aliased"
     assert twice.compare(np.array([0.0, 1, -1, 0, 1])).p == pytest.approx(found.p)
-    assert LinearModel(rows[:4], values[:4]).compare(np.array([0.0, 1, 0, 0])) is None, "nothing is left over"
+    assert LinearModel(rows[:4], values[:4]).compare(np.array([0.0, 1, 0, 0])) is None, (
+        "no residual degrees of freedom are left"
+    )
 
 
 def test_a_linear_model_of_several_seeds_is_the_test_of_each_seeds_model():
@@ -138,8 +140,8 @@ def test_a_linear_model_of_several_seeds_is_the_test_of_each_seeds_model():
     assert comparison.units == 3
 
 
-def test_seeds_that_are_not_everywhere_judge_no_linear_model():
-    """As in a study that is under way: of noise alone, one test of twenty is wrong."""
+def test_a_linear_model_uses_seeds_only_if_each_has_every_point():
+    """As in an unfinished study. With noise alone, one test in twenty is significant."""
     square = [(i, j, (i + j) % 3) for i in range(3) for j in range(3)]
     rows = np.array([[1, *(float(x == level) for x in point for level in (1, 2))] for point in square])
     draw, wrong = np.random.default_rng(0), []
@@ -152,18 +154,18 @@ def test_seeds_that_are_not_everywhere_judge_no_linear_model():
     assert LinearModel(rows[:3], np.array([1.0, 2, 3]), [1, 2, 1]).compare(rows[0] - rows[1]) is None
 
 
-def test_twins_count_once_among_settings():
+def test_duplicate_settings_count_once():
     differences = [by_seed([d]) for d in (1.0, 2.0, 4.0)]
     once = compare_pairs(differences)
     twice = compare_pairs(differences * 2, [0, 1, 2] * 2)
     assert (twice.pairs, twice.units) == (6, 3)
     assert (twice.difference, twice.p) == pytest.approx((once.difference, once.p))
-    # Where only some are twins, the difference is still the mean of all.
+    # If only some are duplicates, the difference is still the mean of all.
     some = compare_pairs([by_seed([d]) for d in (0.0, 0.0, 0.0, 10.9, 11.8, 14.8)], [0, 0, 0, 1, 2, 3])
     assert (some.units, some.difference) == (4, pytest.approx(6.25))
 
 
-def test_twins_count_once_in_a_linear_model():
+def test_duplicates_count_once_in_a_linear_model():
     draw = np.random.default_rng(5)
     rows = np.column_stack([np.ones(12), draw.integers(0, 2, (12, 3))])
     values = draw.normal(90, 1, 12)
@@ -177,7 +179,7 @@ def test_twins_count_once_in_a_linear_model():
 
 @pytest.mark.parametrize(("effect", "n"), [(0.5, 10), (-1.2, 5), (3.0, 3), (-0.1, 30), (9.0, 2)])
 def test_the_interval_of_an_effect_is_that_of_the_noncentral_t(effect, n):
-    """At either end, what was seen lies just at the 2.5 % tail."""
+    """At either end, the observed t is at the 2.5 % tail."""
     unit = np.resize([1.0, -1.0], n) - np.resize([1.0, -1.0], n).mean()
     unit /= np.std(unit, ddof=1)
     found = compare_pairs([by_seed(unit + effect)])
@@ -189,8 +191,8 @@ def test_the_interval_of_an_effect_is_that_of_the_noncentral_t(effect, n):
     assert low < t < high
 
 
-def test_mcnemar_is_the_binomial_test_of_what_differs():
-    """Ten images that only the first gets right, and two that only the second does."""
+def test_mcnemar_is_the_binomial_test_of_the_differing_images():
+    """Ten images are correct in the first run only, and two in the second only."""
     first, second = np.ones(100, bool), np.ones(100, bool)
     second[:10] = False
     first[10:12] = False
@@ -217,8 +219,8 @@ def test_images_of_two_test_sets_are_two_samples():
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(q - p) / error), rel=0.01)
 
 
-def test_an_image_that_many_runs_answer_is_one_observation():
-    """The same pair twice says no more than once; a pair on other images does."""
+def test_an_image_is_one_observation_over_many_runs():
+    """The same pair twice adds no information; a pair on other images does."""
     draw = np.random.default_rng(1)
     first, second = draw.random(10_000) < 0.95, draw.random(10_000) < 0.945
     pair, elsewhere = (("it", first), ("it", second)), (("other", first), ("other", second))
@@ -233,16 +235,16 @@ def test_an_image_that_many_runs_answer_is_one_observation():
     assert width(wider) == pytest.approx(width(once) / math.sqrt(2), rel=0.01)
 
 
-def test_holm_is_the_textbooks():
-    """Holm 1979: the smallest times 4, the next times 3, and never falling."""
+def test_holm_gives_textbook_values():
+    """Holm 1979: the smallest times 4, the next times 3, and so on, without decreasing."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
 
 
 @pytest.mark.parametrize("effect", [0.2, 0.39, 0.5, 0.71, 1.0, 2.0, 3.27, 8.63, -0.8])
 @pytest.mark.parametrize("tests", [1, 2, 10])
-def test_the_pairs_needed_have_the_power_and_one_fewer_has_not(effect, tests):
-    """By another way than the code's: integrated over the standard deviation that a sample may have."""
+def test_the_pairs_needed_are_the_fewest_with_the_power(effect, tests):
+    """An independent method: integration over the distribution of the sample standard deviation."""
 
     def power(n: int) -> float:
         critical, shift = stats.t.ppf(1 - 0.05 / tests / 2, n - 1), abs(effect) * math.sqrt(n)
@@ -268,11 +270,11 @@ def test_cohens_table():
     assert 8192 < pairs_needed(0.0306) < 10_000
 
 
-# --- which images were right ---------------------------------------------------------------------
+# --- which images are correct ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("images", [1, 7, 8, 360, 10_000])
-def test_a_mask_comes_back(images):
+def test_a_mask_survives_packing(images):
     mask = np.random.default_rng(images).random(images) < 0.9
     text = hits.pack(mask)
     assert np.array_equal(hits.unpack(text, images), mask)
@@ -282,6 +284,6 @@ def test_a_mask_comes_back(images):
 @pytest.mark.parametrize(
     "text", ["", "no base64!", hits.pack(np.ones(16, bool)), hits.pack(np.ones(10**6, bool)), "AAAA"]
 )
-def test_a_strange_mask_is_refused(text):
+def test_an_invalid_mask_is_an_error(text):
     with pytest.raises(ValueError, match="it "):
         hits.unpack(text, 360)

@@ -1,4 +1,4 @@
-"""Tables: cells over seeds, the published layout, and verdicts that can say no."""
+"""Tables: cells over seeds, the published layout, and the verdicts on published values."""
 
 import shutil
 import subprocess
@@ -19,6 +19,7 @@ from ablations.presentation.design_table import design_table
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.published_table import REASONS, published_table, verdict_fields
 from ablations.presentation.study_table import cell_text, study_table
+from ablations.presentation.tables import TABLES
 from ablations.presentation.variance_table import variance_table
 
 PROJECT = Path(__file__).parents[2]
@@ -76,25 +77,24 @@ def test_several_seeds_are_mean_and_standard_deviation_with_n():
     assert any("± is the standard deviation over seeds" in note for note in table.notes)
 
 
-def test_beside_every_accuracy_stands_the_noise_of_its_test_set():
+def test_the_notes_give_the_noise_of_the_test_set():
     """√(p (1 − p) / n): 0.09 points at 99.18 % of 10,000 images, and 0.50 at 50 %."""
     part_a = study("part_a")
     runs = part_a.runs()
     same = study_table("part_a", part_a, {run: record(run) for run in runs})
     assert (
-        "An accuracy on 10,000 test images has a standard error of 0.09 points by the choice of these "
-        "images alone." in same.notes
+        "The choice of the 10,000 test images gives accuracies a standard error of 0.09 points." in same.notes
     )
     differ = {run: record(run, test_accuracy="50") if run is runs[0] else record(run) for run in runs}
     assert any("of 0.09 to 0.50 points" in n for n in study_table("a", part_a, differ).notes)
 
 
-def test_what_a_model_costs_has_no_standard_deviation():
+def test_the_cost_of_a_model_has_no_standard_deviation():
     question_2 = study("question_2", seeds=[0, 1])
     table = study_table("q", question_2, all_records(question_2))
     assert table.display.iloc[0]["MACs (G)"] == "0.0332"
     assert "gmacs_sd" not in table.data
-    assert any("MACs are multiply-accumulates" in note for note in table.notes)
+    assert any("MACs are multiply-accumulate operations" in note for note in table.notes)
 
 
 def test_missing_and_diverged_runs_are_marked():
@@ -117,12 +117,13 @@ def test_a_point_that_the_grid_leaves_out_is_an_empty_cell():
     assert table.data["resnet50"].tolist()[:8] == ["99.18"] * 4 + [""] * 4
 
 
-def test_counters_that_disagree_are_said():
+def test_counters_that_disagree_are_noted():
     question_2 = study("question_2")
     agree = study_table("q", question_2, all_records(question_2))
     assert not any("disagree" in note for note in agree.notes)
     apart = study_table("q", question_2, all_records(question_2, flops="80000000"))
-    assert any("The counters disagree for resnet18: torch counts +21 %" in note for note in apart.notes)
+    sentence = "resnet18: torch's FLOPs differ from twice thop's MACs by +21 %"
+    assert any(f"The counters disagree for {sentence}" in note for note in apart.notes)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_the_smaller_the_test_set_the_wider_the_noise():
 
 
 @pytest.mark.parametrize(("name", "values"), [("part_a", 16), ("question_2", 40)])
-def test_every_published_value_is_held_against_its_run(name, values):
+def test_every_published_value_is_compared_with_its_run(name, values):
     of = study(name)
     path = PROJECT / of.published.file
     table = published_table(name, of, all_records(of), path)
@@ -187,13 +188,13 @@ def test_every_published_value_is_held_against_its_run(name, values):
         (ACCURACY, "cnn", "99.00", {"values": (), "diverged": 1}, "diverged", ""),
     ],
 )
-def test_a_verdict_says_why(metric, kind, published, cell, reason, allowed):
+def test_a_verdict_has_a_reason(metric, kind, published, cell, reason, allowed):
     verdict = compare(published, Cell(metric, **cell), KINDS[kind], 10_000)
     assert (verdict.reason, verdict_fields(verdict, published, metric)["allowed"]) == (reason, allowed)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_a_true_reproduction_is_within_noise_as_often_as_is_said(seeds):
+def test_a_true_reproduction_is_within_noise_at_the_nominal_rate(seeds):
     """Both sides draw their own test images and seeds; seeds differ by 0.3 points."""
     draw = np.random.default_rng(0)
 
@@ -213,11 +214,11 @@ def test_a_true_reproduction_is_within_noise_as_often_as_is_said(seeds):
 def test_a_published_accuracy_is_a_percentage(text, tmp_path):
     of = study("part_b")
     (tmp_path / "published.tsv").write_text(f"dataset\tkernel\ttest_accuracy\nmnist\trbf\t{text}\n")
-    with pytest.raises(AblationsError, match=f"line 2, test_accuracy: '{text}' is no number"):
+    with pytest.raises(AblationsError, match=f"line 2, test_accuracy: '{text}' is not a valid number"):
         list(read_published(of, tmp_path / "published.tsv"))
 
 
-def test_the_times_of_a_run_that_diverged_enter_no_mean():
+def test_means_exclude_the_times_of_a_diverged_run():
     of = study("part_a")
     whole, short = (record(of.runs()[0], train_time_ms=time) for time in ("10000", "50"))
     short |= {"status": "diverged"}
@@ -242,7 +243,7 @@ def test_a_published_row_outside_the_grid_is_not_comparable(tmp_path):
     assert table.data["verdict"].tolist() == ["not comparable", "reproduced"]
 
 
-def test_blanks_in_a_published_file_mean_nothing(tmp_path):
+def test_blanks_in_a_published_file_are_ignored(tmp_path):
     part_b = study("part_b")
     (tmp_path / "p.tsv").write_text("dataset\tkernel \ttest_accuracy\n\n\nmnist \trbf\t 99.18 \n\tpoly\t\n")
     table = published_table("part_b", part_b, all_records(part_b), tmp_path / "p.tsv")
@@ -255,12 +256,12 @@ def test_blanks_in_a_published_file_mean_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("dataset\ttest_accuracy\nmnist\t90\n", "names 2 different runs"),
-        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tninety\n", "'ninety' is no number"),
-        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tnan\n", "'nan' is no number"),
-        ("dataset\tkernel\ttrain_time_ms\nmnist\trbf\t0\n", "'0' is no number that train_time_ms can have"),
+        ("dataset\ttest_accuracy\nmnist\t90\n", "matches 2 different runs"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tninety\n", "'ninety' is not a valid number"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tnan\n", "'nan' is not a valid number"),
+        ("dataset\tkernel\ttrain_time_ms\nmnist\trbf\t0\n", "'0' is not a valid number for train_time_ms"),
         ("dataset\tkernel\ttrain_samples\ttest_accuracy\nmnist\trbf\tmany\t9\n", "train_samples is 'many'"),
-        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\t9\t9\n", "it has 4 fields, and the first line has 3"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\t9\t9\n", "4 fields, but the first line has 3"),
         (
             "dataset\tkernel\ttest_accuracy\nMNIST\trbf\t90\n",
             "dataset is 'MNIST'; in the study it is 'mnist'",
@@ -274,6 +275,14 @@ def test_a_wrong_published_file_is_an_error_with_its_line(text, expected, tmp_pa
         published_table("part_b", part_b, all_records(part_b), tmp_path / "p.tsv")
     assert expected in str(error.value)
     assert "line 2" in str(error.value)
+
+
+@pytest.mark.parametrize("ending", TABLES)
+def test_every_table_is_made_by_the_same_call(ending):
+    of = study("part_b")
+    table = TABLES[ending]("part_b", of, all_records(of), PROJECT / of.published.file)
+    assert table.label == f"part_b_{ending}".removesuffix("_")
+    assert len(table.data) == len(table.display) > 0
 
 
 def test_the_three_files_hold_the_same_content(tmp_path):

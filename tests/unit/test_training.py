@@ -1,4 +1,4 @@
-"""The training engine: the plain loop's mathematics, repeatable, and honest about what it did."""
+"""The training engine computes what a plain loop computes, repeatably, and records what it did."""
 
 import os
 import subprocess
@@ -10,9 +10,11 @@ import pytest
 import torch
 from ablations.data.staged import Split, StagedDataset
 from ablations.kinds.cnn import CnnHyperparameters
+from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.models import build_model
+from ablations.training.progress_lines import progress_lines
 from torch.nn import functional as F
 
 PROJECT = Path(__file__).parents[2]
@@ -45,7 +47,7 @@ def hyperparameters(**changes) -> CnnHyperparameters:
 def trained(**changes):
     """A model trained on digits, and the training."""
     hp = hyperparameters(**changes)
-    training.configure(hp, threads=1)
+    setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
     return model, training.Trainer(model, digits(), hp, torch.device("cpu")).train()
 
@@ -55,7 +57,7 @@ def test_losses_agree_with_the_plain_loop_step_by_step(optimizer):
     """With one batch per epoch, a history is the losses of single steps: equal to one part in a thousand."""
     hp = hyperparameters(optimizer=optimizer, lr=1e-4, epochs=12)
     dataset = digits(train=32)
-    training.configure(hp, threads=1)
+    setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
     result = training.Trainer(model, dataset, hp, torch.device("cpu")).train()
     torch.manual_seed(hp.seed)
@@ -80,7 +82,7 @@ def test_the_engine_trains_what_the_plain_loop_trains(optimizer):
     # Batch normalisation of 1×1 maps amplifies float32's last bits; small steps keep them comparable.
     hp = hyperparameters(optimizer=optimizer, lr=1e-4, weight_decay=0.01)
     dataset = digits()
-    training.configure(hp, threads=1)
+    setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
     result = training.Trainer(model, dataset, hp, torch.device("cpu")).train()
 
@@ -149,7 +151,7 @@ def test_where_batches_come_from_changes_nothing(changes):
     weights = []
     for source in ("device", "host"):
         hp = hyperparameters(**changes)
-        training.configure(hp, threads=1)
+        setup.configure(hp, threads=1)
         model = build_model("resnet18", SHAPE, 10)
         trainer = training.Trainer(model, digits(train=70), hp, torch.device("cpu"), source=source)
         trainer.train()
@@ -174,7 +176,7 @@ def test_steps_that_are_recorded_and_replayed_train_the_same(changes):
     weights, trainers = [], []
     for graphed in (False, True):
         hp = hyperparameters(batch_size=16, **changes)
-        training.configure(hp, threads=1)
+        setup.configure(hp, threads=1)
         model = build_model("resnet18", SHAPE, 10)
         trainer = training.Trainer(model, digits(train=100), hp, torch.device("cpu"))
         if graphed:
@@ -197,7 +199,7 @@ def test_channels_last_is_another_order_of_the_same_sums():
 def test_progress_is_told_step_by_step():
     seen = []
     hp = hyperparameters()
-    training.configure(hp, threads=1)
+    setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
     told = lambda done, total: seen.append((done, total))  # noqa: E731
     training.Trainer(model, digits(), hp, torch.device("cpu"), told).train()
@@ -206,7 +208,7 @@ def test_progress_is_told_step_by_step():
 
 def test_progress_lines_have_an_eta(caplog):
     caplog.set_level("INFO")
-    tell = training.progress_lines(every_s=0)
+    tell = progress_lines(every_s=0)
     tell(5, 10)
     assert "step 5 of 10" in caplog.text
     assert "ETA 0:00:0" in caplog.text
@@ -218,7 +220,8 @@ def test_progress_lines_have_an_eta(caplog):
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory) -> Path:
     from ablations.config.reading import load_config
-    from ablations.data.staging import Request, stage
+    from ablations.data.sources import Request
+    from ablations.data.staging import stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
     path = tmp_path_factory.mktemp("data") / "digits.safetensors"
@@ -316,7 +319,7 @@ def test_a_job_never_trains_on_the_cpu_quietly(flags, environment, reason, stage
         (("--model", "resnet81"), "did you mean 'resnet18'"),
         (("--train-samples", "65"), "leave a batch of one"),
         (("--train-samples", "5000"), "digits has 1437 training images"),
-        (("--dataset", "nothing.safetensors"), "is no staged dataset"),
+        (("--dataset", "nothing.safetensors"), "is not a staged dataset"),
     ],
 )
 def test_bad_input_is_a_sentence_and_writes_nothing(flags, reason, staged, tmp_path):

@@ -1,4 +1,4 @@
-"""Shares of variance, held against statsmodels, and against what was put in."""
+"""Shares of variance, checked against statsmodels and against known effects."""
 
 import itertools
 import math
@@ -57,7 +57,7 @@ def test_the_sums_of_squares_are_those_of_statsmodels(seeds):
 
 
 def test_p_is_that_of_repeated_measures():
-    """Seeds are the subjects. Where a source has one degree of freedom there is nothing to correct."""
+    """Seeds are the subjects. A source with one degree of freedom needs no correction."""
     from statsmodels.stats.anova import AnovaRM
 
     study = study_of(GRID, seeds=SEEDS)
@@ -76,9 +76,9 @@ def test_p_is_that_of_repeated_measures():
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
-def test_luck_that_the_points_of_a_seed_share_is_no_effect(shared):
-    """Half of the factors do nothing at all, as pin_memory on the CPU. In whatever part, one test of twenty
-    is wrong, and noise has all of the variance but what chance gives the others."""
+def test_noise_that_the_points_of_a_seed_share_is_not_an_effect(shared):
+    """No factor has an effect. For every part of shared noise, one test in twenty is significant, and the
+    seeds have most of the variance."""
     draw, wrong, of_seeds = np.random.default_rng(0), [], []
     for _ in range(300):
         luck = shared * draw.normal(0, 1, (3, 1, 4)) + (1 - shared) * draw.normal(0, 1, (3, 4, 4))
@@ -99,8 +99,8 @@ def test_two_levels_have_the_p_of_the_effects_table():
         assert shares[((factor,),)] == pytest.approx(ps[factor])
 
 
-def test_that_a_dataset_is_harder_is_no_finding():
-    """The shares are those within datasets: not of the 8 points between the two."""
+def test_the_difficulty_of_a_dataset_is_not_a_source():
+    """The shares are those within datasets, without the 8 points between the two."""
     study = study_of({**GRID, "dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
     plain = made_up(study)
     harder = {run: y - 8 * (run.dataset == "fashion_mnist") for run, y in plain.items()}
@@ -115,12 +115,12 @@ def test_that_a_dataset_is_harder_is_no_finding():
     for one, other in zip(found.sources, analyse(study, records_of(study, plain.get)).sources, strict=True):
         assert one.share == pytest.approx(other.share, abs=1e-4), "of nothing but what is within"
     table = variance_table("it", study, records_of(study, harder.get))
-    assert "Shares of the variance within datasets of a balanced layout: they add up to 100 %." in table.notes
+    assert "Shares of the variance within datasets of a balanced layout; they add up to 100 %." in table.notes
     alone = study_of({"dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
     assert analyse(alone, records_of(alone, lambda run: 90 + noise(run, 1))) is None
 
 
-def test_what_was_put_in_comes_out():
+def test_known_effects_have_the_largest_shares():
     study = study_of(GRID, seeds=range(8))
     table = variance_table("it", study, records_of(study, made_up(study).get))
     rows = table.data.set_index("source")
@@ -132,7 +132,7 @@ def test_what_was_put_in_comes_out():
     assert 0 < float(rows.loc["seeds", "share_percent"]) < 15
 
 
-def test_aliased_factors_stand_together():
+def test_aliased_factors_count_as_one():
     part_a = published("part_a")
     assert together(design(part_a)) == [
         ("dataset",), ("model",), ("batch_size",), ("optimizer", "lr", "epochs", "pin_memory"),
@@ -145,10 +145,10 @@ def test_aliased_factors_stand_together():
         for source in table.data["source"]
         for name in ("lr", "epochs", "optimizer")
     )
-    assert any("stand together: these points do not tell them apart" in note for note in table.notes)
-    # 32 points, and the mean of each dataset is none of it.
+    assert any("count as one factor: these points do not separate them" in note for note in table.notes)
+    # 32 points, without the means of the datasets.
     assert any(
-        "One run per point" in note and "each degree of freedom (df) would have 3.3 %" in note
+        "One run per point" in note and "would give each degree of freedom (df) 3.3 %" in note
         for note in table.notes
     )
 
@@ -162,29 +162,29 @@ def test_only_the_balanced_part_is_analysed():
     assert found.left_out == {("model",): (("resnet34",),)}
     assert (found.points, found.all_points) == (8, 12)
     notes = variance_table("it", study, records_of(study, accuracy.get)).notes
-    assert "Of 8 of 12 points, which are balanced; left out: model = resnet34." in notes
+    assert "The balanced layout has 8 of 12 points; left out: model = resnet34." in notes
 
 
-def test_what_all_points_of_a_level_lack_is_named():
+def test_a_level_without_any_runs_is_listed_as_left_out():
     study = study_of(GRID, seeds=SEEDS)
     accuracy = {run: value for run, value in made_up(study).items() if run.value("lr") == 0.1}
     notes = variance_table("it", study, records_of(study, accuracy.get)).notes
-    assert "Of 6 of 12 points, which are balanced; left out: lr = 0.2." in notes
+    assert "The balanced layout has 6 of 12 points; left out: lr = 0.2." in notes
 
 
 @pytest.mark.parametrize("value", [90.0, 90.1, 97.222222, 99.7])
-def test_rounding_is_no_variance(value):
+def test_rounding_does_not_count_as_variance(value):
     study = study_of(GRID, seeds=SEEDS)
     equal = analyse(study, records_of(study, lambda run: value))
     assert {source.raw for source in equal.sources} == {0.0}
     assert {source.p for source in equal.sources} == {None}
     of_model = analyse(study, records_of(study, lambda run: value + 0.1 * GRID["model"].index(run.model)))
     assert (of_model.sources[0].factors, of_model.sources[0].share) == ((("model",),), pytest.approx(100))
-    assert {source.p for source in of_model.sources} == {None}, "seeds that agree are no noise"
+    assert {source.p for source in of_model.sources} == {None}, "equal seeds have no noise"
 
 
 def test_the_greatest_balanced_part_of_small_layouts_is_found():
-    """Held against all products of levels, over random layouts."""
+    """Checked against all products of levels, over random layouts."""
     draw = np.random.default_rng(0)
     levels = [[(i,) for i in range(count)] for count in (2, 3, 3)]
     subsets = [[s for n in range(1, len(of) + 1) for s in itertools.combinations(of, n)] for of in levels]
@@ -202,7 +202,7 @@ def test_the_greatest_balanced_part_of_small_layouts_is_found():
 
 
 @pytest.mark.parametrize("gone", [0, 100, 269])
-def test_of_many_factors_one_missing_point_costs_one_level(gone):
+def test_one_missing_point_among_many_factors_costs_one_level(gone):
     keys = list(itertools.product(*[[(i,) for i in range(count)] for count in (5, 2, 3, 3, 3)]))
     del keys[gone]
     assert math.prod(map(len, _balanced({key: [90.0] for key in keys}, 5))) == 216
@@ -216,12 +216,12 @@ def test_a_point_that_lacks_a_seed_is_left_out():
 
 
 @pytest.mark.parametrize("grid", [{}, {"recipe": [{"lr": 0.1}, {"lr": 0.2}]}])
-def test_without_records_nothing_is_claimed(grid, tmp_path):
+def test_a_table_without_records_is_empty(grid, tmp_path):
     study = study_of(grid)
     table = variance_table("it", study, {})
     assert table.data.empty
     assert len(table.notes) == 1
-    assert table.notes[0].startswith("Of the runs that are there no balanced part was found")
+    assert table.notes[0].startswith("The completed runs contain no balanced part")
     table.write(tmp_path / "it_variance")
     assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\traw_percent\tdf\tp\n"
 

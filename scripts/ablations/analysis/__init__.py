@@ -1,4 +1,4 @@
-"""Numbers from records: cells, effects, variance, design, published values.
+"""Numbers from records: cells, effects, variance, design and published values.
 
-It contains no text for readers.
+The texts for readers are in `presentation`, which imports this folder and is never imported by it.
 """

@@ -19,7 +19,7 @@ Records = Mapping[Run, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of one metric over the seeds of one point: `values` has those that are numbers."""
+    """The values of one metric over the seeds of one point, without diverged and missing runs."""
 
     metric: Metric
     values: tuple[float, ...]
@@ -28,31 +28,34 @@ class Cell:
 
     @property
     def mean(self) -> float | None:
-        """The mean of the values there are."""
+        """The mean of the values; None without any."""
         return fmean(self.values) if self.values else None
 
     @property
     def sd(self) -> float | None:
-        """The sample standard deviation; one value has none."""
+        """The sample standard deviation; None for fewer than two values."""
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def interval(self) -> Interval | None:
-        """The 95 % interval of the mean over seeds (Student's); one value has none."""
+        """Student's 95 % interval of the mean over seeds; None for fewer than two values."""
         return t_interval(self.values)
 
     @property
     def counted(self) -> bool:
-        """Whether the metric is the same for every seed: a model's cost has no noise to show."""
+        """Whether the metric is a count of the model, which is the same for every seed."""
         return self.metric.column != ""
 
 
 def load_records(path: Path) -> dict[Run, dict[str, str]]:
-    """The merged records by run, each a mapping of column to text; an empty field is absent."""
+    """The merged records by run, each a mapping of column to text without the empty fields.
+
+    Raises AblationsError for a file that is missing or not a TSV.
+    """
     try:
         frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise AblationsError(f"{path}: it cannot be read as merged records ({error})") from None
+        raise AblationsError(f"{path}: cannot read the file as merged records ({error})") from None
     records = {}
     for row in frame.to_dict("records"):
         values = {name: value for name, value in row.items() if value != ""}
@@ -65,16 +68,16 @@ def load_records(path: Path) -> dict[Run, dict[str, str]]:
 
 
 def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) -> Cell:
-    """The cell of some runs' records (None where a record is missing).
+    """The cell of the records of one point's runs (None for a missing record).
 
-    Of a run that diverged counts only what its training has no part in: its times are of fewer steps.
+    A diverged run contributes only counts of its model, because its times are those of fewer steps.
     """
     column = metric.column or name
-    there = [row for row in rows if row is not None]
-    whole = [row for row in there if metric.comparison == "exact" or row["status"] != "diverged"]
+    completed = [row for row in rows if row is not None]
+    whole = [row for row in completed if metric.comparison == "exact" or row["status"] != "diverged"]
     return Cell(
         metric,
         values=tuple(float(row[column]) * metric.scale for row in whole if column in row),
-        diverged=len(there) - len(whole),
-        missing=len(rows) - len(there),
+        diverged=len(completed) - len(whole),
+        missing=len(rows) - len(completed),
     )

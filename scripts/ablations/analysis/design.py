@@ -1,7 +1,7 @@
-"""What a grid can show: which effects its runs tell apart, known before any of them is trained.
+"""The design of a study: which effects its grid can separate, known before any run is trained.
 
-An effect is that of one hyperparameter (or of the dataset or model) on the mean of a metric. Two are
-aliased where the grid never varies one without the other: no number of seeds separates them.
+An effect is that of one hyperparameter (or of the dataset or model) on the mean of a metric. Two effects
+are aliased if the grid never varies them separately. Additional seeds do not separate them.
 """
 
 import itertools
@@ -14,9 +14,9 @@ import numpy as np
 from ablations.config.studies import Study
 from ablations.runs.run import Run
 
-# Points of the full product that are looked at for what is missing.
+# The search for missing points stops after this many.
 MOST_CANDIDATES = 10_000
-# Factors that another is looked at to follow from.
+# The largest set of factors that is checked for determining another factor.
 MOST_FACTORS = 3
 
 Point = Mapping[str, Any]
@@ -24,9 +24,12 @@ Point = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Follows:
-    """In this grid the levels of `factor` follow from those of `of`, and of no fewer.
+    """The factors `of` determine `factor` in this grid: each combination of their levels has one level of it.
 
-    `often` says that the same levels come several times, and not once each, as in a grid of few points.
+    No subset of them does so.
+
+    `often` tells whether their combinations occur at least twice on average. If not, the grid may only be
+    too small to show otherwise.
     """
 
     factor: str
@@ -36,14 +39,14 @@ class Follows:
 
 @dataclass(frozen=True)
 class Design:
-    """What a study's grid varies, and what it can tell apart.
+    """What a study's grid varies, and which effects it can separate.
 
-    `levels` are those of each factor that varies. `separable` are the factors whose main effect can be
-    told from all others'; for the rest, `aliased_with` names what they are mixed with. `follows` says
-    which levels follow from which: of a separable factor, that its effect is also an interaction of
-    those. `missing` are the fewest additional points with which all main effects are separable;
-    `impossible` that none were found. `spare` is how many points are left over when all main effects
-    have been told apart: by them, interactions or noise may show.
+    `levels` lists the levels of each factor that varies. `separable` lists the factors whose main effect is
+    separable from all others; for the rest, `aliased_with` names the factors that they are aliased with.
+    `follows` lists the factors whose levels others determine: their effect is aliased with an interaction
+    of those. `missing` are the fewest additional points that make all main effects separable; `impossible`
+    tells that there are none. `spare` is the number of points beyond those that the main effects need;
+    they can show interactions or noise.
     """
 
     levels: Mapping[str, tuple[Any, ...]]
@@ -58,19 +61,25 @@ class Design:
 
     @property
     def pure(self) -> tuple[str, ...]:
-        """The separable factors whose levels follow from no others'."""
+        """The separable factors whose levels no other factors determine."""
         mixed = {each.factor for each in self.follows}
         return tuple(factor for factor in self.separable if factor not in mixed)
 
 
-def design(study: Study) -> Design:
-    """The design of a study, from its grid alone."""
+def varying_levels(study: Study) -> dict[str, tuple[Any, ...]]:
+    """The levels of each factor that has several in the study, in the order of the config."""
     runs = study.runs()
-    factors = [factor for factor in study.factors if len({run.value(factor) for run in runs}) > 1]
-    levels = {factor: tuple(dict.fromkeys(run.value(factor) for run in runs)) for factor in factors}
-    points = list(dict.fromkeys(tuple(run.value(factor) for factor in factors) for run in runs))
+    levels = {factor: tuple(dict.fromkeys(run.value(factor) for run in runs)) for factor in study.factors}
+    return {factor: found for factor, found in levels.items() if len(found) > 1}
+
+
+def design(study: Study) -> Design:
+    """The design of a study, from its grid only."""
+    levels = varying_levels(study)
+    factors = list(levels)
+    points = list(dict.fromkeys(tuple(map(run.value, factors)) for run in study.runs()))
     rows = model_matrix(points, levels)
-    # Of the same rank, and of few columns however many points there are.
+    # The Gram matrix has the same rank and stays small for any number of points.
     gram = rows.T @ rows
     rank = _rank(gram)
     separable, aliased = [], {}
@@ -98,10 +107,10 @@ def design(study: Study) -> Design:
 
 
 def model_matrix(points: Sequence[tuple[Any, ...]], levels: Mapping[str, Sequence[Any]]) -> np.ndarray:
-    """The model matrix of all main effects: a constant, and for each level but the first of a factor 0 or 1.
+    """The model matrix of all main effects, of shape (points, coefficients).
 
-    Its rank does not depend on the coding: an effect can be estimated from some points if and only if
-    its columns are independent of all others' over these points (any text on linear models).
+    It has a constant column and one 0/1 column for each level of a factor but the first. An effect can be
+    estimated if and only if its columns are linearly independent of the others; the coding does not matter.
     """
     columns = [np.ones(len(points))]
     for i, values in enumerate(levels.values()):
@@ -116,7 +125,8 @@ def _rank(gram: np.ndarray) -> int:
 
 
 def _columns(levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> list[int]:
-    found, at = [], 1
+    found: list[int] = []
+    at = 1
     for factor, values in levels.items():
         if factor in factors:
             found += range(at, at + len(values) - 1)
@@ -130,14 +140,14 @@ def _without(gram: np.ndarray, columns: Sequence[int]) -> np.ndarray:
 
 
 def _gain(gram: np.ndarray, rank: int, levels: Mapping[str, Sequence[Any]], factors: Sequence[str]) -> int:
-    """What the columns of some factors add to the rank of the others'."""
+    """How much the columns of some factors add to the rank of all others."""
     return rank - _rank(_without(gram, _columns(levels, factors)))
 
 
 def _mixed_with(
     factor: str, gram: np.ndarray, rank: int, levels: Mapping[str, Sequence[Any]]
 ) -> tuple[str, ...]:
-    """The factors that share what `factor` loses: leaving any of them out gives some of it back."""
+    """The factors that `factor` is aliased with: without any one of them, it adds more to the rank."""
     own = _gain(gram, rank, levels, [factor])
     mixed = []
     for other in levels:
@@ -150,7 +160,7 @@ def _mixed_with(
 
 
 def _dependencies(points: Sequence[tuple[Any, ...]], factors: Sequence[str]) -> list[Follows]:
-    """Which factors follow from which, the smallest sets of each."""
+    """Which factors determine which, with the smallest sets for each."""
     found = []
     for factor in factors:
         others = [other for other in factors if other != factor]
@@ -169,7 +179,7 @@ def _dependencies(points: Sequence[tuple[Any, ...]], factors: Sequence[str]) -> 
 def _levels_by(
     points: Sequence[tuple[Any, ...]], factors: Sequence[str], of: Sequence[str], factor: str
 ) -> dict[tuple[Any, ...], Any] | None:
-    """The level of `factor` for each combination of the levels of `of`; None where there are several."""
+    """The level of `factor` for each combination of levels of `of`; None if a combination has several."""
     at, places = factors.index(factor), [factors.index(name) for name in of]
     seen: dict[tuple[Any, ...], Any] = {}
     for point in points:
@@ -188,11 +198,11 @@ def _missing(
     gram: np.ndarray,
     follows: Sequence[Follows],
 ) -> tuple[tuple[Point, ...], bool]:
-    """The fewest points of the full product that make all main effects separable, and whether none do.
+    """The fewest points that make all main effects separable, and whether there are none.
 
-    A point raises the rank by one at most, and what raises it can always be completed to a basis (a
-    matroid's exchange property): so whatever is taken first, the number is the least. Those that break
-    most of what follows from other levels come first, then those of fewest epochs.
+    A point raises the rank by at most one, and any points that raise it can be completed to a basis (the
+    exchange property of a matroid). The greedy choice is therefore minimal. It prefers points that break
+    many dependencies between levels, then points with few epochs.
     """
     goal, rank = len(gram), _rank(gram)
     factors = list(levels)
@@ -210,7 +220,7 @@ def _missing(
     candidates = [point for point in found if _is_run(study, levels, point)]
     candidates.sort(key=lambda point: (-broken(point), _epochs(levels, point)))
     basis = _Basis(gram)
-    chosen = []
+    chosen: list[Point] = []
     for point, row in zip(candidates, model_matrix(candidates, levels) if candidates else (), strict=True):
         if rank + len(chosen) == goal:
             break
@@ -224,18 +234,18 @@ def _missing(
 def _candidates(
     points: Sequence[tuple[Any, ...]], levels: Mapping[str, Sequence[Any]]
 ) -> list[tuple[Any, ...]]:
-    """Points that are not there and differ in one level from one that is.
+    """Points outside the grid that differ from one of its points in one level.
 
-    Those of a single point are enough for full rank, where all of them can be trained; where some cannot,
-    those of others may be.
+    The neighbours of a single point suffice for full rank if all of them can be trained. If some cannot,
+    neighbours of other points may replace them.
     """
     found: dict[tuple[Any, ...], None] = {}
-    there = set(points)
+    in_grid = set(points)
     for point in points:
         for i, values in enumerate(levels.values()):
             for value in values:
                 other = (*point[:i], value, *point[i + 1 :])
-                if other not in there:
+                if other not in in_grid:
                     found[other] = None
         if len(found) >= MOST_CANDIDATES:
             break
@@ -243,14 +253,14 @@ def _candidates(
 
 
 class _Basis:
-    """An orthonormal basis of the rows so far, begun with those of a Gram matrix."""
+    """An orthonormal basis of the rows so far, which starts with the row space of a Gram matrix."""
 
     def __init__(self, gram: np.ndarray) -> None:
         sizes, directions = np.linalg.eigh(gram)
         self.vectors = directions.T[sizes > sizes.max() * len(gram) * np.finfo(float).eps]
 
     def extends(self, row: np.ndarray) -> bool:
-        """Whether `row` is independent of the rows so far; if so, it is one of them from now on."""
+        """Add `row` to the basis if it is linearly independent of its rows, and return whether it is."""
         rest = row - self.vectors.T @ (self.vectors @ row)
         rest -= self.vectors.T @ (self.vectors @ rest)
         size = np.linalg.norm(rest)
@@ -261,13 +271,13 @@ class _Basis:
 
 
 def _is_run(study: Study, levels: Mapping[str, Sequence[Any]], point: Sequence[Any]) -> bool:
-    """Whether a point can be trained (momentum is for sgd alone), and is not one that the study excludes."""
+    """Whether a point can be trained (only sgd has momentum), and the study does not exclude it."""
     runs = [run_of(study, dict(zip(levels, point, strict=True)), seed) for seed in study.seeds or [0]]
     return runs[0].hyperparameters.conflict() is None and not all(map(study.excludes, runs))
 
 
 def run_of(study: Study, point: Point, seed: int = 0) -> Run:
-    """The run of a point; what the grid does not vary is as in the study's first run."""
+    """The run of a point, which takes the values that do not vary from the study's first run."""
     values = {**study.runs()[0].values(), "seed": seed, **point}
     cls = study.kind.hyperparameters
     own = {name: values[name] for name in cls.model_fields}

@@ -1,4 +1,4 @@
-"""The effects table of a study: every two levels of a hyperparameter, compared where nothing else differs."""
+"""Effects: every two levels of a hyperparameter, compared between runs that differ in nothing else."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ablations.analysis import inference as statistics
 from ablations.analysis.cells import Records
-from ablations.analysis.design import model_matrix
-from ablations.analysis.inference import Comparison, Hits, LinearModel
+from ablations.analysis.design import model_matrix, varying_levels
+from ablations.analysis.inference import Comparison, Hits, LinearModel, compare_images, compare_pairs, holm
 from ablations.config.studies import Study
 from ablations.kinds.hits import unpack
 from ablations.runs.run import Run
 
-# Of a factor with more levels, each is compared with the first alone.
+# The levels of a factor with more levels are compared with its first level only.
 MOST_LEVELS = 8
 
 
@@ -24,8 +23,8 @@ MOST_LEVELS = 8
 class Effect:
     """Two levels of a factor, and their comparison.
 
-    `pairs` of runs in the grid differ in this factor alone; `comparison` is of those whose accuracies are
-    there, or by a model where the grid has no pair. It is None where nothing tells.
+    `pairs` counts the pairs of runs in the grid that differ in this factor only. `comparison` uses those
+    with available accuracies, or a linear model if the grid has no pair. It is None if neither is possible.
     """
 
     factor: str
@@ -38,18 +37,15 @@ class Effect:
 def effects(study: Study, records: Records) -> Iterator[Effect]:
     """The comparisons of test accuracy between the levels of each factor that varies."""
     runs = study.runs()
-    there = {run: record for run in runs if (record := records.get(run)) and "test_accuracy" in record}
-    main_effects = _MainEffects(study, there)
-    for factor in study.factors:
-        levels = list(dict.fromkeys(run.value(factor) for run in runs))
-        if len(levels) < 2:
-            continue
-        # All else but the seed -> seed -> level -> record, if there is one with an accuracy.
+    available = {run: record for run in runs if (record := records.get(run)) and "test_accuracy" in record}
+    main_effects = _MainEffects(study, available)
+    for factor, levels in varying_levels(study).items():
+        # All factors but this one -> seed -> level -> the record, if it has an accuracy.
         alike: dict[tuple[Any, ...], dict[Any, dict[Any, Mapping[str, str] | None]]] = {}
         names = [name for name in study.factors if name != factor]
         for run in runs:
             setting = alike.setdefault(tuple(map(run.value, names)), {})
-            setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = there.get(run)
+            setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = available.get(run)
         for first, second in _compared(levels):
             paired = [
                 {seed: (by[first], by[second]) for seed, by in seeds.items() if first in by and second in by}
@@ -77,7 +73,7 @@ def _compare(
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
-    # Settings whose runs got the very same images right differ in what does nothing, and are one unit.
+    # Settings whose runs classified the same images correctly are duplicates, and count as one unit.
     alike = [
         tuple(
             (seed, *(record.get("test_correct", i) for record in pair)) for seed, pair in of_setting.items()
@@ -85,12 +81,12 @@ def _compare(
         for i, of_setting in enumerate(settings)
     ]
     known = all("test_correct" in record for pair in pairs for record in pair)
-    # Nothing is random in a support vector machine: its settings are no sample of anything.
+    # The settings of a kind that is not random are not a sample, so the test images are the units.
     if known and (not random or (len(set(alike)) == 1 and len(alike[0]) == 1)):
         compared = pairs[:1] if random else pairs
-        found = statistics.compare_images([(_hits(one), _hits(other)) for one, other in compared])
+        found = compare_images([(_hits(one), _hits(other)) for one, other in compared])
         return replace(found, pairs=len(pairs))
-    return statistics.compare_pairs(
+    return compare_pairs(
         [
             {
                 seed: float(b["test_accuracy"]) - float(a["test_accuracy"])
@@ -103,7 +99,7 @@ def _compare(
 
 
 def _answers(run: Run, record: Mapping[str, str]) -> tuple[Any, ...]:
-    """What two runs have in common that got the very same images right; of the run alone, if unknown."""
+    """A label that duplicate runs share: which images are correct; the run itself if unknown."""
     return (record["dataset"], record["test_correct"]) if "test_correct" in record else (run,)
 
 
@@ -113,26 +109,22 @@ def _hits(record: Mapping[str, str]) -> Hits:
 
 
 class _MainEffects:
-    """The linear model of all main effects on the accuracies that are there."""
+    """The linear model of all main effects on the available accuracies."""
 
-    def __init__(self, study: Study, there: Records) -> None:
-        self.levels = {
-            factor: tuple(levels)
-            for factor in study.factors
-            if len(levels := dict.fromkeys(run.value(factor) for run in study.runs())) > 1
-        }
-        self.there = there
+    def __init__(self, study: Study, available: Records) -> None:
+        self.levels = varying_levels(study)
+        self.available = available
 
     @cached_property
     def model(self) -> LinearModel:
-        points = [tuple(map(run.value, self.levels)) for run in self.there]
-        values = [float(record["test_accuracy"]) for record in self.there.values()]
-        seeds = [run.values().get("seed") for run in self.there]
-        alike = [_answers(run, record) for run, record in self.there.items()]
+        points = [tuple(map(run.value, self.levels)) for run in self.available]
+        values = [float(record["test_accuracy"]) for record in self.available.values()]
+        seeds = [run.values().get("seed") for run in self.available]
+        alike = [_answers(run, record) for run, record in self.available.items()]
         return LinearModel(model_matrix(points, self.levels), np.array(values), seeds, alike)
 
     def compare(self, factor: str, first: Any, second: Any) -> Comparison | None:
-        if not self.there:
+        if not self.available:
             return None
         usual = {name: levels[0] for name, levels in self.levels.items()}
         ends = [tuple({**usual, factor: level}.values()) for level in (first, second)]
@@ -141,9 +133,9 @@ class _MainEffects:
 
 
 def corrected(found: Sequence[Effect]) -> list[float | None]:
-    """The p-value of each effect with Holm's correction over all of them, None where it has no test."""
+    """The p-value of each effect with Holm's correction over all of them; None without a test."""
     tested = [i for i, e in enumerate(found) if e.comparison and e.comparison.p is not None]
     ps: list[float | None] = [None] * len(found)
-    for i, p in zip(tested, statistics.holm([found[i].comparison.p for i in tested]), strict=True):  # type: ignore
+    for i, p in zip(tested, holm([found[i].comparison.p for i in tested]), strict=True):  # type: ignore
         ps[i] = p
     return ps

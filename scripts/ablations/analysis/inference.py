@@ -1,4 +1,4 @@
-"""What is an effect and what is noise: intervals, paired comparisons, and how many runs one would take.
+"""Statistical inference: intervals, paired comparisons, linear models and sample sizes.
 
 Accuracies are in percent, their differences in points. All intervals and tests are at 95 %.
 """
@@ -16,13 +16,13 @@ from scipy import optimize, stats
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
-# A record holds six decimals: what differs by less is the same.
+# Records have six decimals, so smaller differences are rounding errors.
 ROUNDING = 2e-6
-# What is less than this in a model matrix is nothing.
+# Tolerance for the rank of a model matrix.
 RANK = 1e-6
-# Of larger ones, the interval of the effect says nothing that the effect does not.
+# For a larger t, the interval of the effect size is not computed: it would add no information.
 LARGEST_T = 1000.0
-# More pairs than these nobody will train.
+# Sample sizes above this are not of practical interest.
 MOST_PAIRS = 10_000
 
 
@@ -38,29 +38,34 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     """Student's interval of the mean of independent values; None for fewer than two."""
     if len(values) < 2:
         return None
-    half = stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    mean = float(np.mean(values))
-    return Interval(mean - float(half), mean + float(half))
+    # SciPy's ttest_1samp gives the same interval, but takes six times as long and warns about equal values.
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return _interval(float(np.mean(values)), error, len(values) - 1)
+
+
+def _interval(mean: float, error: float, df: float) -> Interval:
+    """Student's interval of a mean with this standard error."""
+    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * error
+    return Interval(mean - half, mean + half)
 
 
 def binomial_error(accuracy: float, images: int) -> float:
-    """The standard error, in points, that an accuracy in percent has by the choice of its test images."""
+    """The standard error, in points, of an accuracy in percent due to the choice of its test images."""
     return math.sqrt(accuracy * (100 - accuracy) / images)
 
 
-# What a comparison is judged by: what its differences vary by. Seeds, where settings have several; settings
-# of all else, where they have one; test images, for single runs; and where no pairs differ in one thing
-# alone, the residuals of a model of all main effects.
+# The source of noise in a comparison: seeds if the settings have several; the settings if they have one; the
+# test images for single runs; the residuals of a model of all main effects if there are no pairs.
 Noise = Literal["seeds", "settings", "images", "model"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two levels compared over pairs that differ in nothing else: `difference` is second less first.
+    """Two levels compared over pairs that differ in nothing else: `difference` is second minus first.
 
-    `units` is how many of what it is judged by there are. `p` is two-sided. `effect` is the mean
-    difference in standard deviations of the units' (Cohen's d of paired samples). They are None
-    where the differences have no spread to judge by.
+    `units` counts the independent units of the noise. `p` is two-sided. `effect` is the mean difference in
+    standard deviations of the units (Cohen's d of paired samples). The interval, `p` and `effect` are None
+    if the differences do not vary.
     """
 
     pairs: int
@@ -78,16 +83,16 @@ def compare_pairs(
 ) -> Comparison:
     """Student's paired test of differences, at least one, given by setting and seed.
 
-    The units are the seeds: all pairs of a seed share its luck, however many settings there are, and what
-    an effect differs by from one setting to the other is no noise. (Cluster-robust; where each seed is in
-    each setting it is the test of the seeds' means.) Where less than half of the settings have several
-    seeds, the units are the settings; those of one label in `alike` are one unit.
+    The units are the seeds, because all pairs of a seed share part of its noise, and because an effect that
+    varies between settings is not noise. The test is cluster-robust; if each setting has each seed, it is
+    the t test of the seeds' means. If less than half of the settings have several seeds, the units are the
+    settings. Settings with the same label in `alike` are duplicates and count as one unit.
     """
     count = sum(map(len, differences))
     mean = sum(sum(of_setting.values()) for of_setting in differences) / count
     repeated = [of_setting for of_setting in differences if len(of_setting) > 1]
     noise: Noise = "seeds" if 2 * len(repeated) >= len(differences) else "settings"
-    # Unit -> what it adds to the mean, less what all add on average.
+    # Unit -> its contribution to the mean, minus the average contribution.
     shares: dict[Hashable, float] = defaultdict(float)
     if noise == "seeds":
         within = sum(map(len, repeated))
@@ -106,17 +111,16 @@ def compare_pairs(
     if sd <= ROUNDING:
         return found(None, None)
     t = mean / (sd / math.sqrt(units))
-    half = float(stats.t.ppf(1 - ALPHA / 2, units - 1)) * sd / math.sqrt(units)
     p = float(2 * stats.t.sf(abs(t), units - 1))
     effect_interval = _effect_interval(t, units) if abs(t) <= LARGEST_T else None
-    return found(Interval(mean - half, mean + half), p, mean / sd, effect_interval)
+    return found(_interval(mean, sd / math.sqrt(units), units - 1), p, mean / sd, effect_interval)
 
 
 def _effect_interval(t: float, n: int) -> Interval:
-    """Of Cohen's d of paired samples, from the noncentral t distribution (Cumming & Finch 2001)."""
+    """The interval of Cohen's d of paired samples, from the noncentral t (Cumming & Finch 2001)."""
 
     def noncentrality(probability: float) -> float:
-        """Where a noncentral t falls short of |t| with that probability."""
+        """The noncentrality at which a noncentral t is below |t| with that probability."""
         above = abs(t) + 1
         while _falls_short(abs(t), n - 1, above) > probability:
             above *= 2
@@ -127,9 +131,9 @@ def _effect_interval(t: float, n: int) -> Interval:
 
 
 def _falls_short(t: float, df: int, noncentrality: float) -> float:
-    """The probability that a noncentral t is below `t`, at least 0."""
+    """The probability that a noncentral t is below `t`, which must be at least 0."""
     found = float(stats.nct.cdf(t, df, noncentrality))
-    # In its far tails the distribution is not computed, and its value is known.
+    # SciPy returns NaN in the far tails, where the probability is 0 or 1.
     return found if math.isfinite(found) else float(noncentrality < t)
 
 
@@ -137,14 +141,14 @@ Hits = tuple[Hashable, np.ndarray]
 
 
 def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
-    """Single runs, by the test images that each got right; says nothing of other seeds.
+    """Compare single runs by the test images that each classified correctly, regardless of other seeds.
 
-    Each run is its test set's name and a boolean array of shape (images,). One pair on the same images is
-    McNemar's exact test; otherwise an image's answers to all pairs are one observation, and p is of their
-    mean, by its normal approximation. The interval is Wald's of two images more, that one run alone gets
-    right each: so runs of equal answers have one too (after Agresti & Min 2005).
+    Each run is given as the name of its test set and a boolean array of shape (images,). One pair on the
+    same images has McNemar's exact test. Otherwise each image is one observation, over all pairs, and p is
+    the normal approximation for their mean. The interval is Wald's after adding two images, one for each
+    run to classify correctly, so that equal runs have an interval too (Agresti & Min 2005).
     """
-    # Test set -> what each of its images adds to the difference.
+    # Test set -> the contribution of each image to the difference.
     scores: dict[Hashable, np.ndarray] = {}
     for sides in pairs:
         for sign, (test_set, hits) in zip((-1, 1), sides, strict=True):
@@ -170,10 +174,10 @@ def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
 class LinearModel:
     """A linear model of `values`, by ordinary least squares.
 
-    `rows` is the model matrix, of shape (values, coefficients); it need not have full rank. `seeds` are
-    those of the values. Where there are several, and each at every point, it is they that judge, as in
-    `compare_pairs`; else it is the residuals, of which values of one label in `alike` have one: what does
-    nothing makes twins.
+    `rows` is the model matrix, of shape (values, coefficients), which need not have full rank. `seeds` are
+    those of the values. If there are several, and each has every point, the units are the seeds, as in
+    `compare_pairs`. Otherwise the noise is that of the residuals, where values with the same label in
+    `alike` (duplicate runs) have the same residual.
     """
 
     def __init__(
@@ -183,9 +187,11 @@ class LinearModel:
         seeds: Sequence[Hashable] | None = None,
         alike: Sequence[Hashable] | None = None,
     ) -> None:
+        # statsmodels' OLS gives the same p-values, but an answer to contrasts that the rows do not determine,
+        # and no degrees of freedom for duplicates.
         self._inverse = np.linalg.pinv(rows)
         self.coefficients = self._inverse @ values
-        self._known = self._inverse @ rows  # onto what the rows determine
+        self._known = self._inverse @ rows  # projects onto the contrasts that the rows determine
         self._residuals = values - rows @ self.coefficients
         self.seeds = len(set(seeds or ())) if _each_everywhere(rows, seeds or ()) else 1
         labels = seeds if self.seeds > 1 else alike
@@ -196,8 +202,8 @@ class LinearModel:
         if self.seeds > 1:
             self.df = self.seeds - 1.0
             return
-        # What is left over: the traces of Z'(1 - H)Z and of its square, for labels Z (values, units).
-        # Without twins that is values less rank; degrees of freedom with them are Satterthwaite's (1946).
+        # Residual degrees of freedom from the traces of Z'(1 - H)Z and of its square, for labels Z of shape
+        # (values, units): values minus rank without duplicates, Satterthwaite's (1946) with duplicates.
         count = self._by_label(np.ones(len(rows)))
         of_rows = np.array([self._by_label(column) for column in rows.T])
         of_inverse = np.array([self._by_label(row) for row in self._inverse])
@@ -212,9 +218,9 @@ class LinearModel:
         return np.bincount(self._labels, values, self.units)
 
     def compare(self, contrast: np.ndarray) -> Comparison | None:
-        """The difference that is this combination of coefficients.
+        """The difference given by this combination of coefficients.
 
-        None where the values do not determine it, or leave nothing over to judge it by.
+        None if the values do not determine it, or if no residual degrees of freedom are left.
         """
         if not self.df or not np.allclose(contrast @ self._known, contrast, atol=RANK):
             return None
@@ -228,13 +234,12 @@ class LinearModel:
         found = partial(Comparison, 0, self.units, "model", difference)
         if error <= ROUNDING:
             return found(None, None)
-        half = float(stats.t.ppf(1 - ALPHA / 2, self.df)) * error
         p = float(2 * stats.t.sf(abs(difference) / error, self.df))
-        return found(Interval(difference - half, difference + half), p)
+        return found(_interval(difference, error, self.df), p)
 
 
 def _each_everywhere(rows: np.ndarray, seeds: Sequence[Hashable]) -> bool:
-    """Whether each seed has the same rows, each as often."""
+    """Whether each seed has the same rows, equally often."""
     of_seeds: dict[Hashable, list[tuple[float, ...]]] = defaultdict(list)
     for row, seed in zip(rows.tolist(), seeds, strict=False):
         of_seeds[seed].append(tuple(row))
@@ -243,7 +248,7 @@ def _each_everywhere(rows: np.ndarray, seeds: Sequence[Hashable]) -> bool:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: all tests of a family hold together at 95 %."""
+    """Holm's adjusted p-values in the given order, which control the family-wise error rate."""
     if not ps:
         return []
     from statsmodels.stats.multitest import multipletests
@@ -252,13 +257,14 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def pairs_needed(effect: float, tests: int = 1) -> int | None:
-    """Pairs with which a paired test shows an effect of that size with a power of 80 %.
+    """The number of pairs for a paired test to detect an effect of this size with a power of 80 %.
 
-    As the strictest of so many tests by Holm. None where it would take more than 10,000.
+    The significance level is that of the strictest of `tests` tests by Holm. None above 10,000 pairs.
     """
 
+    # statsmodels' TTestPower finds no solution for some effects, or too few pairs for strong ones.
     def power(pairs: int) -> float:
-        # That the test finds the opposite is left out: it is far less likely than a power of interest.
+        # The probability of significance in the opposite direction is negligible and left out.
         critical = float(stats.t.ppf(1 - ALPHA / tests / 2, pairs - 1))
         return 1 - _falls_short(critical, pairs - 1, abs(effect) * math.sqrt(pairs))
 

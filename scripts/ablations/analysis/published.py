@@ -1,4 +1,4 @@
-"""Published values: somebody's numbers, and what the measured ones say of them."""
+"""Published values, and whether the measured ones agree with them."""
 
 import csv
 import math
@@ -26,7 +26,7 @@ Z = 1.96
 
 @dataclass(frozen=True)
 class PublishedValue:
-    """One number as it was printed, the levels it belongs to, and the runs of that point, if any."""
+    """One number as printed, its levels, and the runs of that point, if the study has any."""
 
     metric: str
     text: str
@@ -37,10 +37,10 @@ class PublishedValue:
 def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
     """The values of a study's published file, in its order.
 
-    A column is a hyperparameter, a metric, or a level of what the table's columns stand for.
+    A column is a hyperparameter, a metric, or a level of the factor in the table's columns.
 
-    Raises AblationsError, with the line and column, for what is no number or no level, and for a row
-    that several different points of the study fit.
+    Raises AblationsError, with the line and column, for an invalid number or level, and for a row that
+    matches several points of the study.
     """
     assert study.published is not None
     pivot = study.table.columns
@@ -58,32 +58,32 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
                 where[pivot], metric = column, study.table.values[0]
             where = {key: _canonical(study, key, level, place) for key, level in where.items()}
             if not _is_value(text, study.kind.metrics[metric]):
-                raise AblationsError(f"{place}: '{text}' is no number that {metric} can have")
+                raise AblationsError(f"{place}: '{text}' is not a valid number for {metric}")
             points = [runs for values, runs in groups if all(spell(values[k]) == v for k, v in where.items())]
             if len(points) > 1:
                 named = ", ".join(f"{key}={level}" for key, level in where.items())
                 raise AblationsError(
-                    f"{place}: {named} names {len(points)} different runs of the study; say which "
+                    f"{place}: {named} matches {len(points)} different runs of the study; choose one "
                     "with `published.where`"
                 )
             yield PublishedValue(metric, text, where, points[0] if points else [])
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a TSV with their lines, without the blanks around a field."""
+    """The rows of a TSV with their line numbers, without blanks around the fields."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t", restval="", strict=True)
             for row in reader:
                 if None in row:
-                    fields = len(row) - 1 + len(row[None])
+                    header = len(row) - 1
                     raise AblationsError(
-                        f"{path}, line {reader.line_num}: it has {fields} fields, and the first line has "
-                        f"{len(row) - 1}"
+                        f"{path}, line {reader.line_num}: {header + len(row[None])} fields, but the first "
+                        f"line has {header}"
                     )
                 yield reader.line_num, {name.strip(): text.strip() for name, text in row.items()}
     except (OSError, ValueError, csv.Error) as error:
-        raise AblationsError(f"{path}: it cannot be read as TSV ({error})") from None
+        raise AblationsError(f"{path}: cannot read the file as TSV ({error})") from None
 
 
 def _is_value(text: str, metric: Metric) -> bool:
@@ -97,7 +97,7 @@ def _is_value(text: str, metric: Metric) -> bool:
 
 
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
-    """A level as a run spells it: `0.0010` is `0.001`."""
+    """The canonical spelling of a level: `0.0010` becomes `0.001`."""
     if name in study.kind.places:
         alike = {level.lower(): level for level in (spell(run.value(name)) for run in study.runs())}
         if (own := alike.get(text.lower(), text)) != text:
@@ -111,18 +111,18 @@ def _canonical(study: Study, name: str, text: str, place: str) -> str:
 
 
 Outcome = Literal["reproduced", "within noise", "differs", "not comparable"]
-# What an outcome rests on.
+# The reason for an outcome.
 Reason = Literal[
-    "exact", "one_run", "seeds", "machine", "no_measure", "diverged", "not_there", "not_in_the_grid"
+    "exact", "one_run", "seeds", "machine", "no_measure", "diverged", "missing", "not_in_the_grid"
 ]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a measured value says of a published one, and why.
+    """Whether a measured value agrees with a published one, and why.
 
-    `difference` is measured less published, `ratio` (of a time or a memory) measured by published, and
-    `allowed` the largest difference that would not be called one.
+    `difference` is measured minus published, `ratio` (of times and memory) is measured over published, and
+    `allowed` is the largest absolute difference that counts as agreement.
     """
 
     outcome: Outcome
@@ -140,16 +140,16 @@ def last_digit(published: str) -> int:
 
 
 def compare(published: str, content: Cell, kind: Kind, test_samples: int | None) -> Verdict:
-    """Hold a cell against a published value, given as it was printed.
+    """Compare a cell with a published value, given as printed.
 
-    What depends on no chance (counts, support vector machines) is `reproduced` if it rounds to
-    what was printed. An accuracy of a network is `within noise` if it differs by no more than the
-    95 % interval of a difference: the binomial variance of each value, and that of the seeds where
-    there are several, their half-widths combined as Zou and Donner (2008) do. A time or a memory belongs
-    to a machine, and is `not comparable`.
+    A value that is not random (a count, a run of a kind without seeds) is `reproduced` if it rounds to the
+    printed one. An accuracy of a random kind is `within noise` if its difference is at most the half-width
+    of a 95 % interval. The interval combines the binomial variances of both values and, with several seeds,
+    the variance of the seeds, as in Zou and Donner (2008). Times and memory depend on the machine and are
+    `not comparable`.
     """
     if content.mean is None:
-        return Verdict("differs", "diverged") if content.diverged else Verdict("not comparable", "not_there")
+        return Verdict("differs", "diverged") if content.diverged else Verdict("not comparable", "missing")
     expected = float(published)
     metric = content.metric
     if metric.comparison == "machine":
@@ -157,7 +157,7 @@ def compare(published: str, content: Cell, kind: Kind, test_samples: int | None)
     difference = content.mean - expected
     if metric.comparison == "exact" or not kind.is_random:
         half = 0.5 * 10.0 ** last_digit(published)
-        # What float arithmetic may add.
+        # A margin for rounding errors of float arithmetic.
         same = abs(difference) <= half + 1e-9
         return Verdict("reproduced" if same else "differs", "exact", difference, allowed=half)
     if not test_samples:

@@ -1,15 +1,15 @@
-"""What matters: which share of a study's variance of accuracy each factor and pair of factors has.
+"""The share of each factor and pair of factors in the variance of a study's accuracies.
 
-Analysis of variance on the balanced part of a study, where shares add up. Factors whose effects the grid
-does not tell apart stand together as one. Seeds are blocks: every point has the same ones. So are datasets:
-that one is harder than another is no finding, and would leave nothing of the shares of all else.
+The method is analysis of variance on the balanced part of a study, where shares add up. Aliased factors
+count as one. Seeds are blocks: every point has the same ones. Datasets are blocks as well, because their
+differences in difficulty are not of interest and would dwarf all other shares.
 """
 
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -19,27 +19,27 @@ from ablations.analysis.design import Design, design
 from ablations.analysis.inference import ROUNDING
 from ablations.config.studies import Study
 
-# In the search for the greatest balanced part.
+# Limits of the search for the largest balanced part.
 MOST_STARTS, MOST_ORDERS, MOST_CELLS = 60, 24, 20_000
 Factor = tuple[str, ...]
 Level = tuple[Any, ...]
-
+What = Literal["effect", "rest", "seeds"]
 
 BLOCK: Factor = ("dataset",)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of variance: one factor, two that interact, `rest` (higher interactions), or `seeds`.
+    """A source of variance: a factor, an interaction of two, `rest` (higher interactions), or `seeds`.
 
-    `raw` is of the total sum of squares, in percent; `share` is what is left of it without what its
-    noise gives it (Kelley's epsilon squared, at least 0); the shares of the seeds have what the others
-    have not. With one seed they are the same. `p` is of the F test against what the source differs by
-    between seeds; None where there is but one, or nothing to test.
+    `raw` is the share of the total sum of squares, in percent. `share` excludes the expected contribution
+    of noise (Kelley's epsilon squared, at least 0); the share of the seeds is the remainder. With one seed
+    both are equal. `p` is that of the F test against the variation of the source between seeds. It is None
+    with one seed, or without any variation.
     """
 
     factors: tuple[Factor, ...]
-    what: str
+    what: What
     share: float
     raw: float
     df: int
@@ -48,9 +48,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The sources of variance of the balanced part, the greatest first; `left_out` are levels not in it.
+    """The sources of variance of the balanced part, the largest first.
 
-    With `blocked`, the variance is that within datasets.
+    `left_out` lists the levels outside that part. If `blocked`, the variance is that within datasets.
     """
 
     sources: tuple[Source, ...]
@@ -63,10 +63,10 @@ class Analysis:
 
 
 def together(found: Design) -> list[Factor]:
-    """The factors of a design, those that it does not tell apart, or only without interactions, as one."""
+    """The factors of a design, with those that it cannot separate, or only without interactions, as one."""
     group = {factor: {factor} for factor in found.levels}
     joined = [(factor, *others) for factor, others in found.aliased_with.items()]
-    # In a grid of few points everything follows from something; the balanced part will leave it out.
+    # In a small grid every factor is determined by others. The balanced part leaves those points out.
     joined += [(each.factor, *each.of) for each in found.follows if each.often]
     for names in joined:
         whole = set().union(*(group[name] for name in names))
@@ -78,22 +78,22 @@ def together(found: Design) -> list[Factor]:
 
 
 def analyse(study: Study, records: Records) -> Analysis | None:
-    """The analysis of a study's test accuracy; None where no balanced part has more than one source."""
+    """The analysis of a study's test accuracy; None if no balanced part has more than one source."""
     factors = together(design(study))
     cells: dict[tuple[Level, ...], list[float]] = {}
     groups = study.points()
     seeds = max(len(runs) for _, runs in groups)
     for values, runs in groups:
-        there = [records.get(run) for run in runs]
-        # A point of which the study excludes a seed would unbalance the rest.
-        if len(runs) == seeds and all(record and "test_accuracy" in record for record in there):
+        found = [records.get(run) for run in runs]
+        # A point without all seeds would make the layout unbalanced.
+        if len(runs) == seeds and all(record and "test_accuracy" in record for record in found):
             key = tuple(tuple(values[name] for name in factor) for factor in factors)
-            cells[key] = [float(record["test_accuracy"]) for record in there if record]
+            cells[key] = [float(record["test_accuracy"]) for record in found if record]
     levels = _balanced(cells, len(factors))
     kept = [i for i, each in enumerate(levels) if len(each) > 1]
     of_interest = [i for i in kept if factors[i] != BLOCK]
     if not of_interest or (seeds == 1 and len(kept) == 1):
-        return None  # a single factor without seeds has all of the variance, whatever it is
+        return None  # a single factor without several seeds always has all of the variance
     data = np.array([cells[key] for key in itertools.product(*levels)])
     data = data.reshape([len(levels[i]) for i in kept] + [-1])
     every = [dict.fromkeys(tuple(values[n] for n in factor) for values, _ in groups) for factor in factors]
@@ -113,16 +113,16 @@ def analyse(study: Study, records: Records) -> Analysis | None:
 
 
 def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) -> list[list[Level]]:
-    """The levels of each factor whose product is there whole, of as many cells as can be found.
+    """The levels of each factor whose product is complete, with as many cells as the search finds.
 
-    The greatest is hard to find in general (it is a biclique problem); this is the best of many begun at
-    different cells, each taking in one level after the other, factors in different orders, and of leaving
-    out what lacks most.
+    Finding the largest is hard in general (a biclique problem). The result is the best of many greedy
+    searches, which start at different cells and add levels of the factors in different orders, and of one
+    that removes the levels with the most missing cells.
     """
     levels = [list(dict.fromkeys(key[i] for key in cells)) for i in range(factors)]
     if len(cells) == math.prod(map(len, levels)):
         return levels
-    # Each factor comes first in some; all orders of many factors would be too many.
+    # Many factors have too many orders. Each factor still comes first in some of them.
     turns = [[*range(i, factors), *range(i)] for i in range(factors)]
     few = math.factorial(factors) <= MOST_ORDERS
     orders = list(itertools.permutations(range(factors))) if few else [*turns, *(t[::-1] for t in turns)]
@@ -143,34 +143,34 @@ def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) 
 
 
 def _pruned(cells: Collection[tuple[Level, ...]], levels: list[list[Level]]) -> list[list[Level]]:
-    """What is left when, one after the other, the level that lacks the most of its cells is left out."""
+    """The levels that remain after removing, one by one, the level with the most missing cells."""
     levels = [list(each) for each in levels]
-    there = list(cells)
-    while there and len(there) < math.prod(map(len, levels)):
+    kept = list(cells)
+    while kept and len(kept) < math.prod(map(len, levels)):
         whole = math.prod(map(len, levels))
         shares = [
-            (sum(key[i] == level for key in there) * len(of) / whole, -len(of), i, level)
+            (sum(key[i] == level for key in kept) * len(of) / whole, -len(of), i, level)
             for i, of in enumerate(levels)
             if len(of) > 1
             for level in of
         ]
         _, _, i, worst = min(shares, key=lambda share: share[:3])
         levels[i].remove(worst)
-        there = [key for key in there if key[i] != worst]
-    return levels if there else [[] for _ in levels]
+        kept = [key for key in kept if key[i] != worst]
+    return levels if kept else [[] for _ in levels]
 
 
 def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
-    """The analysis of a balanced layout, of shape (levels of each factor…, seeds)."""
+    """The analysis of a balanced layout, an array of shape (levels of each factor…, seeds)."""
     count, seeds = len(factors), data.shape[-1]
     if BLOCK in factors:
         data = data - _component(data, (factors.index(BLOCK),))
     total = _square(data - data.mean(), data)
-    # Of each source: what it does, what that differs by between seeds, and its degrees of freedom. What all
-    # points of a seed share is in no difference between them.
+    # For each source: its effect, the variation of that effect between seeds, and its degrees of freedom.
+    # What all points of a seed share cancels in the differences between points.
     means = data.mean(axis=-1, keepdims=True)
     rest = (means - data.mean(), data - means - _component(data, (count,)), data.size // seeds - 1)
-    parts = []
+    parts: list[tuple[tuple[Factor, ...], What, np.ndarray, np.ndarray, int]] = []
     for size in (1, 2):
         for which in itertools.combinations(range(count), size):
             names = tuple(factors[i] for i in which)
@@ -185,10 +185,10 @@ def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
     sources = []
     for names, what, effect, noise, df in parts:
         square, noise_square, p = _square(effect, data), _square(noise, data), None
-        # What noise alone would give the source on average.
+        # The expected contribution of noise to the source.
         of_noise = noise_square / (seeds - 1) if seeds > 1 else 0.0
         if of_noise:
-            # Box's correction (Greenhouse & Geisser 1959), where differences are not all of the same noise.
+            # Box's correction for unequal noise (Greenhouse & Geisser 1959).
             products = noise.reshape(-1, seeds).T @ noise.reshape(-1, seeds)
             epsilon = float(np.trace(products) ** 2 / np.sum(products**2)) / df
             p = float(stats.f.sf(square / of_noise, epsilon * df, epsilon * df * (seeds - 1)))
@@ -205,7 +205,7 @@ def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
 
 
 def _component(data: np.ndarray, which: tuple[int, ...]) -> np.ndarray:
-    """What these axes of a layout do together, beside what fewer of them do, of length 1 in all others."""
+    """The joint effect of these axes of a layout beyond that of fewer axes, of length 1 in all others."""
     found = np.zeros(1)
     for size in range(len(which) + 1):
         for part in itertools.combinations(which, size):
@@ -215,6 +215,6 @@ def _component(data: np.ndarray, which: tuple[int, ...]) -> np.ndarray:
 
 
 def _square(part: np.ndarray, data: np.ndarray) -> float:
-    """A part's sum of squares over the layout; less than the records' decimals can show is nothing."""
+    """The sum of squares of a part over the layout; 0 below the rounding of the records."""
     square = float(np.sum(part**2)) * data.size / part.size
     return square if square > data.size * ROUNDING**2 else 0.0

@@ -1,4 +1,4 @@
-"""Datasets and weights: fetched, verified, staged, and opened again by a run.
+"""Datasets and weights: fetched, verified, staged, and opened by runs.
 
-It imports `config` and below.
+It imports `config`, `errors` and `files`.
 """

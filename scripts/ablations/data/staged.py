@@ -16,7 +16,7 @@ PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 class Split:
     """Images as uint8, shape (n, channels, height, width), and their labels as int64, shape (n,).
 
-    Both are numpy arrays or torch tensors, as the opener asked.
+    Both are numpy arrays or torch tensors, depending on how the dataset was opened.
     """
 
     images: Any
@@ -28,9 +28,10 @@ class Split:
 
 @dataclass(frozen=True)
 class StagedDataset:
-    """A verified dataset with what a run has to know of it.
+    """A verified dataset, with what a run needs to know about it.
 
-    `mean` and `std` are per channel, of pixels scaled to 0 to 1; `sha256` is of all its arrays.
+    `mean` and `std` are per channel, of pixels scaled to the range 0 to 1. `sha256` is the digest of all
+    arrays.
     """
 
     name: str
@@ -44,7 +45,7 @@ class StagedDataset:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `staging.stage` wrote about the dataset: its name, definition, sources and digest.
+    """What `staging.stage` wrote about the dataset: its name, definition, source and digests.
 
     Raises AblationsError if `path` is not a staged dataset.
     """
@@ -56,7 +57,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def count_images(path: Path) -> int | None:
-    """The number of training images of a staged dataset, or None where there is none at `path`."""
+    """The number of training images of a staged dataset, or None if `path` is not one."""
     try:
         with safe_open(path, framework="np") as file:
             return file.get_slice("train_labels").get_shape()[0]
@@ -72,18 +73,18 @@ def open_staged(
 ) -> StagedDataset:
     """Open a staged dataset with the first `train_samples` training images.
 
-    With `pt` the tensors lie on the mapped file: nothing is read before it is used, and runs on
-    one machine share the pages. With `np` the parts are copied.
+    With `pt` the tensors are views of the mapped file: each page is read when it is first used, and
+    runs on the same machine share the pages. With `np` the arrays are copies.
 
-    Raises AblationsError if the file is no staged dataset, holds fewer training images, or was
-    staged from another definition than that of `digest`.
+    Raises AblationsError if the file is not a staged dataset, has fewer training images, or was
+    staged from a definition whose digest is not `digest`.
     """
     metadata = read_metadata(path)
     if digest is not None and metadata.get("definition_digest") != digest:
         raise AblationsError(
             f"{path} was staged from another definition of {metadata['name']} than the config's (its "
-            "shape, normalisation, classes or files differ); remove it to have it staged again, or set "
-            "data_dir to a directory of its own"
+            "shape, normalisation, classes or files differ); remove the file to stage the dataset again, "
+            "or set data_dir to another directory"
         )
     definition = metadata["definition"]
     try:
@@ -93,7 +94,7 @@ def open_staged(
             if count > available:
                 raise AblationsError(
                     f"train_samples is {count}, and {metadata['name']} has {available} training "
-                    "images; lower it, or set it to 'all'"
+                    "images; lower train_samples, or set it to 'all'"
                 )
             if framework == "np":
                 train = Split(*(file.get_slice(f"train_{p}")[:count] for p in ("images", "labels")))
@@ -116,6 +117,6 @@ def open_staged(
 
 def _not_staged(path: Path, error: Exception) -> str:
     return (
-        f"{path} is no staged dataset ({error}); remove it, and the workflow stages it again, "
-        "or run scripts/stage_dataset.py"
+        f"{path} is not a staged dataset ({error}); remove the file and rerun the workflow, which stages "
+        "it again, or run scripts/stage_dataset.py"
     )

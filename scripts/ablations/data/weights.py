@@ -1,15 +1,21 @@
-"""Pretrained weights of torchvision: fetched, verified, and stored once as plain tensors."""
+"""Pretrained weights of torchvision: fetched, verified, and stored once as plain tensors.
+
+`WeightsEnum.get_state_dict(check_hash=True)` is not used: its download has no time limit, and it does not
+verify a file that is already there.
+"""
 
 import logging
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
-from ablations.data.staging import SourceError, download
+from ablations.data.sources import SourceError, download
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, digest
 
@@ -18,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """A published weights file; its name ends in the first digits of its SHA-256."""
+    """A published weights file, whose name ends with the first digits of its SHA-256."""
 
     url: str
 
@@ -29,17 +35,20 @@ class Published:
 
     @property
     def sha256_prefix(self) -> str:
-        """The digits that torchvision publishes of its SHA-256."""
+        """The first digits of the file's SHA-256, which its name contains.
+
+        Raises AblationsError if the name contains none.
+        """
         match = re.search(r"-([0-9a-f]{8,64})\.pth$", self.name)
         if match is None:
-            raise AblationsError(f"{self.url} names no digest, and cannot be verified")
+            raise AblationsError(f"{self.url} does not contain a digest, so the file cannot be verified")
         return match[1]
 
 
 def published_weights(model: str) -> Published:
-    """torchvision's first ImageNet weights of `model` (IMAGENET1K_V1 where it has them).
+    """torchvision's ImageNet weights of `model`: IMAGENET1K_V1, or its first ones if there are none.
 
-    Raises AblationsError if torchvision has none.
+    Raises AblationsError if torchvision has no weights of this model.
     """
     from torchvision import models
 
@@ -56,9 +65,9 @@ def stage_weights(
 ) -> None:
     """Write the weights to `output` (.safetensors), verified and atomically.
 
-    Taken from `source_dir`/weights/ where the file lies there, else from torchvision's server.
+    The file is taken from `source_dir`/weights/ if it is there, else from torchvision's server.
 
-    Raises AblationsError, and leaves no `output`, when no verified file can be had.
+    Raises AblationsError, and writes no `output`, if no source provides a verified file.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.parent / f".{output.name}.lock"), tempfile.TemporaryDirectory() as folder:
@@ -66,7 +75,7 @@ def stage_weights(
         if source_dir is not None:
             local = source_dir / "weights" / published.name
             if not local.is_file():
-                problems.append(f"  directory {source_dir}: there is no weights/{published.name}")
+                problems.append(f"  directory {source_dir}: it has no weights/{published.name}")
             elif problem := _mismatch(local, published):
                 problems.append(f"  directory {source_dir}: {problem}")
             else:
@@ -81,7 +90,7 @@ def stage_weights(
             problems.append(f"  torchvision's server: {error}")
             where = source_dir or Path("FOLDER")
             raise AblationsError(
-                f"no source has {published.name}:\n" + "\n".join(problems) + f"\nput it into "
+                f"no source has {published.name}:\n" + "\n".join(problems) + f"\nput the file into "
                 f"{where}/weights/ and set source_dir: {where} in the config"
             ) from None
         _store(file, output)
@@ -97,10 +106,30 @@ def _mismatch(file: Path, published: Published) -> str | None:
     )
 
 
+def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
+    """The tensors of a weights file (.safetensors, .pt or .pth), by their names.
+
+    Nothing but tensors is unpickled. Raises AblationsError if the file contains anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the readers raise many types; all mean that the file is unusable
+        raise AblationsError(f"{path} cannot be read as weights ({error})") from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise AblationsError(f"{path} is not a mapping of names to tensors")
+    # torchvision's DenseNets were published with names that it has since changed: norm.1 is now norm1.
+    old = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
+    return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+
+
 def _store(file: Path, output: Path) -> None:
     from safetensors.torch import save_file
-
-    from ablations.training.models import read_weights
 
     tensors = {name: tensor.contiguous().clone() for name, tensor in read_weights(file).items()}
     with atomic_path(output) as temporary:

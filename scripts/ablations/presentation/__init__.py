@@ -1,1 +1,1 @@
-"""Tables and figures of those numbers: all text that readers see. It imports `analysis` and below."""
+"""All text for readers: tables and figures of the numbers in `analysis`, which never imports this folder."""

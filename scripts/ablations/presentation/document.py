@@ -23,7 +23,7 @@ LABELS = {
 
 @dataclass
 class Table:
-    """A table in its two forms: `data` for programs, `display` for readers, of the same content."""
+    """A table in two forms with the same content: `data` for programs, `display` for readers."""
 
     title: str
     label: str
@@ -32,7 +32,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """GitHub's Markdown, with the notes below."""
+        """The table in GitHub's Markdown, with the notes below it."""
         body = self.display.map(lambda text: text.replace("|", "\\|")).to_markdown(
             index=False, disable_numparse=True
         )
@@ -40,7 +40,7 @@ class Table:
         return f"### {self.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
     def latex(self) -> str:
-        """A booktabs table that compiles as it stands within a document."""
+        """A booktabs table that compiles in a document with the two packages that its first line names."""
         body = self.display.map(_tex).to_latex(
             index=False,
             escape=False,
@@ -49,7 +49,7 @@ class Table:
         )
         notes = " ".join(f"[{i}] {_tex(note)}" for i, note in enumerate(self.notes, 1))
         lines = [
-            "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down to it",
+            "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down",
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{_tex(self.title)}}}",
@@ -62,7 +62,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
-        """A page of its own, which needs nothing else."""
+        """A complete page without external files."""
         body = self.display.to_html(index=False, escape=True, border=0)
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         title = html.escape(self.title)

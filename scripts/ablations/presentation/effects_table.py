@@ -1,36 +1,16 @@
-"""The effects table of a study: every comparison with a verdict."""
+"""The effects table of a study: every comparison of two levels, with a verdict."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
-from ablations.analysis import inference as statistics
 from ablations.analysis.cells import Records
+from ablations.analysis.design import varying_levels
 from ablations.analysis.effects import MOST_LEVELS, Effect, corrected, effects
-from ablations.analysis.inference import ALPHA, Interval, Noise
+from ablations.analysis.inference import ALPHA, MOST_PAIRS, Comparison, Interval, Noise, pairs_needed
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import LABELS, Table
-
-
-def effects_table(name: str, study: Study, records: Records) -> Table:
-    """All comparisons with Holm's correction over the table, and a verdict in words for each."""
-    found = list(effects(study, records))
-    ps = corrected(found)
-    tests = sum(p is not None for p in ps)
-    rows, shown = [], []
-    for effect, p in zip(found, ps, strict=True):
-        if effect.comparison:
-            verdict = _verdict(effect, p, tests, study.kind.is_random)
-            rows.append(_fields(effect, p, verdict))
-            shown.append(_display(effect, p, verdict))
-    data = pd.DataFrame(rows, columns=DATA)
-    display = pd.DataFrame(shown, columns=DISPLAY)
-    # Without the columns that no comparison of this study fills.
-    display = display[[column for column in display if display.empty or (display[column] != "").any()]]
-    title = f"{study.title}: what each hyperparameter does to the test accuracy"
-    return Table(title, f"{name}_effects", data, display, _notes(study, found, tests))
-
 
 DATA = (
     "hyperparameter", "first", "second", "pairs", "judged_by", "units", "difference", "difference_ci_low",
@@ -40,9 +20,7 @@ DISPLAY = (
     "Hyperparameter", "From", "To", "Pairs", "Judged by", "Difference (points)", "95 % interval", "p (Holm)",
     "Effect size d", "95 % interval of d", "Verdict",
 )  # fmt: skip
-
-
-# What the noise of a comparison is called in the table.
+# The names of the sources of noise in the table.
 JUDGED_BY: dict[Noise, str] = {
     "seeds": "seeds",
     "settings": "settings",
@@ -51,39 +29,51 @@ JUDGED_BY: dict[Noise, str] = {
 }
 
 
-def _verdict(effect: Effect, p: float | None, tests: int, random: bool) -> str:
-    comparison = effect.comparison
-    assert comparison is not None
-    pairs = comparison.pairs
+def effects_table(name: str, study: Study, records: Records) -> Table:
+    """All comparisons, with Holm's correction over the table and a verdict for each."""
+    found = list(effects(study, records))
+    ps = corrected(found)
+    tests = sum(p is not None for p in ps)
+    rows, shown = [], []
+    for effect, p in zip(found, ps, strict=True):
+        if comparison := effect.comparison:
+            verdict = _verdict(effect, comparison, p, tests, study.kind.is_random)
+            rows.append(_fields(effect, comparison, p, verdict))
+            shown.append(_display(effect, comparison, p, verdict))
+    data = pd.DataFrame(rows, columns=DATA)
+    display = pd.DataFrame(shown, columns=DISPLAY)
+    # Without the columns that no comparison of this study fills.
+    display = display[[column for column in display if display.empty or (display[column] != "").any()]]
+    noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
+    notes = [*_method_notes(study, noises, tests), *_gap_notes(study, found)]
+    title = f"{study.title}: effect of each hyperparameter on the test accuracy"
+    return Table(title, f"{name}_effects", data, display, notes)
+
+
+def _verdict(effect: Effect, comparison: Comparison, p: float | None, tests: int, random: bool) -> str:
+    pairs, noise = comparison.pairs, comparison.noise
     if p is None:
         if pairs == 1:
-            return "one pair: no test; seeds are needed" if random else "one pair: no test"
-        return (
-            "no spread to judge by" if comparison.difference else "no difference, and no spread to judge by"
-        )
-    runs = "these two runs" if pairs == 1 else "these runs"
+            return "not tested: a single pair; add seeds" if random else "not tested: a single pair"
+        return f"{'' if comparison.difference else 'no difference; '}not tested: the differences do not vary"
+    if_additive = ", if there are no interactions" if noise == "model" else ""
     if p < ALPHA:
         higher = effect.second if comparison.difference > 0 else effect.first
-        only = {"model": ", if nothing interacts", "images": f", of {runs}" if random else ""}
-        return f"{spell(higher)} is more accurate{only.get(comparison.noise, '')}"
-    if comparison.noise == "images":
-        return f"the test images do not tell {runs} apart"
-    if comparison.noise == "model":
-        return "no difference shown, if nothing interacts"
-    assert comparison.effect is not None
-    # Where there are seeds, more of them in as many settings; else more pairs, of whatever settings.
-    unit = "seeds" if comparison.noise == "seeds" else "pairs"
-    needed = statistics.pairs_needed(comparison.effect, tests)
-    if needed is None:
-        return "no difference shown, and none of this size to be shown"
-    return (
-        f"no difference shown; one of this size would take about {max(needed, comparison.units + 1)} {unit}"
-    )
+        runs = "these two runs" if pairs == 1 else "these runs"
+        limit = f", in {runs}" if noise == "images" and random else if_additive
+        return f"{spell(higher)} is more accurate{limit}"
+    if noise == "images":
+        return "not significant on these test images"
+    if comparison.effect is None:
+        return f"not significant{if_additive}"
+    # More seeds in the same settings where there are several; otherwise more pairs, in any settings.
+    unit = "seeds" if noise == "seeds" else "pairs"
+    needed = pairs_needed(comparison.effect, tests)
+    many = f"more than {MOST_PAIRS:,}" if needed is None else f"about {max(needed, comparison.units + 1)}"
+    return f"not significant; detecting a difference of this size would take {many} {unit}"
 
 
-def _fields(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
-    comparison = effect.comparison
-    assert comparison is not None
+def _fields(effect: Effect, comparison: Comparison, p: float | None, verdict: str) -> dict[str, str]:
     values: dict[str, str] = {
         "hyperparameter": effect.factor,
         "first": spell(effect.first),
@@ -102,9 +92,7 @@ def _fields(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
     return values
 
 
-def _display(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
-    comparison = effect.comparison
-    assert comparison is not None
+def _display(effect: Effect, comparison: Comparison, p: float | None, verdict: str) -> dict[str, str]:
     return {
         "Hyperparameter": LABELS.get(effect.factor, effect.factor),
         "From": spell(effect.first),
@@ -112,81 +100,92 @@ def _display(effect: Effect, p: float | None, verdict: str) -> dict[str, str]:
         "Pairs": str(comparison.pairs or ""),
         "Judged by": JUDGED_BY[comparison.noise],
         "Difference (points)": f"{comparison.difference:+.2f}",
-        "95 % interval": _text(comparison.interval, 2),
+        "95 % interval": _interval_text(comparison.interval, 2),
         "p (Holm)": "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
         "Effect size d": "" if comparison.effect is None else f"{comparison.effect:+.2f}",
-        "95 % interval of d": _text(comparison.effect_interval, 1),
+        "95 % interval of d": _interval_text(comparison.effect_interval, 1),
         "Verdict": verdict,
     }
 
 
-def _text(interval: Interval | None, decimals: int) -> str:
+def _interval_text(interval: Interval | None, decimals: int) -> str:
     return "" if interval is None else f"{interval.low:+.{decimals}f} to {interval.high:+.{decimals}f}"
 
 
-def _notes(study: Study, found: Sequence[Effect], tests: int) -> list[str]:
+def _method_notes(study: Study, noises: set[Noise], tests: int) -> list[str]:
+    """How the comparisons of this table were made, by the sources of noise that occur in it."""
+    random = study.kind.is_random
     notes = []
-    noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
     if tests:
-        same = f"Pairs of runs that differ in nothing else{', with the same seed' * study.kind.is_random}. "
+        pairs = f"Each pair of runs differs in nothing else{' and has the same seed' * random}. "
         notes.append(
-            f"{same * (noises != {'model'})}A difference is of the second level less the first; p is "
-            f"two-sided, with Holm's correction over {tests} {'test' if tests == 1 else 'tests'}. An "
-            "interval is that of one comparison."
+            f"{pairs * (noises != {'model'})}A difference is the second level minus the first. p is "
+            f"two-sided, with Holm's correction over {tests} {'test' if tests == 1 else 'tests'}. Each "
+            "interval is that of a single comparison, without correction."
         )
     if noises & {"seeds", "settings"}:
         notes.append(
-            "By Student's paired test. d is the mean difference in standard deviations of what it is judged "
-            "by. How many it would take is for a power of 80 %."
+            "The test is Student's paired test. d is the mean difference in standard deviations of the units "
+            "that it is judged by. The number of seeds or pairs needed is for a power of 80 %."
         )
     if "seeds" in noises:
         notes.append(
-            "Judged by seeds: by how much their means over the settings of this grid differ. In each of "
-            "these settings the difference may be another."
+            "Judged by seeds: the noise is the variation between seeds of the mean difference over the "
+            "settings of this grid. The difference itself may vary between these settings."
         )
     if "settings" in noises:
-        seeds = "cannot be told from what seeds do. More seeds would tell"
-        seeds = (
-            seeds if study.kind.is_random else "counts as noise: not all runs say which images they got right"
-        )
         notes.append(
-            "Judged by settings: most have one pair, so that what an effect differs by from one setting to "
-            f"the other {seeds}."
+            "Judged by settings: most settings have a single pair, so the variation between settings counts "
+            "as noise. "
+            + (
+                "It includes the noise of seeds; only more seeds separate the two."
+                if random
+                else "Not all runs record which images they classified correctly."
+            )
         )
     if "images" in noises:
-        what = "other seeds may differ by more, and two or more would say by how much"
-        what = what if study.kind.is_random else "nothing else in them is left to chance"
         notes.append(
-            "Judged by test images: which of them each run got right (one pair: McNemar's exact test); "
-            f"{what}."
+            "Judged by test images: the test compares which images each run classified correctly (one pair: "
+            "McNemar's exact test). "
+            + (
+                "The difference may be larger for other seeds; two or more seeds would show how large."
+                if random
+                else "Nothing else in these runs is random."
+            )
         )
     if "model" in noises:
         notes.append(
-            "Judged by a linear model: no two runs differ in this alone, and the difference is that in a "
-            "model of all main effects (ordinary least squares). What interacts makes it wrong."
-            + " Where each seed has every point, its noise is what it differs by between them."
-            * (study.kind.is_random and len(study.seeds) > 1)
+            "Judged by a linear model: no two runs differ in this hyperparameter only. The difference is "
+            "estimated by a model of all main effects (ordinary least squares). Interactions bias it."
+            + " If each seed has every point, the noise is the variation of the estimate between seeds."
+            * (random and len(study.seeds) > 1)
         )
-    never = [e for e in found if not e.comparison and not e.pairs]
-    names = dict.fromkeys(effect.factor for effect in never)
-    whole = [n for n in names if all(not e.pairs for e in found if e.factor == n)]
-    some = [n for n in names if n not in whole]
-    if whole:
+    return notes
+
+
+def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
+    """What the table does not compare, and why."""
+    notes = []
+    names = dict.fromkeys(effect.factor for effect in found if not effect.comparison and not effect.pairs)
+    never = [n for n in names if all(not effect.pairs for effect in found if effect.factor == n)]
+    partly = [n for n in names if n not in never]
+    if never:
+        notes.append(f"No two runs of this study differ in {' or '.join(never)} only; see the design table.")
+    if partly:
         notes.append(
-            f"No two runs of this study differ in {' or in '.join(whole)} alone; see the table of its design."
+            f"Some levels of {' and '.join(partly)} never occur in runs that differ in nothing else."
         )
-    if some:
-        notes.append(f"Not all levels of {' and of '.join(some)} are in runs that differ in nothing else.")
-    lost = {e.factor: 0 for e in found}
+    lost = dict.fromkeys((effect.factor for effect in found), 0)
     for effect in found:
         lost[effect.factor] += effect.pairs - (effect.comparison.pairs if effect.comparison else 0)
     if missing := ", ".join(f"{count} of {factor}" for factor, count in lost.items() if count):
-        notes.append(f"Pairs left out, as a run of them is not there or has diverged: {missing}.")
-    many = [f for f in study.factors if len({run.value(f) for run in study.runs()}) > MOST_LEVELS]
+        notes.append(f"Pairs left out because a run is missing or diverged: {missing}.")
+    many = [f for f, levels in varying_levels(study).items() if len(levels) > MOST_LEVELS]
     if many:
         notes.append(
-            f"Of more than {MOST_LEVELS} levels ({', '.join(many)}) each is compared with the first alone."
+            f"Hyperparameters with more than {MOST_LEVELS} levels ({', '.join(many)}): each level is "
+            "compared with the first only."
         )
     if not found:
-        notes.append("Nothing varies in this study.")
+        notes.append("No hyperparameter varies in this study.")
     return notes

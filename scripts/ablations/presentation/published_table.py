@@ -1,4 +1,4 @@
-"""The table of a study against its published values: each difference with a verdict."""
+"""The comparison of a study with its published values: each difference with a verdict."""
 
 from pathlib import Path
 
@@ -12,39 +12,37 @@ from ablations.kinds.metrics import Metric
 from ablations.presentation.document import LABELS, Table
 from ablations.presentation.study_table import cell_text
 
-# Why a verdict is what it is: the footnotes of the table.
+# The reasons for the verdicts: the footnotes of the table.
 REASONS: dict[Reason, str] = {
     "exact": (
-        "Depends on no chance: reproduced if it rounds to what was printed, and so if the difference is no "
-        "more than half a unit of the last printed digit."
+        "Not random: reproduced if the measured value rounds to the printed one, or differs from it by at "
+        "most half a unit of its last digit."
     ),
     "one_run": (
-        "One run: within noise if the difference is no more than the half-width of the 95 % interval of "
-        "the difference of two accuracies on so many test images, 1.96 binomial standard errors. The noise "
-        "of the seed is not in it: more seeds would tell."
+        "One run: within noise if the difference is at most the half-width of its 95 % interval, 1.96 "
+        "standard errors. It includes the binomial errors of both accuracies on this many test images. It "
+        "excludes the noise of seeds; more seeds would show it."
     ),
     "seeds": (
-        "Several seeds: within noise if the difference is no more than the half-width of the 95 % interval "
-        "of the difference: the binomial errors of both on so many test images, the variance of one seed "
-        "for the published run, and of their mean for the measured ones. That of the seeds is Student's, "
-        "and wide where they are few."
+        "Several seeds: within noise if the difference is at most the half-width of its 95 % interval. It "
+        "includes the binomial errors of both accuracies on this many test images. It also includes the "
+        "variance of one seed (published) and of the mean over seeds (measured), by Student's t: few seeds "
+        "make it wide."
     ),
-    "machine": "A time, and the memory that was used, belong to a machine: a ratio, and no verdict.",
-    "no_measure": (
-        "Not measured on the test images, and so without a noise that is known: a difference, and no verdict."
-    ),
-    "diverged": "All runs of this point diverged: their loss was no longer finite.",
-    "not_there": "The run is not there yet.",
+    "machine": "Times and memory depend on the machine: a ratio without a verdict.",
+    "no_measure": "Not measured on the test images, so the noise is unknown: a difference without a verdict.",
+    "diverged": "All runs of this point diverged: their loss became NaN or infinite.",
+    "missing": "The run is missing.",
     "not_in_the_grid": "The study has no such run.",
 }
 
 
 def verdict_fields(verdict: Verdict, published: str, metric: Metric) -> dict[str, str]:
-    """A verdict as TSV fields, with as many decimals as the published value has or the metric."""
+    """A verdict as TSV fields, with the decimals of the published value or of the metric, if it has more."""
     printed = max(0, -last_digit(published))
     decimals = max(printed, metric.decimals)
     difference = "" if verdict.difference is None else f"{verdict.difference:+.{decimals}f}"
-    # A half of the last printed digit has one digit more.
+    # Half a unit of the last printed digit has one more digit.
     decimals = printed + 1 if verdict.reason == "exact" else decimals
     return {
         "difference": difference if verdict.ratio is None else f"×{verdict.ratio:.2f}",
@@ -55,14 +53,14 @@ def verdict_fields(verdict: Verdict, published: str, metric: Metric) -> dict[str
 
 
 def published_table(name: str, study: Study, records: Records, path: Path) -> Table:
-    """Every published value beside the measured one: their difference, a verdict, and its reason below."""
+    """Every published value next to the measured one, with their difference and a verdict with its reason."""
     rows = []
     for value in read_published(study, path):
         verdict, measured = Verdict("not comparable", "not_in_the_grid"), "not in the grid"
         if value.runs:
             found = [records.get(run) for run in value.runs]
             content = cell(study.kind.metrics[value.metric], value.metric, found)
-            # What is not measured on the test images has not their noise.
+            # Only the test accuracy has the noise of the test images.
             samples = next((int(record["test_samples"]) for record in found if record), None)
             samples = samples if value.metric == "test_accuracy" else None
             verdict, measured = compare(value.text, content, study.kind, samples), cell_text(content)
@@ -76,7 +74,7 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
             }
         )
     if not rows:
-        raise AblationsError(f"{path}: it holds no published value")
+        raise AblationsError(f"{path}: the file contains no published value")
     data = pd.DataFrame(rows).fillna("")
     levels = [factor for factor in study.factors if factor in data]
     data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
@@ -90,6 +88,6 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
     ).drop(columns="reason")
     display.columns = [LABELS.get(column, column.capitalize()) for column in display]
     if {"gmacs", "gflops"} & set(data["metric"]):
-        notes.append("The published FLOPs are multiply-accumulates, and stand here as MACs.")
-    title = f"{study.title}: against the published values"
+        notes.append("The published FLOPs are multiply-accumulate operations; this table lists them as MACs.")
+    title = f"{study.title}: comparison with the published values"
     return Table(title, f"{name}_vs_published", data, display, notes)

@@ -10,7 +10,7 @@ from ablations.presentation.document import LABELS, Table
 
 
 def variance_table(name: str, study: Study, records: Records) -> Table:
-    """The sources of variance of a study, with what was left out in the notes."""
+    """The sources of variance of a study, with the levels left out in its notes."""
     found = analyse(study, records)
     rows, shown = [], []
     for source in found.sources if found else ():
@@ -24,13 +24,13 @@ def variance_table(name: str, study: Study, records: Records) -> Table:
     display = pd.DataFrame(shown, columns=["Source", "Share of variance (%)", "df", "p"])
     if found is None or found.seeds == 1:
         display = display.drop(columns="p")
-    title = f"{study.title}: what the variance of the test accuracy comes from"
+    title = f"{study.title}: sources of variance of the test accuracy"
     return Table(title, f"{name}_variance", data, display, _notes(study, found))
 
 
 def _name(source: Source, plain: bool = False) -> str:
     if source.what == "rest":
-        return "rest" if plain else "interactions of three and more"
+        return "rest" if plain else "interactions of three or more"
     if source.what == "seeds":
         return "seeds" if plain else "seeds (noise)"
     names = [
@@ -43,46 +43,55 @@ def _name(source: Source, plain: bool = False) -> str:
 def _notes(study: Study, found: Analysis | None) -> list[str]:
     if found is None:
         return [
-            "Of the runs that are there no balanced part was found that has two factors, or one and several "
-            "seeds: of less there are no shares."
+            "The completed runs contain no balanced part with two factors, or with one factor and several "
+            "seeds. Shares of variance need one."
         ]
+    return [*_method_notes(study, found), *_scope_notes(found)]
+
+
+def _method_notes(study: Study, found: Analysis) -> list[str]:
+    """What the shares are, and what they can show."""
     where = " within datasets" if found.blocked else ""
-    notes = [f"Shares of the variance{where} of a balanced layout: they add up to 100 %."]
     if not any(source.raw for source in found.sources):
-        notes = [f"All accuracies of the balanced part are equal{where}."]
-    elif found.seeds > 1:
+        return [f"All accuracies of the balanced part are equal{where}."]
+    notes = [f"Shares of the variance{where} of a balanced layout; they add up to 100 %."]
+    if found.seeds > 1:
         notes.append(
-            "A share is what is left without what noise alone would give it (epsilon squared), and the seeds "
-            "have the rest; raw_percent in the TSV is of the sum of squares as it is. p is of the F test of "
-            "each source by itself, against what it differs by from one seed to the other (with Greenhouse "
-            "and Geisser's correction)."
+            "A share excludes what noise alone would contribute on average (epsilon squared); the remainder "
+            "is the share of the seeds. raw_percent in the TSV is the uncorrected share of the sum of "
+            "squares. p is from an F test of each source against its variation between seeds, with the "
+            "correction of Greenhouse and Geisser."
         )
         if found.seeds < 5 and any(source.df > 1 for source in found.sources if source.what == "effect"):
             notes.append(
-                f"With {found.seeds} seeds, what has several degrees of freedom is hardly ever shown here: "
-                "the table of effects compares two levels at a time."
+                f"With {found.seeds} seeds, sources with several degrees of freedom are rarely significant "
+                "here. The effects table compares two levels at a time."
             )
     elif study.kind.is_random:
         alike = 100 / sum(source.df for source in found.sources)
         notes.append(
-            "One run per point: no share can be told from noise. Of noise alone each degree of freedom (df) "
-            f"would have {alike:.1f} % on average."
+            "One run per point: shares cannot be separated from noise. Noise alone would give each degree of "
+            f"freedom (df) {alike:.1f} % on average."
         )
     else:
-        notes.append("Nothing is left to chance but the test images, which are the same for all.")
-    for factor in found.factors:
-        if len(factor) > 1:
-            names = ", ".join(factor)
-            notes.append(
-                f"{names} stand together: these points do not tell them apart; see the table of its design."
-            )
+        notes.append("Only the choice of the test images is random, and all runs share these images.")
+    return notes
+
+
+def _scope_notes(found: Analysis) -> list[str]:
+    """Which factors count as one, and which points are left out."""
+    notes = [
+        f"{', '.join(factor)} count as one factor: these points do not separate them; see the design table."
+        for factor in found.factors
+        if len(factor) > 1
+    ]
     if found.points < found.all_points:
         lost = "; ".join(
             f"{', '.join(factor)} = {', '.join(' '.join(map(spell, level)) for level in levels)}"
             for factor, levels in found.left_out.items()
         )
         notes.append(
-            f"Of {found.points} of {found.all_points} points, which are balanced"
+            f"The balanced layout has {found.points} of {found.all_points} points"
             + (f"; left out: {lost}." if lost else ".")
         )
     return notes

@@ -1,1 +1,4 @@
-"""What a run executes: the training engine of `cnn` and the solver of `svm`. It imports `data` and below."""
+"""The training engine of `cnn` runs and the solver of `svm` runs.
+
+It imports `data`, `runs`, `kinds`, `errors` and `files`.
+"""

@@ -1,12 +1,12 @@
-"""Where a training takes its batches from: the device that it runs on, or the host by a DataLoader.
+"""The batches of a training, taken on its device or by a DataLoader on the host.
 
-Both yield the same images, as bytes, in the same order. A dataset of the size of MNIST lies on a GPU
-whole, and a batch is picked there; `pin_memory` then has nothing to speed up. A study
-that varies it takes its batches from the host.
+Both sources yield the same images, as bytes, in the same order. A dataset of the size of MNIST fits on a
+GPU, where a batch is an index operation; `pin_memory` then has no effect. A study that varies
+`pin_memory` takes its batches from the host.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -15,26 +15,26 @@ from ablations.data.staged import Split
 
 Source = Literal["device", "host"]
 Batch = tuple[torch.Tensor, torch.Tensor]
-# Of a GPU's free memory, what a dataset may take.
+# The share of a GPU's free memory that a dataset may take.
 SHARE_OF_MEMORY = 0.25
 
 
 class Batches(Protocol):
-    """The images of a split and their labels, by the batch."""
+    """The images and labels of a split, in batches."""
 
     source: Source
 
     def take(self, order: Sequence[int], size: int) -> Iterator[Batch]:
-        """Batches of `size`, the last may be shorter, in the `order` of indices given.
+        """Batches of `size` images, in the `order` of the indices; the last batch may be smaller.
 
-        Images are uint8 of shape (batch, channels, height, width), labels int64 of shape (batch,), on
-        the device.
+        Images are uint8 of shape (batch, channels, height, width), and labels int64 of shape (batch,).
+        Both are on the device of the training.
         """
         ...
 
 
 class DeviceBatches:
-    """Batches picked on the device, from the whole split."""
+    """Batches taken on the device, which holds the whole split."""
 
     source: Source = "device"
 
@@ -49,10 +49,10 @@ class DeviceBatches:
 
 
 class HostBatches:
-    """Batches picked on the host by a DataLoader, and sent.
+    """Batches taken on the host by a DataLoader, and transferred to the device.
 
     `pin_memory` copies each batch to page-locked memory, so that its transfer to a GPU overlaps
-    with work.
+    with computation.
     """
 
     source: Source = "host"
@@ -67,8 +67,8 @@ class HostBatches:
             sampler=order,
             collate_fn=_already_a_batch,
             pin_memory=self.pin_memory,
-            # A loader draws a seed for its workers; from a generator of its own, so that the numbers
-            # the model draws (dropout) do not depend on how often a loader was started.
+            # A loader draws a seed for its workers. With a generator of its own, the numbers that the
+            # model draws (dropout) do not depend on how often a loader was started.
             generator=torch.Generator(),
         )
         for images, labels in loader:
@@ -78,8 +78,8 @@ class HostBatches:
             )
 
 
-class _BatchedImages(Dataset):
-    """A dataset that a DataLoader fetches from by the batch: one index operation per tensor."""
+class _BatchedImages(Dataset[Batch]):
+    """A dataset from which a DataLoader fetches a whole batch with one index operation per tensor."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
@@ -92,12 +92,13 @@ class _BatchedImages(Dataset):
         return self.split.images[picked], self.split.labels[picked]
 
 
-def _already_a_batch(batch: Batch) -> Batch:
+def _already_a_batch(batch: Any) -> Any:
+    """The batch itself. DataLoader's types expect a list of samples, which it would collate."""
     return batch
 
 
 def source_that_fits(wanted: Source, splits: Sequence[Split], device: torch.device) -> Source:
-    """`wanted`, or `host` where the splits would take too much of a GPU's memory."""
+    """`wanted`, or `host` if the splits would take too much of a GPU's memory."""
     if wanted == "host" or device.type != "cuda":
         return wanted
     free, _ = torch.cuda.mem_get_info(device)
@@ -106,7 +107,7 @@ def source_that_fits(wanted: Source, splits: Sequence[Split], device: torch.devi
 
 
 def batches_of(split: Split, source: Source, device: torch.device, pin_memory: bool) -> Batches:
-    """Batches of `split` from that source. `pin_memory` is for a GPU."""
+    """The batches of `split` from `source`. `pin_memory` has an effect with a GPU only."""
     if source == "device":
         return DeviceBatches(split, device)
     return HostBatches(split, device, pin_memory and device.type == "cuda")

@@ -1,8 +1,8 @@
-"""Checkpoints: what a run needs to go on where it was stopped, as if it had not been.
+"""Checkpoints: the state from which a stopped run resumes, and ends as an undisturbed one would.
 
-A checkpoint lies beside the record, where Snakemake, which deletes the outputs of a failed job, does
-not know of it. It is written atomically, holds the digest of its content, and is removed when the
-run is done.
+A checkpoint is a file beside the record. It is not an output of a rule: Snakemake deletes the outputs of a
+failed job. It is written atomically, contains the digest of its content, and is removed when the run is
+done.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from ablations.runs.attempts import Attempt, Stopped
 
 log = logging.getLogger(__name__)
 
-# A checkpoint is written when this many seconds passed, and writing takes no more than this share.
+# A checkpoint is written at most this often, in seconds, and writing takes at most this share of the time.
 INTERVAL_S = 60.0
 WRITING_SHARE = 0.02
 
@@ -29,8 +29,9 @@ WRITING_SHARE = 0.02
 class Checkpoint:
     """The checkpoint of one run, written together with the state file of the attempt.
 
-    The identity of the attempt is what has to be the same for a checkpoint to be used: the run and its
-    data. Where `interval_s` is zero, there is a checkpoint after every step, whatever it costs.
+    A checkpoint is used only if its identity (run, data, device, ...) is that of `attempt`. After
+    `deadline` (seconds since the epoch, or None) the run stops. If `interval_s` is zero, a checkpoint is
+    written after every step.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class Checkpoint:
     # --- the state ---
 
     def load(self) -> dict[str, Any] | None:
-        """The state of the last checkpoint, or None where there is none that can be used.
+        """The state of the last checkpoint, or None if there is none that can be used.
 
-        One that is damaged, or of another run or other data, is reported and not used.
+        A checkpoint that is damaged, or has another identity, is reported in the log and not used.
         """
         try:
             with self.path.open("rb") as file:
@@ -69,22 +70,24 @@ class Checkpoint:
         try:
             state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
             identity = state["identity"]
-        except Exception as error:  # the reader raises many kinds; all mean that the file is no good
-            log.warning("%s is no checkpoint (%s): the run starts over", self.path, error)
+        except Exception as error:  # the reader raises many types; all mean that the file is unusable
+            log.warning("%s is not a checkpoint (%s): the run starts over", self.path, error)
             return None
         if identity != self.identity:
             different = [key for key in self.identity if identity.get(key) != self.identity[key]]
             log.warning(
-                "%s is of another %s: the run starts over", self.path, " and ".join(different) or "run"
+                "%s is of another %s: the run starts over",
+                self.path,
+                " and ".join(different) or "run",
             )
             return None
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint in place of the last one.
+        """Replace the last checkpoint by one of this state.
 
-        Where the disk is full, a run that goes on goes on; one that has to stop says that it could not
-        write.
+        If it cannot be written (the disk is full), the last one stays and the run continues. Raises
+        AblationsError if it cannot be written and the run has to stop.
         """
         try:
             self._save(state)
@@ -92,7 +95,7 @@ class Checkpoint:
             problem = f"{self.path} cannot be written ({error.strerror})"
             if reason := self.reason_to_stop:
                 raise Stopped(f"{reason}, and {problem}", reason.why) from None
-            log.warning("%s: the last checkpoint stays", problem)
+            log.warning("%s: the last checkpoint is kept", problem)
             self._written = time.monotonic()
 
     def _save(self, state: Mapping[str, Any]) -> None:
@@ -111,14 +114,14 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the checkpoint: the run is done."""
         self.path.unlink(missing_ok=True)
-        # What an attempt that was killed while it wrote has left.
+        # Attempts that were killed while they wrote a checkpoint leave temporary files.
         for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
             left.unlink(missing_ok=True)
 
     # --- when ---
 
     def catch_signals(self) -> None:
-        """From now on SIGTERM, SIGINT and SIGUSR2 stop the run at its next step, with a checkpoint."""
+        """From now on SIGTERM, SIGINT and SIGUSR2 stop the run after its current step, with a checkpoint."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.signal(number, self._on_signal)
 

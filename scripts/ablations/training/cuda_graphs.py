@@ -1,7 +1,7 @@
 """A training step as one CUDA graph.
 
-A step of a small network is hundreds of kernels that take a GPU less time than Python takes to launch
-them. Recorded once, they are launched together.
+A step of a small network consists of hundreds of kernels, and Python needs more time to launch them than
+a GPU to execute them. A graph records them once and then launches them together.
 """
 
 import logging
@@ -12,21 +12,21 @@ import torch
 log = logging.getLogger(__name__)
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
-# Steps before the recording: memory is allocated and algorithms are chosen in them.
+# The steps before the recording, in which memory is allocated and algorithms are chosen.
 WARM_UP_STEPS = 3
 
 
 def record(work: Callable[[], None]) -> Callable[[], None]:
-    """Record what `work` launches on the current GPU, without running it; what is returned runs it."""
+    """Record what `work` launches on the current GPU, without executing it; the result executes it."""
     graph = torch.cuda.CUDAGraph()
-    # A recording that fails would leave its own stream behind as the current one.
+    # If the recording fails, its own stream would otherwise remain the current one.
     with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
         work()
     return graph.replay
 
 
 def on_side_stream(work: Callable[[], None]) -> None:
-    """Run `work` on another stream than the default one, on which nothing can be recorded."""
+    """Run `work` on a stream of its own: nothing can be recorded on the default stream."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -35,11 +35,11 @@ def on_side_stream(work: Callable[[], None]) -> None:
 
 
 class GraphedStep:
-    """`step(images, labels)`, as a graph for batches of `batch_size`; others run as they are.
+    """`step(images, labels)` as a graph for batches of `batch_size`; other batches are not graphed.
 
-    No step is added for its sake: the first ones of the training warm up, then one is recorded, and
-    from then on it is replayed on the same memory. `prepare` is run before a step that is not replayed.
-    A step that cannot be recorded is run as it is for good, and `recorded` says so.
+    No steps are added. The first steps of the training are the warm-up, the next one is recorded, and
+    from then on the recording is replayed on the same memory. `prepare` is called before each step that
+    is not replayed. If a step cannot be recorded, all steps run without a graph, and `recorded` is false.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class GraphedStep:
         elif self._warm_up_left:
             self._warm_up_left -= 1
             self._warmer(lambda: self._run(images, labels))
-        elif self._replay is None and not self._can_record(images, labels):
-            self._run(images, labels)
-        else:
+        elif replay := self._replay or self._try_to_record(images, labels):
             self._images.copy_(images)
             self._labels.copy_(labels)
-            self._replay()
+            replay()
+        else:
+            self._run(images, labels)
 
     def _run(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self.prepare()
         self.step(images, labels)
 
-    def _can_record(self, images: torch.Tensor, labels: torch.Tensor) -> bool:
+    def _try_to_record(self, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None] | None:
         self._images, self._labels = torch.empty_like(images), torch.empty_like(labels)
         self.prepare()
         try:
@@ -88,7 +88,7 @@ class GraphedStep:
             raise
         except RuntimeError as error:
             self._impossible = True
-            # The end of a recording that failed fails too; what came first is the reason.
+            # Ending a failed recording raises too; the first exception is the reason.
             reason = str(error.__context__ or error).partition("\n")[0]
-            log.warning("a step cannot be recorded as a CUDA graph (%s); each is launched as it is", reason)
-        return self._replay is not None
+            log.warning("a step cannot be recorded as a CUDA graph (%s); steps run without one", reason)
+        return self._replay

@@ -1,19 +1,19 @@
-"""Choosing the device a run trains on, and never another one than was asked or paid for."""
+"""The device that a run trains on: never another one than was requested or allocated."""
 
 from collections.abc import Mapping
 
 from ablations.errors import AblationsError
 
-# What SLURM and CUDA set for a job that was given GPUs, and the values that mean none.
+# The variables that SLURM and CUDA set for a job with GPUs, and the values that mean none.
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
 NO_GPU = {"", "-1", "0", "NoDevFiles", "none", "void"}
 
 
 def given_gpus(environment: Mapping[str, str]) -> str | None:
-    """The variable that says this job was given GPUs, as `NAME=value`, or None."""
+    """The variable that shows that this job was given GPUs, as `NAME=value`, or None."""
     for name in GPU_VARIABLES:
         value = environment.get(name, "")
-        # "0" is the first device in the first three, and no device in the count.
+        # "0" is the first device in the first three variables, and no device in the last, a count.
         none = NO_GPU if name == "SLURM_GPUS_ON_NODE" else NO_GPU - {"0"}
         if value not in none:
             return f"{name}={value}"
@@ -21,10 +21,10 @@ def given_gpus(environment: Mapping[str, str]) -> str | None:
 
 
 def choose_device(requested: str, environment: Mapping[str, str], cuda_available: bool) -> str:
-    """`cpu` or `cuda`, for `requested` of auto, cpu or cuda.
+    """`cpu` or `cuda`, for a `requested` device of auto, cpu or cuda.
 
-    Raises AblationsError where a GPU was asked for, or given to the job, and cannot be used: training
-    on the CPU quietly would hold the GPU for hours and report the wrong times.
+    Raises AblationsError if a GPU was requested or allocated and cannot be used. To train on the CPU
+    instead would block the GPU for hours and record the wrong times.
     """
     if requested == "cpu":
         return "cpu"

@@ -1,96 +1,88 @@
-"""torchvision's architectures, and torch's optimizers, without what a run does not use.
+"""A stub of torch's compiler, for a process that compiles nothing.
 
-Both import `torch._dynamo`, the front end of torch's compiler: torchvision for one question asked
-about regions of interest, the optimizers for two marks that mean something to the compiler alone. That
-is about a second before a run's first step, and a sweep pays it once per run.
+torchvision and torch's optimizers import `torch._dynamo`, the front end of the compiler, and ask only a
+few names of it. The import takes about a second, which every run of a sweep would pay. The stub answers
+these names. Anything else that is asked of it loads the real compiler in its place.
 """
 
 import importlib
-import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
 
-# What a model's name begins with -> the module of torchvision.models that builds it.
-MODULES = {
-    "alexnet": "alexnet",
-    "convnext": "convnext",
-    "densenet": "densenet",
-    "efficientnet": "efficientnet",
-    "googlenet": "googlenet",
-    "inception": "inception",
-    "maxvit": "maxvit",
-    "mnasnet": "mnasnet",
-    "mobilenet_v2": "mobilenetv2",
-    "mobilenet_v3": "mobilenetv3",
-    "regnet": "regnet",
-    "resnet": "resnet",
-    "resnext": "resnet",
-    "shufflenet": "shufflenetv2",
-    "squeezenet": "squeezenet",
-    "swin": "swin_transformer",
-    "vgg": "vgg",
-    "vit": "vision_transformer",
-    "wide_resnet": "resnet",
-}
-# Packages whose own code imports all of torchvision -> the names that an architecture asks of them.
-PACKAGES: dict[str, dict[str, str]] = {
-    "torchvision": {},
-    "torchvision.models": {},
-    "torchvision.ops": {"StochasticDepth": "torchvision.ops.stochastic_depth"},
-    "torchvision.transforms": {"InterpolationMode": "torchvision.transforms.functional"},
-}
-
-
-def builder(name: str) -> Callable[..., nn.Module]:
-    """torchvision's function that builds the model `name`, one of `TORCHVISION_CLASSIFIERS`.
-
-    Where torchvision is imported already, it is that one's. Otherwise the modules that the function
-    needs are loaded from torchvision's directory without its packages' own code, and are not left
-    in `sys.modules`: a later import of torchvision gets the whole.
-    """
-    module = f"torchvision.models.{next(MODULES[p] for p in MODULES if name.startswith(p))}"
-    if "torchvision" in sys.modules:
-        return getattr(importlib.import_module(module), name)
-    try:
-        for package, names in PACKAGES.items():
-            sys.modules[package] = _bare(package, names)
-        return getattr(importlib.import_module(module), name)
-    finally:
-        for loaded in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
-            del sys.modules[loaded]
-
-
-def _bare(package: str, names: dict[str, str]) -> ModuleType:
-    """A package whose submodules can be imported, and whose own code is not run."""
-    found = importlib.util.find_spec(package)
-    assert found is not None
-    bare = ModuleType(package)
-    bare.__spec__ = found
-    bare.__path__ = list(found.submodule_search_locations or ())
-
-    def attribute(name: str) -> Any:
-        if name in names:
-            return getattr(importlib.import_module(names[name]), name)
-        raise AttributeError(f"module '{package}' has no attribute '{name}'")
-
-    bare.__getattr__ = attribute  # type: ignore[method-assign]
-    return bare
+COMPILER = "torch._dynamo"
 
 
 def keep_the_compiler_out() -> None:
-    """Put a stand-in in the place of `torch._dynamo`, for a process that compiles nothing.
+    """Put the stub in place of `torch._dynamo`, unless the real one is loaded already.
 
-    It answers what the optimizers ask: that a function is not to be compiled, and where a graph breaks.
+    Call it before the first import of torchvision and before the first optimizer is made.
     """
-    import torch
-
-    if "torch._dynamo" in sys.modules:
+    if COMPILER in sys.modules:
         return
-    stand_in = ModuleType("torch._dynamo", "A stand-in: this process compiles nothing.")
-    stand_in.disable = lambda fn, *args, **kwargs: fn  # type: ignore[attr-defined]
-    stand_in.graph_break = lambda *args, **kwargs: None  # type: ignore[attr-defined]
-    sys.modules["torch._dynamo"] = torch._dynamo = stand_in
+    package, utils = _Stub(COMPILER), _Stub(f"{COMPILER}.utils")
+    # A package, so that its modules can be imported; `_Importer` finds them.
+    package.__path__ = []
+    package.disable = _disable  # type: ignore[attr-defined]
+    package.graph_break = lambda *args, **kwargs: None  # type: ignore[attr-defined]
+    package.utils = utils  # type: ignore[attr-defined]
+    utils.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
+    sys.modules.update({package.__name__: package, utils.__name__: utils})
+    torch._dynamo = package
+    sys.meta_path.insert(0, _Importer())
+
+
+class _Stub(ModuleType):
+    """A module that knows a few names, and loads the real one when it is asked for another."""
+
+    def __getattr__(self, name: str) -> Any:
+        # Python and its tools ask every module for names such as `__file__` or `__wrapped__`.
+        if name.startswith("__"):
+            raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'")
+        _load()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+class _Importer(MetaPathFinder, Loader):
+    """Imports a module of the compiler, which no stub stands for, after loading the compiler."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname.startswith(f"{COMPILER}.") else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        # Loading the compiler imports most of its modules. Executing one again would make a second copy.
+        _load()
+        module = importlib.import_module(spec.name)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import system has replaced the module's own spec. torch's config modules refuse `setattr`.
+        vars(module)["__spec__"] = self._spec
+
+
+def _load() -> ModuleType:
+    """Remove the stubs, and import the real compiler."""
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, _Stub):
+            del sys.modules[name]
+            vars(torch).pop(name.removeprefix("torch."), None)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Importer)]
+    return importlib.import_module(COMPILER)
+
+
+def _is_compile_supported(device_type: str) -> bool:
+    """The real answer: torchvision imports this function, and calls it for regions of interest alone."""
+    return bool(_load().utils.is_compile_supported(device_type))
+
+
+def _disable(fn: Callable[..., Any] | None = None, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+    """`torch._dynamo.disable`: nothing is compiled, so that every function is as it should be."""
+    return (lambda decorated: decorated) if fn is None else fn

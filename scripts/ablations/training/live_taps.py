@@ -1,13 +1,13 @@
-"""Convolutions without the taps that only ever meet padding.
+"""Convolutions without the taps that only multiply padding.
 
-On small images the last maps of a network are 2×2 or 1×1, and most taps of a 3×3 kernel lie outside
-them at every position. Such a tap multiplies zeros, and its gradient is exactly zero: the network
-computes the same without it. `trim` takes those taps out of the parameters, so that neither the
-products nor the gradient nor the optimizer see them, and computes a convolution whose every output
-sees the whole map as the matrix products that it then is.
+On small images the last maps of a network are 2×2 or 1×1, and most taps of a 3×3 kernel lie outside the
+map at every position. Such a dead tap multiplies zeros, and its gradient is exactly zero: without it, the
+network computes the same. `trim` removes the dead taps from the parameters, so that products, gradients and
+the optimizer do not include them. If every output of a convolution sees the whole map, the convolution is
+computed as matrix products.
 
-The mathematics is that of the plain model: a state dict has all taps at their places, with the values
-that they would have had, and one of the plain model can be loaded.
+The mathematics is that of the plain model. A state dict contains all taps at their places, with the values
+that they would have in the plain model, and a state dict of the plain model can be loaded.
 """
 
 from dataclasses import dataclass
@@ -19,37 +19,38 @@ from torch.nn import functional as F
 
 from ablations.training.probes import Probe
 
-# Of the parameters that `trim` leaves, and so of an optimizer's state, which another layout cannot use.
+# The layout of the parameters after `trim`. The state of an optimizer can be used only with its own layout.
 LAYOUT = "live taps 1"
 
 
 def trim(model: nn.Module, image_shape: tuple[int, int, int], decay: bool = False) -> nn.Module:
     """Replace, in place, each convolution of `model` that has dead taps on images (channels, height, width).
 
-    The model is to be where it is going to train: products by tap are for a CPU. With weight decay, dead
-    taps shrink as all weights do: `decay` keeps them as parameters that require a gradient, which
-    `give_zero_gradients` has to give them at every step.
+    `model` must be on the device where it trains: products by tap are used on a CPU only. With weight
+    decay, dead taps shrink as all weights do. With `decay` they stay parameters that require a gradient,
+    and `give_zero_gradients` must be called at every step.
     """
     for path, size in _map_sizes(model, image_shape).items():
         conv = model.get_submodule(path)
-        spans = [_Span.of(conv, size, axis) for axis in (0, 1)]
-        by_product = _is_product(conv, spans) and (conv.weight.is_cpu or spans[0].out * spans[1].out == 1)
-        if all(span.is_whole for span in spans) and not by_product:
+        assert isinstance(conv, nn.Conv2d)
+        rows, columns = _Span.of(conv, size, 0), _Span.of(conv, size, 1)
+        by_product = _is_product(conv, rows, columns) and (conv.weight.is_cpu or rows.out * columns.out == 1)
+        if rows.is_whole and columns.is_whole and not by_product:
             continue
         parent = model.get_submodule(path.rpartition(".")[0])
-        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, *spans, by_product, decay))
+        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, rows, columns, by_product, decay))
     return model
 
 
 def give_zero_gradients(model: nn.Module) -> None:
-    """Give the dead taps that require one their gradient, which is zero; to call after `zero_grad`."""
+    """Set the gradient of dead taps that require one to zero; call it after `zero_grad`."""
     for module in model.modules():
         if isinstance(module, LiveConv2d) and module.dead.requires_grad:
             module.dead.grad = module.no_gradient
 
 
 def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, tuple[int, int]]:
-    """The (height, width) of what each convolution is given; one that is given several is left out."""
+    """The (height, width) of the map that each convolution receives, unless it receives several sizes."""
     seen: dict[str, set[tuple[int, int]]] = {}
     probe = Probe(model, image_shape)
     for path, module in probe.model.eval().named_modules():
@@ -58,7 +59,8 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
         if module.padding_mode == "zeros":
 
             def note(_: nn.Module, given: tuple[torch.Tensor], path: str = path) -> None:
-                seen.setdefault(path, set()).add(tuple(given[0].shape[-2:]))
+                height, width = given[0].shape[-2:]
+                seen.setdefault(path, set()).add((height, width))
 
             module.register_forward_pre_hook(note)
     probe.look(1)
@@ -67,11 +69,10 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
 
 @dataclass(frozen=True)
 class _Span:
-    """One axis of a convolution on a map of one size: which taps live, and what they see.
+    """One axis of a convolution on a map of one size: the live taps, and what they see.
 
-    The taps from `first` on, `count` of them, meet the map somewhere; `before` and `after` are the
-    padding that is left (negative where the map has a margin that they never see). The outputs, `out`
-    of them, see the `window` of the map.
+    The live taps are the `count` taps from `first` on. `before` and `after` are the padding that remains
+    (negative if the map has a margin that no live tap sees). The `out` outputs see the `window` of the map.
     """
 
     kernel: int
@@ -105,7 +106,7 @@ class _Span:
 
     @property
     def sees_all(self) -> bool:
-        """Whether every output sees the whole window, each of its places through one tap."""
+        """Whether every output sees every place of the window, each through one tap."""
         return all(
             0 <= place + self.before - o * self.stride < self.count
             for o in range(self.out)
@@ -117,27 +118,26 @@ class _Span:
         return [[p + self.before - o * self.stride for p in range(*self.window)] for o in range(self.out)]
 
 
-def _is_product(conv: nn.Conv2d, spans: list[_Span]) -> bool:
-    """Whether the convolution is matrix products: dense, and every output sees all that any does."""
-    return conv.groups == 1 and conv.dilation == (1, 1) and all(span.sees_all for span in spans)
+def _is_product(conv: nn.Conv2d, rows: _Span, columns: _Span) -> bool:
+    """Whether the convolution equals matrix products: it is dense, and every output sees all places."""
+    return conv.groups == 1 and conv.dilation == (1, 1) and rows.sees_all and columns.sees_all
 
 
 class LiveConv2d(nn.Conv2d):
-    """`conv` on maps of one size, with its live taps alone as `weight`.
+    """`conv` on maps of one size, with only its live taps in `weight`.
 
-    `weight` is (outputs, inputs, height, width) of the live taps. Where several outputs see the whole
-    map it is (taps, outputs, inputs): each tap is one matrix then.
+    `weight` has the shape (outputs, inputs, height, width) of the live taps. If several outputs see the
+    whole map, it has the shape (taps, outputs, inputs), one matrix for each tap.
     """
 
     def __init__(self, conv: nn.Conv2d, rows: _Span, columns: _Span, by_product: bool, decay: bool) -> None:
-        super().__init__(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-            conv.dilation, conv.groups, conv.bias is not None, device="meta",
-        )  # fmt: skip
+        kept = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        options: dict[str, Any] = {name: getattr(conv, name) for name in kept}
+        super().__init__(**options, bias=conv.bias is not None, device="meta")
         self.rows, self.columns = rows, columns
         self.by_product = by_product
         self.by_tap = by_product and rows.out * columns.out > 1
-        # The tap between each output position and each place of the window, both row by row.
+        # The tap between each output position and each place of the window, both in row-major order.
         self.table = [
             [down * columns.count + across for down in row for across in column]
             for row in rows.taps() for column in columns.taps()
@@ -147,13 +147,13 @@ class LiveConv2d(nn.Conv2d):
         live, dead = self._split(conv.weight.detach())
         self.weight = nn.Parameter(live)
         self.bias = conv.bias
-        #: (outputs, inputs, taps): what a state dict needs, and a weight decay shrinks.
+        # Shape (outputs, inputs, taps). State dicts contain these weights, and weight decay shrinks them.
         self.dead = nn.Parameter(dead, requires_grad=decay and dead.numel() > 0)
         self.no_gradient = torch.zeros_like(dead) if self.dead.requires_grad else None
         self.train(conv.training)
 
     def _split(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The weights of all taps as those of the live ones, in their layout, and of the dead ones."""
+        """Split the weights of all taps into the live ones, in the layout of `weight`, and the dead ones."""
         flat = weight.flatten(2)
         alive = self.alive.flatten().to(weight.device)
         live, dead = flat[:, :, alive], flat[:, :, ~alive].contiguous()
@@ -162,13 +162,13 @@ class LiveConv2d(nn.Conv2d):
         return live.reshape(*live.shape[:2], self.rows.count, self.columns.count).contiguous(), dead
 
     def _live(self) -> torch.Tensor:
-        """The live taps as (outputs, inputs, height, width), a view where they lie so."""
+        """The live taps as a view of shape (outputs, inputs, height, width)."""
         if not self.by_tap:
             return self.weight
         return self.weight.permute(1, 2, 0).unflatten(2, (self.rows.count, self.columns.count))
 
     def full_weight(self) -> torch.Tensor:
-        """All taps at their places, (outputs, inputs, height, width): the weight of the plain model."""
+        """The weight of the plain model, of shape (outputs, inputs, height, width), with all taps."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         full = torch.empty(shape, dtype=self.weight.dtype, device=self.weight.device)
         alive = self.alive.to(full.device)
@@ -194,7 +194,7 @@ class LiveConv2d(nn.Conv2d):
             padding = (0, 0)
         return F.conv2d(x, self._live(), self.bias, self.stride, padding, self.dilation, self.groups)
 
-    # --- all taps, to the outside ---
+    # --- state dicts, which contain all taps ---
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -210,10 +210,10 @@ class LiveConv2d(nn.Conv2d):
 
 
 class _ProductsByTap(torch.autograd.Function):
-    """A convolution whose every output position sees every place of the map.
+    """A convolution in which every output position sees every place of the map.
 
-    x is (images, inputs, places), weight (taps, outputs, inputs), and `table[position][place]` the tap
-    between the two; the result is (images, outputs, positions).
+    The shapes are (images, inputs, places) of x, (taps, outputs, inputs) of the weight, and (images,
+    outputs, positions) of the result. `table[position][place]` is the tap between the two.
     """
 
     @staticmethod

@@ -1,18 +1,18 @@
-"""A forward pass of blank images, to learn what a model makes of their shape before it trains."""
+"""A forward pass of blank images, which shows what a model does with their shape before it trains."""
 
 import copy
 
 import torch
 from torch import nn
 
-# Up to this many pixels an image takes a CPU less time than the import of what computes shapes alone.
+# Up to this many pixels, a pass on the CPU takes less time than importing what the meta device needs.
 SMALL = 64 * 64
 
 
 class Probe:
-    """A copy of `model`, for blank images of one shape (channels, height, width).
+    """A copy of `model` for blank images of one shape (channels, height, width).
 
-    Passes change neither the weights nor the statistics of the model, nor torch's random numbers.
+    A pass changes neither the weights and statistics of the model nor the state of torch's generators.
     """
 
     def __init__(self, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
@@ -22,6 +22,6 @@ class Probe:
         self.model = copy.deepcopy(model).to(self.device, torch.float32)
 
     def look(self, images: int) -> None:
-        """Pass so many images through the copy. Raises what the model raises."""
+        """Pass this many images through the copy. Raises what the model raises."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             self.model(torch.zeros(images, *self.image_shape, device=self.device))

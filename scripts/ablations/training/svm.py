@@ -1,13 +1,13 @@
 """Support vector classification with exact kernels from matrix products.
 
-scikit-learn's `SVC(kernel=…)` computes every kernel value by itself, one scalar product at a time.
-Here matrix products give them, the solver (libsvm, through `SVC(kernel="precomputed")`) is the same,
-and prediction is a matrix product too. libsvm trains one machine for each pair of classes; so does
-this module, so that only the kernel values of one pair need to be at hand at a time.
+scikit-learn's `SVC(kernel=…)` computes each kernel value separately, one scalar product at a time. Here
+matrix products compute them, and prediction is a matrix product too. The solver is the same: libsvm, through
+`SVC(kernel="precomputed")`. libsvm trains one machine for each pair of classes, and so does this module:
+only the kernel values of one pair are in memory at a time.
 
-Pixels are whole numbers from 0 to 255. Less 128 they lie within ±128, a product of two within
-2**14, and a sum of up to 1,024 products within 2**24: float32 represents every partial sum exactly,
-in whatever order they are added. So the fast single-precision product gives exact scalar products.
+Pixels are integers from 0 to 255. Minus 128 they lie within ±128, a product of two lies within 2**14, and a
+sum of up to 1,024 products within 2**24. float32 represents every such partial sum exactly, in any order of
+summation. The fast single-precision product therefore gives exact scalar products.
 """
 
 import itertools
@@ -21,18 +21,18 @@ from sklearn.svm import SVC
 from ablations.errors import AblationsError
 from ablations.kinds.svm import SvmHyperparameters
 
-# 2**24 / 128**2: how many products float32 sums exactly.
+# The number of products that float32 sums exactly: 2**24 / 128**2.
 EXACT_FEATURES = 1024
-# A tile of kernel values, in rows: with a thousand columns of float64 it stays in a core's cache
-# through the passes over it, and is still large enough for the matrix product.
+# The rows of a tile of kernel values. With a thousand columns of float64, a tile stays in a core's cache
+# during the passes over it, and is large enough for an efficient matrix product.
 TILE_ROWS = 256
-# Images whose kernel values prediction holds at a time.
+# The number of images that prediction processes at a time.
 PREDICT_ROWS = 2048
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A fitted classifier; `predict` takes uint8 pixels (n, features) and returns labels (n,)."""
+    """A fitted classifier. `predict` takes uint8 pixels (n, features) and returns labels (n,)."""
 
     backend: str
     support_vectors: int
@@ -45,12 +45,12 @@ def fit(
     hyperparameters: SvmHyperparameters,
     memory_mb: float = float("inf"),
 ) -> Classifier:
-    """Fit on uint8 `pixels` (n, features), taken as pixels / 255, and `labels` (n,).
+    """Fit a classifier to uint8 `pixels` (n, features), divided by 255, and `labels` (n,).
 
-    Where the kernel matrices do not fit in `memory_mb`, scikit-learn's own SVC, which holds a part
-    of one at a time, does the work; `backend` says which did.
+    If the kernel matrices do not fit in `memory_mb`, scikit-learn's SVC is used, which keeps only a part of
+    a matrix in memory. `backend` names the implementation that was used.
 
-    Raises AblationsError when the labels are of one class only.
+    Raises AblationsError if all labels are of one class.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
@@ -63,10 +63,10 @@ def fit(
 
 
 def kernel_memory_mb(counts: np.ndarray, features: int) -> float:
-    """Memory in MB that `_fit_pairs` takes for classes of `counts` images.
+    """The memory in MB that `_fit_pairs` needs for classes of `counts` images.
 
-    The kernel matrix of the two largest classes, that of each class with itself, and the pixels
-    as float32, twice while they are sorted by class.
+    It consists of the kernel matrix of the two largest classes, the matrix of each class with itself, and
+    the pixels as float32, which exist twice while they are sorted by class.
     """
     largest = int(np.sort(counts)[-2:].sum())
     matrices = largest**2 + int((counts.astype(np.int64) ** 2).sum())
@@ -97,7 +97,7 @@ def _fit_pairs(
     room = np.empty(sum(sorted(counts)[-2:]) ** 2)
     coefficients = [np.zeros((count, len(classes))) for count in counts]
     intercepts = {}
-    # What is passed to SVC is finite by construction; it need not look again.
+    # The input of SVC is finite by construction; SVC need not check it.
     with config_context(assume_finite=True):
         for i, j in itertools.combinations(range(len(classes)), 2):
             split, n = counts[i], counts[i] + counts[j]
@@ -106,12 +106,12 @@ def _fit_pairs(
             kernel(members[i], members[j], out=matrix[:split, split:])
             matrix[split:, :split] = matrix[:split, split:].T
             svc = SVC(kernel="precomputed", C=hp.C).fit(matrix, np.repeat([0, 1], (split, counts[j])))
-            # scikit-learn turns libsvm's signs where there are two classes: positive is for class 1.
+            # For two classes scikit-learn inverts libsvm's signs: positive means class 1.
             weights = np.zeros(n)
             weights[svc.support_] = -svc.dual_coef_[0]
             coefficients[i][:, j], coefficients[j][:, i] = weights[:split], weights[split:]
             intercepts[i, j] = -svc.intercept_[0]
-    kept = [weights.any(axis=1) for weights in coefficients]
+    kept = [np.flatnonzero(weights.any(axis=1)) for weights in coefficients]
     vote = _Vote(
         kernel,
         classes,
@@ -119,17 +119,17 @@ def _fit_pairs(
         [weights[keep] for weights, keep in zip(coefficients, kept, strict=True)],
         intercepts,
     )
-    return Classifier("pairwise_gram", int(sum(keep.sum() for keep in kept)), vote)
+    return Classifier("pairwise_gram", sum(map(len, kept)), vote)
 
 
 class Pixels:
-    """Images as float32 rows of whole numbers less 128, and what scalar products of them need."""
+    """Images as float32 rows of integers minus 128, with what their scalar products need."""
 
     def __init__(self, pixels: np.ndarray) -> None:
-        # Margins are black in most classes: such a column adds nothing to any scalar product.
+        # The margins of most classes are black. Such a column adds nothing to any scalar product.
         self.active = pixels.any(axis=0)
         self.rows = pixels.astype(np.float32)
-        # Whole numbers below 2**53: exact in float64, whatever the order of summation.
+        # Integers below 2**53 are exact in float64, in any order of summation.
         self.squares = np.einsum("ij,ij->i", self.rows, self.rows, dtype=np.float64)
         self.rows -= 128
 
@@ -142,14 +142,14 @@ class Pixels:
         return part
 
     def variance(self) -> float:
-        """Variance of all pixels / 255."""
+        """The variance of all pixels, divided by 255."""
         n = self.rows.size
         mean = self.rows.sum(dtype=np.float64) / n + 128
         return (self.squares.sum() / n - mean**2) / 255**2
 
 
 class Kernel:
-    """The kernel function of a fit, on pixels taken as pixels / 255."""
+    """The kernel function of a fit, on pixels divided by 255."""
 
     def __init__(self, hp: SvmHyperparameters, training: Pixels) -> None:
         self.name, self.degree = hp.kernel, hp.degree
@@ -161,13 +161,13 @@ class Kernel:
             self.gamma = 1 / features if hp.gamma == "auto" else float(hp.gamma)
 
     def __call__(self, left: Pixels, right: Pixels, out: np.ndarray | None = None) -> np.ndarray:
-        """Kernel values between all rows of `left` (n) and `right` (m): (n, m) float64."""
+        """The kernel values between the rows of `left` (n) and `right` (m), as float64 (n, m)."""
         if out is None:
             out = np.empty((len(left), len(right)))
         both = left.active & right.active
         columns = slice(None) if both.all() else np.flatnonzero(both)
         x, y = left.rows[:, columns], right.rows[:, columns]
-        # The products of pixels, from those of pixels less 128:
+        # The products of pixels, computed from those of pixels minus 128:
         # (x' + 128)·(y' + 128) = x'·y' + 128 Σx' + (128 Σy' + 128² columns)
         of_row = 128.0 * x.sum(axis=1, dtype=np.float64)
         of_column = 128.0 * y.sum(axis=1, dtype=np.float64) + 128.0**2 * x.shape[1]
@@ -194,14 +194,14 @@ class Kernel:
         elif self.name == "sigmoid":
             np.tanh(values, out=values)
         elif self.name == "poly":
-            # np.power takes ten times as long as products.
+            # np.power takes ten times as long as repeated products.
             base = values.copy()
             for _ in range(self.degree - 1):
                 values *= base
 
 
 def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The exact x @ y.T of whole numbers within ±128; float64 where float32 would round."""
+    """The exact x @ y.T of integers within ±128, in float64 if float32 would round."""
     if x.shape[1] <= EXACT_FEATURES:
         return x @ y.T
     total = np.zeros((len(x), len(y)))
@@ -213,10 +213,10 @@ def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Vote:
-    """libsvm's prediction: each pair of classes votes, and the first of the most voted wins.
+    """libsvm's prediction: each pair of classes votes, and the first class with the most votes wins.
 
-    `coefficients[c]` has, for each support vector of class c, its weight against every other class;
-    a vector that supports one pair only has zeros against the rest.
+    `coefficients[c]` contains, for each support vector of class c, its weight against every class, which is
+    zero for the pairs that it does not support.
     """
 
     kernel: Kernel
@@ -227,7 +227,7 @@ class _Vote:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         images = Pixels(pixels)
-        # sums[c][:, d]: what the support vectors of class c contribute to the pair of c and d.
+        # sums[c][:, d] is the contribution of the support vectors of class c to the pair of c and d.
         sums = [self._contribution(images, c) for c in range(len(self.classes))]
         votes = np.zeros((len(images), len(self.classes)), np.int32)
         for (i, j), intercept in self.intercepts.items():

@@ -1,4 +1,4 @@
-"""The training engine: the same mathematics as the plain loop, timed honestly."""
+"""The training engine: it computes what a plain training loop computes, and measures the times."""
 
 import logging
 import math
@@ -18,13 +18,14 @@ from ablations.training import live_taps
 from ablations.training.batches import Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import GraphedStep
+from ablations.training.setup import make_optimizer
 
 log = logging.getLogger(__name__)
 
-# How often, in steps, the loss is looked at for NaN.
+# The loss is checked for NaN every so many steps.
 LOSS_CHECK_STEPS = 50
-# Pixels in a batch of the evaluation, which keeps no activations for a backward pass: 500 images of
-# 28×28, and no more memory for larger ones than training takes.
+# The pixels in a batch of the evaluation: 500 images of 28×28, and fewer larger ones, so that evaluation
+# needs no more memory than training. It keeps no activations for a backward pass.
 EVALUATION_PIXELS = 500 * 28 * 28
 
 
@@ -32,7 +33,7 @@ EVALUATION_PIXELS = 500 * 28 * 28
 class Epoch:
     """One row of a history. Losses are means per image; accuracies are in percent.
 
-    `seconds` is training alone, `test_seconds` the evaluation on the test images after it.
+    `seconds` is the time of the training, and `test_seconds` that of the evaluation on the test images.
     """
 
     epoch: int
@@ -46,7 +47,7 @@ class Epoch:
 
 @dataclass
 class Training:
-    """What a training left: its status (`ok`, `diverged`), times, and history."""
+    """The result of a training: its status (`ok`, `diverged`), times in seconds, and history."""
 
     status: str
     train_seconds: float
@@ -54,47 +55,9 @@ class Training:
     history: list[Epoch] = field(default_factory=list)
 
 
-def pin_memory_works(hp: CnnHyperparameters, device: torch.device, source: Source) -> bool:
-    """Whether `pin_memory` is asked for and has an effect: only transfers to a GPU profit."""
-    return hp.pin_memory and device.type == "cuda" and source == "host"
-
-
-def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
-    """The precision that the device computes in: tf32 exists on some GPUs only."""
-    if hp.precision == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
-        return "fp32"
-    return hp.precision
-
-
-def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
-    """torch's optimizer of that name, in its fused form; on a GPU a graph can hold its steps."""
-    common = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if hp.optimizer == "sgd":
-        return torch.optim.SGD(trained, momentum=hp.momentum, **common)
-    cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[hp.optimizer]
-    return cls(trained, capturable=trained[0].is_cuda, **common)
-
-
-def configure(hp: CnnHyperparameters, threads: int) -> None:
-    """Set torch's global state for a run: determinism, threads, precision and seed."""
-    torch.manual_seed(hp.seed)
-    torch.set_num_threads(threads)
-    # A few layers have no deterministic version on a GPU (the adaptive pooling of vgg and alexnet);
-    # torch then warns, in the run's log, and the run goes on.
-    torch.set_deterministic_debug_mode("warn")
-    # It would fill every new tensor, hundreds a step, in case one were read before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cudnn.benchmark = False
-    # torch's default lets cuDNN use tf32; here it is a hyperparameter.
-    precision = "tf32" if hp.precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
-
-
 @dataclass
 class _State:
-    """Where a training stands: at `step` of `epoch`, with what was summed since the epoch began."""
+    """The progress of a training: `step` of `epoch`, and the sums since the epoch began."""
 
     epoch: int = 1
     step: int = 0
@@ -107,11 +70,11 @@ class _State:
 
 
 class Trainer:
-    """One training of `model`, in place; it can be stopped at any step and goes on from a checkpoint.
+    """One training of `model`, in place; it can stop after any step and resumes from its checkpoint.
 
-    The order of samples depends on the seed alone, and not on where batches are taken from. `on_step` is
-    told the steps done and those in all. `graphed` says whether steps are launched as CUDA graphs, and
-    `source` where the batches came from.
+    The order of the samples depends only on the seed, not on the source of the batches. `on_step` receives
+    the number of completed steps and the total. `source` is the source that is used, which may differ from
+    the one requested.
     """
 
     def __init__(
@@ -150,15 +113,15 @@ class Trainer:
 
     @property
     def graphed(self) -> bool:
-        """Whether steps are launched as a CUDA graph."""
+        """Whether steps run as a CUDA graph."""
         return isinstance(self._step, GraphedStep) and self._step.recorded
 
     def train(self) -> Training:
-        """Train and evaluate after every epoch; nothing is selected by it.
+        """Train, and evaluate after every epoch; the evaluation does not influence the training.
 
-        Where the loss is no longer finite, training ends at once with the status `diverged`.
+        If the loss is no longer finite, the training ends at once with the status `diverged`.
 
-        Raises Stopped, with a checkpoint written, when the run is told to stop.
+        Raises Stopped, after writing a checkpoint, if the run has to stop.
         """
         while self.state.epoch <= self.hp.epochs:
             if not self._train_epoch():
@@ -210,7 +173,7 @@ class Trainer:
             live_taps.give_zero_gradients(self.model)
 
     def _forward_and_back(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """What the device does in a step; nothing in it waits for the device."""
+        """The work of the device in a step; nothing here waits for the device."""
         logits = self._logits(images)
         loss = F.cross_entropy(logits, labels)
         loss.backward()
@@ -219,14 +182,17 @@ class Trainer:
         self._correct += (logits.detach().argmax(1) == labels).sum()
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        # Normalised here: bytes are a quarter of the transfer and of the memory.
+        # Normalised here: as bytes, images need a quarter of the transfer and of the memory.
         images = (images.float() * self._scale + self._shift).to(memory_format=self.memory_format)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.hp.precision == "bf16"):
             return self.model(images).float()
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Accuracy on the test images, in percent; `test_correct` then says which of them, on the CPU."""
+        """The accuracy on the test images, in percent.
+
+        Then `test_correct`, on the CPU, is true for each test image that was classified correctly.
+        """
         self.model.eval()
         correct = []
         _, height, width = self.dataset.image_shape
@@ -280,8 +246,8 @@ class Trainer:
         )
         if reason := self.checkpoint.reason_to_stop:
             raise Stopped(
-                f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written, "
-                "and the same command goes on from there",
+                f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written; "
+                "run the same command to resume",
                 reason.why,
             )
 
@@ -299,16 +265,16 @@ class Trainer:
 
 
 def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factors for which pixels · scale + shift = (pixels / 255 − mean) / std, per channel."""
+    """(scale, shift) with pixels · scale + shift = (pixels / 255 − mean) / std, per channel."""
     mean = torch.tensor(dataset.mean, dtype=torch.float64)[:, None, None]
     std = torch.tensor(dataset.std, dtype=torch.float64)[:, None, None]
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
 
 
 class _Watch:
-    """Looks whether a sum on the device is finite, and does not wait for it.
+    """Checks whether a sum on the device is finite, without waiting for the device.
 
-    On a GPU the answer may be that of an earlier look; the end of an epoch has the last word.
+    On a GPU the answer may be that of an earlier check. It is final at the end of an epoch, which waits.
     """
 
     def __init__(self, watched: torch.Tensor) -> None:
@@ -331,28 +297,3 @@ class _Watch:
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def progress_lines(every_s: float = 10.0) -> Callable[[int, int], None]:
-    """An `on_step` that logs the steps done with an ETA, at most once in `every_s` seconds."""
-    start = last = time.monotonic()
-    before: int | None = None  # steps of earlier attempts, which took none of this one's time
-
-    def on_step(done: int, total: int) -> None:
-        nonlocal last, before
-        now = time.monotonic()
-        if before is None:
-            before = done - 1
-        if now - last >= every_s:
-            last = now
-            speed = (done - before) / (now - start)
-            eta = _clock((total - done) / speed)
-            log.info("step %d of %d, %.1f steps/s, ETA %s", done, total, speed, eta)
-
-    return on_step
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -31,19 +31,21 @@ def effects_figure(study: Study, records: Records) -> Figure:
     axis.set_yticks(range(len(names)), names, fontsize="small")
     axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axis.set_xlabel(
-        "Difference of test accuracy (points), and its own 95 % interval\n"
-        "filled: it holds after Holm's correction"
+        "Difference of test accuracy (points) with its uncorrected 95 % interval\n"
+        "filled: significant after Holm's correction"
     )
     if not found:
-        axis.text(0.5, 0.5, "no two runs differ in one thing alone", ha="center", transform=axis.transAxes)
-    title = f"{study.title}: what each hyperparameter does" + cut_note((len(found), MOST_ROWS))
+        axis.text(
+            0.5, 0.5, "no two runs differ in one hyperparameter only", ha="center", transform=axis.transAxes
+        )
+    title = f"{study.title}: effect of each hyperparameter" + cut_note((len(found), MOST_ROWS))
     return finished(figure, [axis], title)
 
 
 def _basis(comparison: Comparison) -> str:
     """What the interval rests on."""
     if comparison.noise == "model":
-        return "by a model"
+        return "linear model"
     if comparison.interval is None:
         return f"{comparison.pairs} pair{'s' * (comparison.pairs != 1)}"
     return f"{comparison.units:,} {JUDGED_BY[comparison.noise]}"

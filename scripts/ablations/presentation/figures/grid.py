@@ -78,8 +78,8 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
         figure.colorbar(image, ax=axis, label=TEST_ACCURACY.label)
     if found.marks:
         figure.legend(handles=_legend(found), loc="outside lower center", ncols=3, frameon=False)
-    title = f"{study.title}: the grid" + cut_note((found.height, MOST_CELLS), (found.width, MOST_CELLS))
-    return finished(figure, (), title)
+    cut = cut_note((found.height, MOST_CELLS), (found.width, MOST_CELLS))
+    return finished(figure, (), f"{study.title}: map of the grid{cut}")
 
 
 def _map_of(study: Study, records: Records, failed: Collection[Run]) -> _Map:

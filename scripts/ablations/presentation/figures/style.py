@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ablations.analysis.design import varying_levels
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
@@ -32,7 +33,8 @@ CLEAR_FACTORS = ("dataset", "model", "kernel", "optimizer")
 
 def varying_factors(study: Study, factors: Sequence[str]) -> list[str]:
     """The factors with more than one level in the study."""
-    return [factor for factor in factors if len({run.value(factor) for run in study.runs()}) > 1]
+    levels = varying_levels(study)
+    return [factor for factor in factors if factor in levels]
 
 
 def point_name(values: Mapping[str, Any], factors: Sequence[str]) -> str:

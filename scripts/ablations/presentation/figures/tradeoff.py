@@ -59,8 +59,8 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
             figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
     axes[0][0].set_ylabel(TEST_ACCURACY.label)
     if not points:
-        axes[0][0].text(0.5, 0.5, "no run is done", ha="center", transform=axes[0][0].transAxes)
-    return finished(figure, axes[0], f"{study.title}: what accuracy costs", LABELS.get(factor, factor))
+        axes[0][0].text(0.5, 0.5, "no completed runs", ha="center", transform=axes[0][0].transAxes)
+    return finished(figure, axes[0], f"{study.title}: accuracy against cost", LABELS.get(factor, factor))
 
 
 def _points(study: Study, records: Records) -> list[_Point]:

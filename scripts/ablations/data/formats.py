@@ -1,0 +1,162 @@
+"""Formats of datasets: idx files, the archive of CIFAR-10, scikit-learn's digits, and image folders.
+
+Each is decoded to the same four arrays. torchvision's readers are not used: they open files by name, so
+that the bytes which were verified would be read again, and unpickle CIFAR-10 without restrictions.
+"""
+
+import gzip
+import io
+import lzma
+import pickle
+import struct
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ablations.config.datasets import Dataset
+from ablations.data.staged import PARTS
+from ablations.errors import AblationsError
+
+# The last 360 of scikit-learn's 1,797 digits (a fifth) are the test images.
+DIGITS_TRAIN = 1437
+# The key is one of PARTS. Images are uint8 (n, channels, height, width), and labels int64 (n,).
+Arrays = dict[str, np.ndarray]
+
+
+def decode(format_name: str, contents: Mapping[str, bytes]) -> Arrays:
+    """The arrays in the verified files of an `idx` or `cifar10` dataset, given by their role.
+
+    Raises ValueError if the files are not of this format.
+    """
+    decoder = {"idx": _decode_idx, "cifar10": _decode_cifar10}[format_name]
+    try:
+        return decoder(contents)
+    except (pickle.UnpicklingError, tarfile.TarError, ValueError, LookupError, struct.error) as error:
+        raise ValueError(str(error)) from error
+
+
+def _decode_idx(contents: Mapping[str, bytes]) -> Arrays:
+    arrays = {}
+    for part in PARTS:
+        content = contents[part] if contents[part][:2] != b"\x1f\x8b" else gzip.decompress(contents[part])
+        rank = content[3]
+        shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
+        array = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+        arrays[part] = array[:, None] if part.endswith("images") else array.astype(np.int64)
+    return arrays
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads the pickles that CIFAR-10 is distributed as, and creates nothing but arrays."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("_codecs", "encode"),
+        }:
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
+
+
+def _decode_cifar10(contents: Mapping[str, bytes]) -> Arrays:
+    batches = {}
+    with tarfile.open(fileobj=io.BytesIO(contents["archive"])) as tar:
+        for member in tar:
+            name = Path(member.name).name
+            file = tar.extractfile(member) if "_batch" in name else None
+            if file is not None:
+                batches[name] = _ArraysOnly(file, encoding="bytes").load()
+    train = [batches[name] for name in sorted(batches) if name.startswith("data_batch")]
+    arrays = {}
+    for prefix, parts in (("train", train), ("test", [batches["test_batch"]])):
+        arrays[f"{prefix}_images"] = np.concatenate([p[b"data"] for p in parts]).reshape(-1, 3, 32, 32)
+        arrays[f"{prefix}_labels"] = np.concatenate([p[b"labels"] for p in parts]).astype(np.int64)
+    return arrays
+
+
+def read_digits() -> Arrays:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # The pixels are integers from 0 to 16.
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = digits.target.astype(np.int64)
+    return {
+        "train_images": images[:DIGITS_TRAIN],
+        "train_labels": labels[:DIGITS_TRAIN],
+        "test_images": images[DIGITS_TRAIN:],
+        "test_labels": labels[DIGITS_TRAIN:],
+    }
+
+
+def read_image_folder(name: str, definition: Dataset, folder: Path) -> Arrays:
+    layout = f"{folder} must contain train/CLASS/IMAGE and test/CLASS/IMAGE"
+    for split in ("train", "test"):
+        if not (folder / split).is_dir():
+            raise AblationsError(f"{name}: there is no folder {folder / split}; {layout}")
+    classes = sorted(entry.name for entry in (folder / "train").iterdir() if entry.is_dir())
+    if len(classes) != definition.classes:
+        raise AblationsError(
+            f"{name}: {folder / 'train'} has {len(classes)} classes, and the config says "
+            f"{definition.classes}; correct datasets.{name}.classes or the folder"
+        )
+    arrays = {}
+    for split in ("train", "test"):
+        images, labels = _read_split(name, definition, folder / split, classes)
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images, labels
+    return arrays
+
+
+def _read_split(
+    name: str, definition: Dataset, folder: Path, classes: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    from PIL import Image, UnidentifiedImageError
+
+    channels, height, width = definition.image_shape
+    suffixes = Image.registered_extensions()
+    unknown = {entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes)
+    if unknown:
+        raise AblationsError(f"{name}: {folder} has a class {min(unknown)} that train/ does not have")
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((folder / name).glob("*"))
+        if file.suffix.lower() in suffixes
+    ]
+    if not files:
+        raise AblationsError(f"{name}: the classes in {folder} contain no images")
+    images = np.empty((len(files), channels, height, width), np.uint8)
+    for i, (file, _) in enumerate(files):
+        try:
+            with Image.open(file) as opened:
+                image = opened.convert("L" if channels == 1 else "RGB")
+                pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        except (OSError, UnidentifiedImageError, SyntaxError, lzma.LZMAError) as error:
+            raise AblationsError(f"{name}: {file} cannot be read as an image ({error})") from None
+        images[i] = pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    # In the order of the classes, the first `train_samples` images could all be of one class.
+    order = np.random.default_rng(0).permutation(len(files))
+    return images[order], np.array([label for _, label in files], np.int64)[order]
+
+
+def check(name: str, definition: Dataset, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise AblationsError unless the arrays have the shape and classes of the definition."""
+    shape, classes = tuple(definition.image_shape), definition.classes
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if images.shape[1:] != shape or len(images) != len(labels):
+            raise AblationsError(
+                f"{name}: the {split} images have the shape {images.shape[1:]} and the config says "
+                f"{shape}; there are {len(images)} images and {len(labels)} labels"
+            )
+        if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+            raise AblationsError(
+                f"{name}: the {split} labels are not all between 0 and {classes - 1}, which "
+                f"datasets.{name}.classes requires"
+            )

