@@ -26,33 +26,35 @@ def main() -> None:
     options = parser.parse_args()
     hp = take_hyperparameters(options, SvmHyperparameters)
     log_to_stderr()
-
     # Read when numpy is first imported.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
+    from ablations.data.staged import read_metadata
+
+    assert SVM.fixed_model is not None
+    run = Run(SVM, read_metadata(options.dataset)["name"], SVM.fixed_model, hp)
+    with attempts.attempt(options.record, run) as attempt:
+        if attempt is not None:
+            log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+            attempt.write_record(fit(options, hp, attempt))
+            log.info("ok: wrote %s", options.record)
+
+
+def fit(options: argparse.Namespace, hp: SvmHyperparameters, attempt: attempts.Attempt) -> SvmRecord:
+    """Fit the classifier, classify the test images, and return the record."""
     from ablations.data.staged import open_staged
     from ablations.kinds import hits
     from ablations.runs import provenance
-    from ablations.runs.records import write_record
     from ablations.training import svm
 
     dataset = open_staged(options.dataset, "np", hp.train_samples, options.definition_digest)
-    assert SVM.fixed_model is not None
-    run = Run(SVM, dataset.name, SVM.fixed_model, hp)
-    log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
-    before = time.monotonic()
-    # Held as long as this process lives.
-    if (lock := attempts.sole_writer(options.record, run)) is None:
-        return
-    waited_s = time.monotonic() - before
     device_name = provenance.processor_name()
-    identity = {"run": run.directory, "data": dataset.sha256, "device": device_name}
-    account = attempts.Attempts(options.record.with_name("attempts.json"), identity, waited_s)
+    attempt.identify({"data": dataset.sha256, "device": device_name})
     train = dataset.train.images.reshape(len(dataset.train), -1)
     test = dataset.test.images.reshape(len(dataset.test), -1)
     # What the process holds already cannot be given to kernel matrices.
     memory_mb = options.memory_mb - provenance.peak_memory_mb()
-    startup_ms = (provenance.seconds_since_start() - waited_s) * 1000
+    startup_ms = attempt.elapsed_s * 1000
     start = time.perf_counter()
     classifier = svm.fit(train, dataset.train.labels, hp, memory_mb)
     fitted = time.perf_counter()
@@ -67,7 +69,7 @@ def main() -> None:
     correct = labels == dataset.test.labels
     accuracy = 100 * float(correct.sum()) / len(labels)
     log.info("predicted %d images in %.2f s: accuracy %.2f %%", len(labels), predicted - fitted, accuracy)
-    record = SvmRecord(
+    return SvmRecord(
         status="ok",
         test_accuracy=accuracy,
         train_time_ms=(fitted - start) * 1000,
@@ -80,13 +82,9 @@ def main() -> None:
         support_vectors=classifier.support_vectors,
         backend=classifier.backend,
         test_correct=hits.pack(correct),
-        **account.columns(),
+        **attempt.columns(),
         **provenance.describe(SVM.libraries, options.threads),
     )
-    write_record(options.record, run, record)
-    account.remove()
-    log.info("ok: wrote %s", options.record)
-    lock.release()
 
 
 if __name__ == "__main__":

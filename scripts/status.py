@@ -24,7 +24,8 @@ from ablations.errors import run_script
 from ablations.runs.records import read_profile
 from ablations.runs.run import Run
 from ablations.tracking.plan import Costs, clock, makespan
-from ablations.tracking.status import Slurm, State, states
+from ablations.tracking.slurm_queue import Slurm
+from ablations.tracking.status import State, states
 
 # Runs of one kind that are shown by name; the others are counted.
 SHOWN = 20
@@ -70,7 +71,8 @@ def look(config: Config) -> tuple[dict[Run, State], Slurm]:
 def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
     """Until all is done, with as many runs at a time as run now.
 
-    None while none runs, and while there is nothing to judge by: no run is done, and a log has no ETA.
+    None while none runs, and while there is nothing to judge by: no run is done, and a running run has
+    no ETA.
     """
     running = [state for state in found.values() if state.what == "running"]
     todo = [state for state in found.values() if state.what in ("queued", "failed")]

@@ -4,10 +4,10 @@ import argparse
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import run_script
@@ -15,10 +15,31 @@ from ablations.kinds.cnn import CNN, CnnHyperparameters, CnnRecord
 from ablations.runs import attempts
 from ablations.runs.run import Run
 
+if TYPE_CHECKING:
+    from ablations.training.trainer import Trainer, Training
+
 log = logging.getLogger("train_cnn")
 
 
 def main() -> None:
+    options, hp = parse()
+    log_to_stderr()
+    # Read when torch first uses the GPU and its thread pool; too late afterwards.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    from ablations.data.staged import read_metadata
+
+    run = Run(CNN, read_metadata(options.dataset)["name"], options.model, hp)
+    deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
+    # Before torch is imported: a process that waits here takes no memory, neither on the host nor on the GPU.
+    with attempts.attempt(options.record, run, deadline) as attempt:
+        if attempt is not None:
+            log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+            train(options, hp, attempt, deadline)
+
+
+def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
+    """The options of the command line, and the hyperparameters among them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
     parser.add_argument("--definition-digest", help="refuse a dataset staged from another definition")
@@ -41,17 +62,18 @@ def main() -> None:
     hp = take_hyperparameters(options, CnnHyperparameters)
     if (hp.pretrained != "none") != (options.weights is not None):
         parser.error("--pretrained and --weights go together")
-    log_to_stderr()
+    return options, hp
 
-    # Read when torch first uses the GPU and its thread pool; too late afterwards.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+
+def train(
+    options: argparse.Namespace, hp: CnnHyperparameters, attempt: attempts.Attempt, deadline: float | None
+) -> None:
+    """Train the network, and write its history and its record."""
     import torch
     from ablations.data.staged import open_staged
     from ablations.files import digest
-    from ablations.kinds import hits
-    from ablations.runs import provenance
-    from ablations.runs.records import write_history, write_record
+    from ablations.runs.provenance import processor_name
+    from ablations.runs.records import write_history
     from ablations.training import checkpoints, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
@@ -59,7 +81,6 @@ def main() -> None:
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
-    run = Run(CNN, dataset.name, options.model, hp)
     setup.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
     not_loaded, weights_digest = None, "none"
@@ -68,74 +89,83 @@ def main() -> None:
         from ablations.training.pretrained import load_pretrained
 
         not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
-    models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
-    on_gpu = device.type == "cuda"
-    device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
-    deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
-    before = time.monotonic()
-    # Held as long as this process lives.
-    if (lock := attempts.sole_writer(options.record, run, deadline)) is None:
-        return
-    waited_s = time.monotonic() - before
-    # Not before: a run whose log has begun holds its lock.
-    log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
-    if not_loaded:
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
+    models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
+    device_name = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
     # Another device or torch would go on, but not to the same bits, nor to times that add up.
-    identity = {
-        "run": run.directory,
-        "data": dataset.sha256,
-        "weights": weights_digest,
-        "device": device_name,
-        "torch": str(torch.__version__),
-        "layout": live_taps.LAYOUT,
-    }
-    account = attempts.Attempts(options.record.with_name("attempts.json"), identity, waited_s)
+    attempt.identify(
+        {
+            "data": dataset.sha256,
+            "weights": weights_digest,
+            "device": device_name,
+            "torch": str(torch.__version__),
+            "layout": live_taps.LAYOUT,
+        }
+    )
     # No output: Snakemake deletes the outputs of a job that fails.
     path = options.record.with_name("checkpoint.pt")
-    checkpoint = checkpoints.Checkpoint(path, account, deadline, options.checkpoint_interval_s)
+    checkpoint = checkpoints.Checkpoint(path, attempt, deadline, options.checkpoint_interval_s)
     checkpoint.catch_signals()
-    with progress() as on_step:
+    with progress(attempt, hp.epochs) as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
-        pin_memory_works = setup.pin_memory_works(hp, device, trainer.source)
-        if hp.pin_memory and not pin_memory_works:
+        if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
+            on_gpu = device.type == "cuda"
             why = "the images lie on it" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
-        startup_ms = (provenance.seconds_since_start() - waited_s) * 1000
+        startup_ms = attempt.elapsed_s * 1000
         result = trainer.train()
+    measured = {"startup_time_ms": startup_ms, "device_name": device_name, "weights_not_loaded": not_loaded}
+    measured |= attempt.columns()
+    write_history(options.history, result.history, training.Epoch)
+    attempt.write_record(record_of(trainer, result, options.threads, measured))
+    checkpoint.remove()
+    log.info("%s: wrote %s", result.status, options.record)
+
+
+def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[str, object]) -> CnnRecord:
+    """The record of a training that ended, with the columns of `other`, which the trainer does not know."""
+    import torch
+    from ablations.kinds import hits
+    from ablations.runs import provenance
+    from ablations.training import setup
+
+    hp, device = trainer.hp, trainer.device
+    on_gpu = device.type == "cuda"
     last = result.history[-1] if result.status == "ok" else None
-    memory = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb()
-    record = CnnRecord(
+    return CnnRecord(
         status=result.status,
         test_accuracy=last.test_accuracy if last else None,
         train_accuracy=last.train_accuracy if last else None,
         train_loss=last.train_loss if last else None,
         train_time_ms=result.train_seconds * 1000,
         test_time_ms=result.test_seconds * 1000,
-        startup_time_ms=startup_ms,
-        peak_memory_mb=memory,
-        test_samples=len(dataset.test),
+        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
+        test_samples=len(trainer.dataset.test),
         device=device.type,
-        device_name=device_name,
         batches=trainer.source,
         cuda_graph=trainer.graphed,
         test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
-        pin_memory_effective=pin_memory_works,
+        pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
         precision_effective=setup.precision_in_effect(hp, device),
-        weights_not_loaded=not_loaded,
-        **account.columns(),
-        **provenance.describe(CNN.libraries, options.threads),
+        **other,
+        **provenance.describe(CNN.libraries, threads),
     )
-    write_history(options.history, result.history, training.Epoch)
-    write_record(options.record, run, record)
-    checkpoint.remove()
-    account.remove()
-    log.info("%s: wrote %s", result.status, options.record)
-    lock.release()
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int], None]]:
+def progress(attempt: attempts.Attempt, epochs: int) -> Iterator[Callable[[int, int], None]]:
+    """An `on_step` that keeps the state file up to date, and shows the steps to people."""
+    with shown_progress() as show:
+
+        def on_step(done: int, total: int) -> None:
+            show(done, total)
+            attempt.report(done, total, epochs)
+
+        yield on_step
+
+
+@contextmanager
+def shown_progress() -> Iterator[Callable[[int, int], None]]:
     """An `on_step`: a bar on a terminal, lines with an ETA in a log."""
     if not sys.stderr.isatty():
         from ablations.training.progress_lines import progress_lines

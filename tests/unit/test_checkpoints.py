@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from ablations.runs.attempts import Attempts, job_deadline
+from ablations.runs import state
+from ablations.runs.attempts import Attempt, job_deadline
+from ablations.runs.run import Run
 from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.models import build_model
+from test_records import make_run
 from test_training import PROJECT, SHAPE, digits, hyperparameters, staged, without_times  # noqa: F401
 
-IDENTITY = {"run": "a run", "data": "its data"}
+RUN = make_run()
 MODEL = "shufflenet_v2_x0_5"  # small: here a checkpoint is written after every step
 STEPS = 9  # 3 epochs of 96 images in batches of 32
 
 
-def checkpoint_at(path: Path, identity: dict[str, str] = IDENTITY, **options) -> Checkpoint:
-    return Checkpoint(path, Attempts(path.with_name("attempts.json"), identity), **options)
+def checkpoint_at(path: Path, run: Run = RUN, data: str = "its data", **options) -> Checkpoint:
+    own = Attempt(path.with_name("record.tsv"), run)
+    own.identify({"data": data})
+    return Checkpoint(path, own, **options)
 
 
 class Killed(Exception):
@@ -85,7 +90,7 @@ def test_a_run_killed_twice_counts_three_attempts(tmp_path):
         with pytest.raises(Killed):
             run(tmp_path, kill_at=kill_at)
     _, _, _, checkpoint = run(tmp_path)
-    assert len(checkpoint.attempts.seconds) == 3
+    assert len(checkpoint.attempt.seconds) == 3
 
 
 def flip_a_bit(path: Path) -> None:
@@ -102,11 +107,11 @@ def flip_a_bit(path: Path) -> None:
         (lambda p: p.write_bytes(b""), "is damaged"),
         (lambda p: p.write_bytes(os.urandom(5000)), "is damaged"),
         (
-            lambda p: checkpoint_at(p, {"run": "another", "data": "its data"}).save({"progress": {}}),
+            lambda p: checkpoint_at(p, make_run(train_samples=200)).save({"progress": {}}),
             "is of another run",
         ),
         (
-            lambda p: checkpoint_at(p, {"run": "a run", "data": "changed"}).save({"progress": {}}),
+            lambda p: checkpoint_at(p, data="changed").save({"progress": {}}),
             "is of another data",
         ),
     ],
@@ -141,9 +146,20 @@ def test_a_run_stops_before_its_deadline_with_a_checkpoint(tmp_path):
     setup.configure(hp, threads=1)
     passed = checkpoint_at(tmp_path / "checkpoint.pt", deadline=time.time() - 1)
     model = build_model(MODEL, SHAPE, 10)
-    with pytest.raises(Stopped, match="about to reach its time limit; the checkpoint of epoch 1, step 1"):
+    with pytest.raises(
+        Stopped, match="about to reach its time limit; the checkpoint of epoch 1, step 1"
+    ) as e:
         training.Trainer(model, digits(), hp, torch.device("cpu"), checkpoint=passed).train()
+    assert e.value.why == "time-out"
     assert passed.path.exists()
+
+
+def test_a_run_that_must_stop_and_cannot_write_says_both(tmp_path):
+    passed = checkpoint_at(tmp_path / "checkpoint.pt", deadline=time.time() - 1)
+    passed.path.mkdir()
+    with pytest.raises(Stopped, match="about to reach its time limit, and .* cannot be written") as e:
+        passed.save({})
+    assert e.value.why == "time-out"
 
 
 def test_the_deadline_of_a_job():
@@ -215,6 +231,11 @@ def test_a_run_that_got_a_signal_ends_as_one_that_did_not(how, staged, undisturb
     if how != "SIGKILL":
         assert f"error: it was told to stop ({how}); the checkpoint of epoch" in errors
         assert "Traceback" not in errors
+    left = state.read(tmp_path / "state.json")
+    assert left.process.id == process.pid
+    assert (left.stopped and left.stopped.why) == (None if how == "SIGKILL" else "stopped")
+    assert (left.progress.epochs, left.progress.steps) == (6, 30)
+    assert left.progress.step >= 5, "it is written with each checkpoint"
     assert not (tmp_path / "record.tsv").exists()
 
     assert "going on from epoch" in finish(start(staged, tmp_path))
@@ -235,5 +256,8 @@ def test_a_run_stops_in_good_time_before_the_end_of_its_job(staged, undisturbed,
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 1
     assert "its job is about to reach its time limit; the checkpoint" in errors
+    stopped = state.read(tmp_path / "state.json").stopped
+    assert stopped.why == "time-out"
+    assert f"error: {stopped.error}" in errors
     finish(start(staged, tmp_path))
     assert compared(tmp_path) == compared(undisturbed)

@@ -1,4 +1,4 @@
-"""The status of a sweep: every state that a run can be in, from files as runs leave them."""
+"""The status of a study: every state that a run can be in, from files as runs leave them."""
 
 import json
 import os
@@ -9,8 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from ablations.errors import AblationsError
+from ablations.runs import state as run_state
+from ablations.runs.attempts import Stopped, attempt
 from ablations.runs.records import write_record
-from ablations.tracking.status import Slurm, State, _packed, states
+from ablations.tracking.slurm_queue import Slurm, packed_runs
+from ablations.tracking.status import State, states
+from test_attempts import DAMAGED
 from test_records import make_record, make_run
 
 PROJECT = Path(__file__).parents[2]
@@ -31,15 +37,23 @@ def commands(folder: Path, monkeypatch, **scripts: str) -> None:
     monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
 
 
-def leave(root: Path, log: str = "", lock: str = "", run=None, age_s: float = 0) -> None:
-    """What a run that has begun leaves."""
+def leave(root: Path, log: str = "", run=None) -> Path:
+    """The directory of a run that Snakemake has started, with its log."""
     folder = root / (run or make_run()).directory
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if log:
         (folder / "run.log").write_text(log)
-        os.utime(folder / "run.log", (time.time() - age_s,) * 2)
-    if lock:
-        (folder / "run.lock").write_text(lock)
+    return folder
+
+
+def begin(
+    root: Path, process: int, host: str = "another-node", *, job=None, age_s: float = 0, run=None, **state
+) -> None:
+    """The state file that a run's process leaves."""
+    by = run_state.Process(process, host, job, started_at=0)
+    folder = leave(root, run=run)
+    written = run_state.RunState(by, updated_at=time.time() - age_s, **state)
+    run_state.write(folder / "state.json", written)
 
 
 def state(root: Path, slurm: Slurm | None = None) -> State:
@@ -80,66 +94,96 @@ def process_of(tmp_path):
 
 def test_a_run_with_a_living_process_runs(process_of, tmp_path):
     a_process = process_of(make_run())
-    log = (
-        f"{LOG}epoch 1/5: loss 0.5, training accuracy 80.00 %\n"
-        f"{LOG}step 120 of 900, 3.2 steps/s, ETA 0:04:05\n"
-    )
-    leave(tmp_path, log, f"process {a_process.pid} on {platform.node()}\n", age_s=5)
+    leave(tmp_path, f"{LOG}epoch 1/5: loss 0.5\n{LOG}step 280 of 900, 3.2 steps/s, ETA 0:04:05\n")
+    progress = run_state.Progress(epoch=2, epochs=5, step=225, steps=900, eta_s=245)
+    begin(tmp_path, a_process.pid, platform.node(), age_s=5, progress=progress)
     found = state(tmp_path)
-    assert (found.what, found.epoch) == ("running", "epoch 2/5")
-    assert found.eta_s == pytest.approx(240, abs=2)
-    assert found.last_line == "step 120 of 900, 3.2 steps/s, ETA 0:04:05"
-    # An epoch that ends takes no ETA away.
-    later = "2026-01-01 00:00:07 epoch 2/5: loss 0.4, training accuracy 85.00 %\n"
-    (tmp_path / make_run().directory / "run.log").write_text(log + later)
-    found = state(tmp_path)
-    assert (found.epoch, found.share) == ("epoch 3/5", 0.4)
-    assert found.eta_s == pytest.approx(245 - 7, abs=2)
+    assert (found.what, found.epoch, found.share) == ("running", "epoch 2/5", 0.25)
+    assert 200 < found.eta_s <= 240
+    assert found.last_line == "step 280 of 900, 3.2 steps/s, ETA 0:04:05"
     a_process.kill()
     a_process.wait()
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
 
 
-def test_the_newest_eta_counts(process_of, tmp_path):
-    lines = (
-        "2025-12-31 00:00:00 step 5 of 900, 0.7 steps/s, ETA 0:20:00\n"
-        f"{LOG}step 10 of 900, 0.1 steps/s, ETA 2:00:00\n{LOG}step 620 of 900, 3.2 steps/s, ETA 0:01:30\n"
-    )
-    lock = f"process {process_of(make_run()).pid} on {platform.node()}\n"
-    leave(tmp_path, lines, lock, age_s=5)
-    assert state(tmp_path).eta_s == pytest.approx(85, abs=2)
-    assert state(tmp_path).epoch == "step 620/900"
+def test_an_eta_that_has_passed_is_zero(process_of, tmp_path):
+    progress = run_state.Progress(epoch=5, epochs=5, step=899, steps=900, eta_s=3)
+    begin(tmp_path, process_of(make_run()).pid, platform.node(), age_s=60, progress=progress)
+    assert state(tmp_path).eta_s == 0
 
 
 def test_the_number_of_a_dead_process_may_be_anothers(tmp_path):
-    leave(tmp_path, "starting\n", f"process {os.getpid()} on {platform.node()}\n")
+    begin(tmp_path, os.getpid(), platform.node())
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
 
 
 @pytest.mark.parametrize(("age_s", "what"), [(10, "running"), (1000, "failed")])
-def test_a_run_elsewhere_without_slurm_is_judged_by_its_log(age_s, what, tmp_path):
-    leave(
-        tmp_path, f"{LOG}step 1 of 9, 1.0 steps/s, ETA 0:00:08\n", "process 1 on another-node\n", age_s=age_s
-    )
+def test_a_run_elsewhere_without_slurm_is_judged_by_the_age_of_its_state(age_s, what, tmp_path):
+    begin(tmp_path, 1, age_s=age_s)
     assert state(tmp_path).what == what
 
 
+def no_context() -> Exception:
+    """The error of a device without memory for another context, as torch raises it."""
+    error = torch.AcceleratorError("CUDA error: out of memory")
+    error.error_code = 2
+    return error
+
+
+@pytest.mark.parametrize("identified", [False, True])
 @pytest.mark.parametrize(
-    ("last", "why"),
+    ("error", "why", "text"),
     [
-        ("error: lr is 7: no", "error"),
-        ("error: it was told to stop (SIGTERM); the checkpoint of epoch 2, step 3 is written", "stopped"),
-        ("error: its job is about to reach its time limit; the checkpoint of epoch 2 is written", "time-out"),
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB", "out of memory"),
-        ("Traceback (most recent call last):\n  File\nZeroDivisionError: division by zero", "error"),
-        ("step 3 of 9, 1.0 steps/s, ETA 0:00:06", "killed"),
+        (AblationsError("lr is 7: no"), "error", "lr is 7: no"),
+        (ZeroDivisionError("division by zero"), "error", "ZeroDivisionError: division by zero"),
+        (Stopped("it was told to stop (SIGTERM)"), "stopped", "it was told to stop (SIGTERM)"),
+        (Stopped("its job ends", "time-out"), "time-out", "its job ends"),
+        (MemoryError("600 GB"), "out of memory", "MemoryError: 600 GB"),
+        (torch.OutOfMemoryError("20 MiB"), "out of memory", "OutOfMemoryError: 20 MiB"),
+        (no_context(), "out of memory", "AcceleratorError: CUDA error: out of memory"),
+        (torch.AcceleratorError("CUDA error: unknown"), "error", "AcceleratorError: CUDA error: unknown"),
+        (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
+        (AblationsError("a name that is no UTF-8: \udcff"), "error", "a name that is no UTF-8: ?"),
     ],
 )
-def test_why_a_run_failed(last, why, tmp_path):
-    leave(tmp_path, f"{LOG}resnet18 on digits\n{last}\n", "process 1 on another-node (job 7)\n", age_s=1000)
+def test_why_a_run_failed(error, why, text, identified, tmp_path):
+    leave(tmp_path, f"{LOG}resnet18 on digits\nTraceback of an earlier attempt\n")
+    with pytest.raises(type(error)), attempt(tmp_path / make_run().record, make_run()) as own:
+        if identified:
+            own.identify({"device": "a"})
+        raise error
     found = state(tmp_path)
-    assert (found.what, found.why) == ("failed", why)
-    assert found.last_line == last.splitlines()[-1]
+    assert (found.what, found.why, found.last_line) == ("failed", why, text)
+
+
+def test_a_run_that_was_killed_shows_the_end_of_its_log(tmp_path):
+    leave(tmp_path, f"{LOG}step 3 of 9, 1.0 steps/s, ETA 0:00:06\n\n")
+    begin(tmp_path, 1, age_s=1000)
+    found = state(tmp_path)
+    assert (found.why, found.last_line) == ("killed", "step 3 of 9, 1.0 steps/s, ETA 0:00:06")
+
+
+def test_a_run_that_was_refused_before_it_held_its_lock_has_failed(tmp_path):
+    leave(tmp_path, "error: it is no staged dataset\n")
+    found = state(tmp_path)
+    assert (found.what, found.why, found.last_line) == ("failed", "error", "error: it is no staged dataset")
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_run_with_a_damaged_state_file_was_killed(content, tmp_path):
+    folder = leave(tmp_path, "step 3 of 9\n")
+    (folder / "state.json").write_bytes(content)
+    found = state(tmp_path)
+    assert (found.what, found.why, found.last_line) == ("failed", "killed", "step 3 of 9")
+
+
+def test_what_the_attempt_before_reached_is_not_shown_for_the_next(tmp_path):
+    progress = run_state.Progress(epoch=2, epochs=5, step=120, steps=900, eta_s=245)
+    stopped = run_state.Stop("stopped", "it was told to stop")
+    begin(tmp_path, 1, job="7", progress=progress, stopped=stopped)
+    comment = "digits_" + make_run().hyperparameters.canonical()
+    found = state(tmp_path, Slurm(jobs={"7": "RUNNING"}, runs={comment: "RUNNING"}, answered=True))
+    assert (found.what, found.epoch, found.eta_s) == ("running", "", None)
 
 
 @pytest.mark.parametrize(
@@ -151,15 +195,24 @@ def test_why_a_run_failed(last, why, tmp_path):
 )  # fmt: skip
 def test_slurm_knows_better_why_a_job_ended(ended, why, tmp_path, monkeypatch):
     commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct=f'echo "7|{ended}"')
-    leave(tmp_path, "step 3 of 9\n", "process 1 on another-node (job 7)\n", age_s=1000)
+    begin(tmp_path, 1, job="7", age_s=1000)
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", why)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "why"), [("error", "error"), ("out of memory", "out of memory"), ("stopped", "preempted")]
+)
+def test_an_error_of_the_run_itself_is_not_that_of_its_job(stopped, why, tmp_path, monkeypatch):
+    commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct='echo "7|PREEMPTED"')
+    begin(tmp_path, 1, job="7", stopped=run_state.Stop(stopped, "it says why"))
+    assert (state(tmp_path).why, state(tmp_path).last_line) == (why, "it says why")
 
 
 def test_a_job_of_an_array_is_asked_for_by_its_own_number(tmp_path, monkeypatch):
     """Of a job of an array, a run knows the number 1236, and sacct usually says 1234_5."""
     said = 'case "$*" in *JobIDRaw*) echo "1236|OUT_OF_MEMORY";; *) echo "1234_5|OUT_OF_MEMORY";; esac'
     commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct=said)
-    leave(tmp_path, "step 3 of 9\n", "process 1 on another-node (job 1236)\n", age_s=1000)
+    begin(tmp_path, 1, job="1236", age_s=1000)
     assert state(tmp_path).why == "out of memory"
 
 
@@ -178,39 +231,75 @@ def test_what_is_in_the_queue(tmp_path, monkeypatch):
     assert state(tmp_path, slurm).what == "queued"
 
 
-def test_a_job_that_could_not_start_its_run_has_failed(tmp_path):
-    """As executor `submitit` leaves it: the run itself has written nothing."""
-    folder = tmp_path / ".snakemake/submitit/one"
-    (folder / "results").mkdir(parents=True)
+@pytest.fixture
+def submit(tmp_path):
+    """Submits a pack of one run as job 7, as executor `submitit` keeps it."""
+    folder = pytest.importorskip("snakemake_executor_plugin_submitit.folder")
+    private = pytest.importorskip("snakemake_executor_plugin_submitit.private_folder")
+    pytest.importorskip("snakemake_executor_plugin_submitit.holdings")
+
+    def submit(log: Path):
+        private.make_private(tmp_path / ".snakemake/submitit")
+        member = {"key": "k", "outputs": [make_run().record], "log": str(log)}
+        made = folder.Submission.create(tmp_path / ".snakemake/submitit", "one", "slurm", [[member]])
+        made.jobs = ["7"]
+        made.save()
+        return made
+
+    return submit
+
+
+def asked(root: Path, **jobs: str) -> Slurm:
+    runs, ended = packed_runs(root, {number.strip("_"): state for number, state in jobs.items()})
+    return Slurm(runs=runs, ended=ended, answered=True)
+
+
+def test_a_job_that_could_not_start_its_run_has_failed(submit, tmp_path):
+    """The run itself has written nothing."""
+    from snakemake_executor_plugin_submitit.results import Result, write_result
+
     log = tmp_path / "job.log"
     log.write_text("starting\nModuleNotFoundError: No module named 'snakemake'\n")
-    member = {"key": "k", "outputs": [make_run().record], "log": str(log)}
-    (folder / "manifest.json").write_text(json.dumps({"jobs": ["7"], "packs": [[member]]}))
-    for status, what in ((1, "failed"), (0, "queued")):
-        (folder / "results/0-0.json").write_text(json.dumps({"exit": status, "why": ""}))
-        slurm = Slurm(runs=_packed(tmp_path, {}), answered=True)
+    made = submit(log)
+    for status, what in ((0, "queued"), (1, "failed")):
+        write_result(made.results, 0, 0, Result(status))
         for begun in (False, True):
             (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=begun)
-            assert state(tmp_path, slurm).what == what
+            assert state(tmp_path, asked(tmp_path)).what == what
         (tmp_path / make_run().directory).rmdir()
-    (folder / "results/0-0.json").write_text(json.dumps({"exit": 1, "why": ""}))
-    found = state(tmp_path, Slurm(runs=_packed(tmp_path, {}), answered=True))
+    found = state(tmp_path, asked(tmp_path))
     assert (found.why, found.last_line) == ("error", "ModuleNotFoundError: No module named 'snakemake'")
 
 
-def test_a_run_that_is_starting_has_not_failed(tmp_path):
+def test_a_run_in_a_pack_waits_for_its_turn(submit, tmp_path):
+    submit(tmp_path / "job.log")
     leave(tmp_path)
-    folder = tmp_path / make_run().directory
-    (folder / "attempts.json").write_text("{}")
-    (folder / "run.log").touch()
+    for slurms, why in (("PENDING", "pending"), ("RUNNING", "in a running job")):
+        found = state(tmp_path, asked(tmp_path, _7=slurms))
+        assert (found.what, found.why) == ("queued", why)
+
+
+def test_without_the_executor_no_pack_is_read(tmp_path, monkeypatch):
+    assert packed_runs(tmp_path, {}) == ({}, {})
+    (tmp_path / ".snakemake/submitit").mkdir(parents=True)
+    monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_submitit", None)
+    monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_submitit.holdings", None)
+    assert packed_runs(tmp_path, {}) == ({}, {})
+
+
+def test_a_run_that_is_starting_has_not_failed(tmp_path):
+    log = leave(tmp_path) / "run.log"
+    log.touch()
     assert state(tmp_path).what == "running"
-    os.utime(folder / "run.log", (time.time() - 1000,) * 2)
+    begin(tmp_path, 1, age_s=1000)
+    assert state(tmp_path).what == "running", "it is the next attempt"
+    os.utime(log, (time.time() - 1000,) * 2)
     assert (state(tmp_path).what, state(tmp_path).why) == ("failed", "killed")
 
 
 def test_a_job_that_is_not_in_the_queue_is_over(tmp_path, monkeypatch):
     commands(tmp_path / "bin", monkeypatch, squeue="exit 0", sacct="exit 1")
-    leave(tmp_path, "step 3 of 9\n", "process 1 on another-node (job 7)\n", age_s=5)
+    begin(tmp_path, 1, job="7", age_s=5)
     assert state(tmp_path, Slurm.ask(tmp_path)).what == "failed"
 
 
@@ -264,9 +353,10 @@ def test_a_script_reads_json(tmp_path):
 def test_the_time_left_is_that_of_the_slots_that_are_busy(process_of, tmp_path):
     """One runs, one waits; a finished one of the same kernel took 0.8 + 0.0125 + 0.00325 s."""
     write_record(tmp_path / make_run().record, make_run(), make_record())
-    lock = f"process {process_of(make_run(train_samples=200)).pid} on {platform.node()}\n"
-    log = f"{LOG}step 1 of 9, 1.0 steps/s, ETA 0:01:00\n"
-    leave(tmp_path, log, lock, run=make_run(train_samples=200))
+    run = make_run(train_samples=200)
+    progress = run_state.Progress(epoch=1, epochs=1, step=1, steps=9, eta_s=60)
+    # By a clock that is ahead, so that none of it has passed.
+    begin(tmp_path, process_of(run).pid, platform.node(), run=run, progress=progress, age_s=-1000)
     left = json.loads(call(tmp_path, "--json").stdout)["seconds_left"]
     # Nothing is known of 300 images: 10 s for 10,000 squared down, and a start-up of 5 s.
     assert left == pytest.approx(60 + 10 * 0.03**2 + 5, abs=2)

@@ -1,63 +1,96 @@
-"""Attempts at a run: one at a time, counted, timed, and ended before their job is.
+"""Attempts at a run: one at a time, counted, timed, and ended before their job ends.
 
-A run may be begun by several processes: a job that was requeued, one that the last call of Snakemake
-left behind when it was killed, and the one that the next call submits.
+Several processes may begin a run: a job that was requeued, a job that the last call of Snakemake left
+behind when it was killed, and the job that the next call submits.
 """
 
-import json
 import logging
-import os
-import platform
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ablations.errors import AblationsError
-from ablations.files import write_text
+from ablations.kinds.record import Record
+from ablations.runs import state
 from ablations.runs.provenance import seconds_since_start
-from ablations.runs.records import read_record
+from ablations.runs.records import read_record, write_record
 from ablations.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-# Before the end of its job a run stops this early, or a quarter of the limit where that is less: it
-# has to finish a step, write, and be seen to end.
+# A run stops this early before the end of its job, or a quarter of the limit if that is less: it
+# has to complete a step, write its checkpoint, and exit.
 MARGIN_S = 90.0
+# The least time between two writes of a run's progress, and at the end of an epoch.
+PROGRESS_S = 10.0
+EPOCH_PROGRESS_S = 1.0
+# CUDA's cudaErrorMemoryAllocation: no memory for what torch does not allocate itself, such as its context.
+CUDA_OUT_OF_MEMORY = 2
 
 
-def sole_writer(record: Path, run: Run, deadline: float | None = None) -> FileLock | None:
-    """Wait until no other process is at `run`, and keep others from it while this process lives.
+class Stopped(AblationsError):
+    """A run has to stop before its end, without an error of its own; `why` is the class of the failure."""
 
-    Returns what holds the run, or None where the other process has written the record meanwhile.
-    `deadline` is in seconds of the epoch.
+    def __init__(self, text: str, why: state.Why = "stopped") -> None:
+        super().__init__(text)
+        self.why = why
 
-    Raises AblationsError when the other process is still at it then.
+
+@contextmanager
+def attempt(record: Path, run: Run, deadline: float | None = None) -> Iterator["Attempt | None"]:
+    """Execute `run` in the block, which no other process executes at the same time.
+
+    Waits for a process that executes the run already. Yields None if that process has written `record`
+    meanwhile. `deadline` is in seconds of the epoch. An exception that ends the block is stored in the run's
+    state file, and raised again.
+
+    Raises AblationsError if the other process still executes the run at the deadline, or if the state file
+    cannot be written.
     """
-    path = record.with_name("run.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The kernel lets go of it when its holder dies, however it dies.
-    lock = FileLock(path, fallback_to_soft=False)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(record.with_name("run.lock"), fallback_to_soft=False)
     before = _version(record)
     try:
+        waited_s = _acquire(lock, record, deadline)
+        if waited_s and _version(record) not in (None, before) and _is_of(record, run):
+            log.info("%s has been written meanwhile", record)
+            yield None
+            return
+        own = Attempt(record, run, waited_s)
+        try:
+            yield own
+        except BaseException as error:
+            own.fail(error)
+            raise
+    finally:
+        # The kernel releases the lock of a process that dies, however it dies.
+        lock.release()
+
+
+def _acquire(lock: FileLock, record: Path, deadline: float | None) -> float:
+    """Acquire `lock`, and return the seconds of waiting for another process; 0 if there was none."""
+    try:
         if _acquired(lock, timeout_s=0):
-            path.write_text(f"{_myself()}\n", encoding="utf-8")
-            return lock
-        holder = _holder(path)
+            return 0.0
+        found = state.read(record.with_name(state.NAME))
+        holder = str(found.process) if found else "another process"
         log.info("%s is at this run; waiting for it to end", holder)
+        start = time.monotonic()
         if not _acquired(lock, -1 if deadline is None else max(0.0, deadline - time.time())):
             raise AblationsError(
                 f"{holder} is still at this run, and the job of this one is about to reach its time limit; "
                 "end that process (a job: scancel), or wait for it, and call the same command again"
             )
-        path.write_text(f"{_myself()}\n", encoding="utf-8")
+        return time.monotonic() - start
     except OSError as error:
-        log.warning("%s cannot be locked (%s): nothing keeps a second process from this run", path, error)
-    if _version(record) not in (None, before) and _is_of(record, run):
-        log.info("%s has been written meanwhile", record)
-        return None
-    return lock
+        log.warning(
+            "%s cannot be locked (%s): nothing keeps a second process from this run", lock.lock_file, error
+        )
+        return 0.0
 
 
 def _acquired(lock: FileLock, timeout_s: float) -> bool:
@@ -85,55 +118,138 @@ def _is_of(record: Path, run: Run) -> bool:
         return False
 
 
-def _myself() -> str:
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"process {os.getpid()} on {platform.node()}" + (f" (job {job})" if job else "")
+class Attempt:
+    """One attempt at a run, by a process that holds the lock of the run; it keeps the state file up to date.
 
-
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip() or "another process"
-    except (OSError, UnicodeDecodeError):
-        return "another process"
-
-
-class Attempts:
-    """The seconds of every attempt at a run, the present one last, kept in a file until it is done.
-
-    Attempts whose `identity` (run, data, device, …) was another do not add up with this one's, and are
-    not counted. `waited_s` seconds this process has only waited for another.
+    `waited_s` is the time that this process has waited for another one, in seconds.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, str], waited_s: float = 0.0) -> None:
-        self.path = path
-        self._waited_s = waited_s
-        self.identity = dict(identity)
-        self.seconds = [*self._read(), 0.0]
+    def __init__(self, record: Path, run: Run, waited_s: float = 0.0) -> None:
+        self._record, self._run, self._waited_s = record, run, waited_s
+        self._path = record.with_name(state.NAME)
+        earlier = state.read(self._path)
+        if earlier is None and self._path.exists():
+            log.warning("%s is damaged: earlier attempts are not counted", self._path)
+        self._process = state.Process.current()
+        self.identity: dict[str, str] = {}
+        # The file keeps the earlier attempts until this one knows whether they count.
+        self._earlier = earlier or state.RunState(self._process)
+        self._steps: tuple[int, int, int] | None = None
+        self._first_step = self._reported_at = -math.inf
+        self._first_done = 0
+        self._completed = False
+        try:
+            self.write()
+        except OSError as error:
+            raise AblationsError(
+                f"{self._path} cannot be written ({error.strerror}); make the directory writable, or free "
+                "space on its disk, and call the same command again"
+            ) from None
+
+    @property
+    def elapsed_s(self) -> float:
+        """The seconds since this process was started, without those of waiting for another one."""
+        return seconds_since_start() - self._waited_s
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """The seconds of each attempt that counts, the present one last."""
+        if not self.identity:
+            return self._earlier.attempts_s
+        counted = self._earlier.identity == self.identity
+        return (*(self._earlier.attempts_s if counted else ()), round(self.elapsed_s, 3))
+
+    def identify(self, identity: Mapping[str, str]) -> None:
+        """Declare what this attempt depends on besides its run, such as the device and the data.
+
+        Earlier attempts with another identity are not counted: their times cannot be added to this one's.
+        """
+        self.identity = {"run": self._run.directory, **identity}
         self.write()
 
-    def _read(self) -> list[float]:
+    def report(self, done: int, total: int, epochs: int) -> None:
+        """Record that `done` of `total` steps are completed; cheap enough to be called after each step."""
+        now = time.monotonic()
+        if self._steps is None:
+            self._first_step, self._first_done = now, done
+        self._steps = done, total, epochs
+        epoch_ended = done * epochs % total == 0
+        if now - self._reported_at < (EPOCH_PROGRESS_S if epoch_ended else PROGRESS_S):
+            return
+        self._reported_at = now
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            return [float(seconds) for seconds in found["seconds"]] if found["run"] == self.identity else []
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s is not readable (%s): earlier attempts are not counted", self.path, error)
-            return []
+            # Training must not wait for the disk.
+            self.write(to_disk=False)
+        except OSError as error:
+            log.warning("%s cannot be written (%s): status shows old progress", self._path, error.strerror)
 
-    def write(self) -> None:
-        """Bring the file up to now: what is known of this attempt if it is killed next."""
-        self.seconds[-1] = round(seconds_since_start() - self._waited_s, 3)
-        write_text(self.path, json.dumps({"run": self.identity, "seconds": self.seconds}))
+    def write(self, stopped: state.Stop | None = None, *, to_disk: bool = True) -> None:
+        """Bring the state file up to now: that is what is known if the process is killed next.
+
+        Raises OSError if the file cannot be written.
+        """
+        current = state.RunState(
+            self._process,
+            self.identity or self._earlier.identity,
+            self.seconds,
+            self._progress(),
+            stopped,
+            round(time.time(), 3),
+        )
+        state.write(self._path, current, to_disk=to_disk)
+
+    def _progress(self) -> state.Progress | None:
+        if self._steps is None:
+            return None
+        done, total, epochs = self._steps
+        # Earlier attempts took none of this one's time.
+        made, elapsed = done - self._first_done, time.monotonic() - self._first_step
+        eta_s = round(elapsed / made * (total - done), 1) if made > 0 else None
+        return state.Progress(min(done * epochs // total + 1, epochs), epochs, done, total, eta_s)
 
     def columns(self) -> dict[str, object]:
-        """The columns of a record that say how many attempts there were, and how long each took."""
-        seconds = [*self.seconds[:-1], seconds_since_start() - self._waited_s]
+        """The columns of a record that give the number of attempts, and the seconds of each."""
+        seconds = self.seconds
         return {"attempts": len(seconds), "attempt_seconds": ";".join(f"{s:.3f}" for s in seconds)}
 
-    def remove(self) -> None:
-        """Remove the file: the run is done."""
-        self.path.unlink(missing_ok=True)
+    def write_record(self, record: Record) -> None:
+        """Write the record of the run, and remove the state file: the run is completed."""
+        write_record(self._record, self._run, record)
+        self._completed = True
+        state.remove(self._path)
+        # Earlier versions kept the attempts there.
+        self._record.with_name("attempts.json").unlink(missing_ok=True)
+
+    def fail(self, error: BaseException) -> None:
+        """Store in the state file why the attempt ended without a record."""
+        if self._completed:
+            return
+        try:
+            self.write(state.Stop(_why(error), _text(error)))
+        except OSError as problem:
+            log.warning("%s cannot be written (%s): it lacks the error", self._path, problem.strerror)
+
+
+def _why(error: BaseException) -> state.Why:
+    if isinstance(error, Stopped):
+        return error.why
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    # By their names: some are torch's, which must not be imported here.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        return "out of memory"
+    if "AcceleratorError" in names and getattr(error, "error_code", None) == CUDA_OUT_OF_MEMORY:
+        return "out of memory"
+    return "error"
+
+
+def _text(error: BaseException) -> str:
+    text = (
+        str(error) if isinstance(error, AblationsError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    )
+    # A path in it may have bytes that are no UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def job_deadline(environment: Mapping[str, str], limit_s: float | None) -> float | None:

@@ -1,38 +1,33 @@
-"""How far a study is: the state of every run, from what it left on disk and what SLURM says."""
+"""The status of runs, from the files that they leave and from what SLURM knows of their jobs."""
 
-import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
+from ablations.runs import state as run_state
 from ablations.runs.records import quick_record
 from ablations.runs.run import Run
+from ablations.runs.state import RunState
+from ablations.tracking.slurm_queue import RUNNING, Slurm, ended_jobs
 
 What = Literal["done", "diverged", "running", "queued", "failed"]
-# A run's log grows every ten seconds while it trains; older than this, it is no sign of life.
+# A run writes its state every ten seconds while it trains. If nothing else is known of its process, and the
+# file is older than this, the run does not count as running.
 SILENCE_S = 120.0
-# A log that is empty for longer than this was left by a run that could not start.
+# A log that has been empty for longer than this belongs to a run that could not start.
 STARTING_S = 60.0
 # Of a log, the end that is read.
 TAIL_BYTES = 8192
-SLURM_PATIENCE_S = 20
-# Of a run: the job that it shares with others runs.
-IN_A_PACK = "in a running job"
-
-HOLDER = re.compile(r"process (\d+) on (\S+)(?: \(job (\d+)\))?")
-STEP = re.compile(r"step (\d+) of (\d+), .*ETA (\d+):(\d\d):(\d\d)")
-EPOCH = re.compile(r"epoch (\d+)/(\d+): loss")
 STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
-# What SLURM calls the end of a job -> the class of a failure.
+
+# The final state of a job in SLURM -> the class of a failure.
 CLASSES = {
     "OUT_OF_MEMORY": "out of memory",
     "TIMEOUT": "time-out",
@@ -42,20 +37,15 @@ CLASSES = {
     "BOOT_FAIL": "node",
     "CANCELLED": "cancelled",
 }
-# What a log says of the end of a run, where SLURM says nothing more.
-SIGNS = (
-    ("out of memory", re.compile(r"out of memory|MemoryError|oom.kill", re.I)),
-    ("time-out", re.compile(r"about to reach its time limit|DUE TO TIME LIMIT")),
-    ("stopped", re.compile(r"it was told to stop")),
-)
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands.
+    """The status of a run.
 
-    `why` is the class of a failure, or what SLURM says of a run in its queue. Of a run that is running,
-    `share` of its steps are done, and `eta_s` seconds are left where its log says so.
+    `why` is the class of a failure, or the state in SLURM's queue. For a running run, `share` of its steps
+    are done, and `eta_s` seconds are left if its state file has an ETA. `job` is the SLURM job of the last
+    attempt of a run that failed.
     """
 
     run: Run
@@ -66,95 +56,16 @@ class State:
     eta_s: float | None = None
     last_line: str = ""
     record: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Slurm:
-    """What SLURM says of the user's jobs in a directory: their states by id, and of the runs in them.
-
-    A run is named as in the comment of its job, or, in a job that several share, by its record.
-    `answered` is false where there is no SLURM, or where it does not answer; then `problem` is a sentence.
-    """
-
-    jobs: Mapping[str, str] = field(default_factory=dict)
-    runs: Mapping[str, str] = field(default_factory=dict)
-    answered: bool = False
-    problem: str | None = None
-
-    @classmethod
-    def ask(cls, root: Path = Path()) -> "Slurm":
-        """One `squeue` for all jobs of the user; those submitted in `root` count."""
-        if not shutil.which("squeue"):
-            return cls()
-        try:
-            lines = _call("squeue", "--me", "--noheader", "--array", "--format=%A|%i|%T|%Z|%k").splitlines()
-        except (OSError, subprocess.SubprocessError) as error:
-            return cls(
-                problem=f"squeue does not answer ({_reason(error)}): what is in the queue is not known"
-            )
-        jobs, runs = {}, {}
-        for line in lines:
-            number, job, state, folder, comment = (line.split("|", 4) + [""] * 4)[:5]
-            jobs[number] = jobs[job] = state
-            if Path(folder).resolve() == root.resolve():
-                runs[comment.partition("_wildcards_")[2]] = state
-        return cls(jobs, runs | _packed(root, jobs), answered=True)
-
-
-def _packed(root: Path, jobs: Mapping[str, str]) -> dict[str, str]:
-    """The states of runs that share jobs, by their records, as executor `submitit` keeps them."""
-    runs = {}
-    # The later count more: an earlier one may be of an attempt that failed.
-    for path in sorted(root.glob(".snakemake/submitit/*/manifest.json"), key=_age, reverse=True):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
-                for m, member in enumerate(pack):
-                    result = path.parent / f"results/{p}-{m}.json"
-                    # In a job that runs, a run may still wait for its turn: its own log says.
-                    state = jobs.get(job, "").replace("RUNNING", IN_A_PACK)
-                    if result.exists():
-                        failed = not all((root / output).exists() for output in member["outputs"])
-                        failed = failed and json.loads(result.read_text(encoding="utf-8"))["exit"] != 0
-                        state = f"FAILED {member['log']}" if failed else "ENDED"
-                    runs |= dict.fromkeys(member["outputs"], state)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return runs
-
-
-def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
-    """The final states of jobs by `sacct`; empty where there is no accounting."""
-    if not ids or not shutil.which("sacct"):
-        return {}
-    try:
-        lines = _call("sacct", "-X", "-n", "-P", "-o", "JobIDRaw,State", "-j", ",".join(ids)).splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {job: state.split()[0] for job, _, state in (line.partition("|") for line in lines) if state}
-
-
-def _call(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SLURM_PATIENCE_S, check=True)
-    return done.stdout
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "stderr", None) or str(error)
-    return text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    job: str | None = None
 
 
 def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[State]:
-    """The state of each run, in the order given; their paths are relative to `root`."""
-    found = [_state(run, root / run.directory, slurm) for run in runs]
+    """The status of each run, in the order given; their paths are relative to `root`."""
+    found = [_state(run, root, slurm) for run in runs]
     # One question for all that failed in a job.
-    jobs = {job for state in found if state.what == "failed" and (job := _job(root / state.run.directory))}
+    jobs = {state.job for state in found if state.what == "failed" and state.job}
     ended = ended_jobs(sorted(jobs))
-    return (
-        [_by_slurm(state, ended.get(_job(root / state.run.directory) or "", "")) for state in found]
-        if ended
-        else found
-    )
+    return [_by_slurm(state, ended.get(state.job or "", "")) for state in found]
 
 
 def failed_records(runs: Iterable[Run]) -> list[str]:
@@ -165,73 +76,72 @@ def failed_records(runs: Iterable[Run]) -> list[str]:
     return [state.run.record for state in states(missing, Slurm.ask()) if state.what == "failed"]
 
 
-def _state(run: Run, folder: Path, slurm: Slurm) -> State:
+def _state(run: Run, root: Path, slurm: Slurm) -> State:
+    folder = root / run.directory
     record = quick_record(folder / "record.tsv")
     if record is not None:
         return State(run, "diverged" if record.get("status") == "diverged" else "done", record=record)
     # As the executor writes the wildcards of a run's rule into the comment of its job.
     names = (*(str(run.value(place)) for place in run.kind.places), folder.name)
-    in_queue = slurm.runs.get("_".join(names), "") or slurm.runs.get(run.record, "")
-    ended, _, log_of_job = in_queue.partition(" ")
-    if ended := ended if ended in ("ENDED", "FAILED") else "":
-        in_queue = ""
-    if not folder.is_dir() and ended != "FAILED":
+    job_of_its_own = slurm.runs.get("_".join(names), "")
+    ended = not job_of_its_own and run.record in slurm.ended
+    job_log = slurm.ended[run.record] if ended else None
+    in_queue = "" if ended else job_of_its_own or slurm.runs.get(run.record, "")
+    if not folder.is_dir() and not job_log:
         return State(run, "queued", why=in_queue.lower())
-    lines = list(_tail(folder / "run.log"))
-    # A run writes its log as soon as it holds its lock; Snakemake makes the file when it starts it.
-    starting = not lines and _age(folder / "run.log") < STARTING_S
-    if not ended and (starting or _is_alive(folder, slurm, in_queue)):
-        epoch, share, eta_s = _where(lines, folder / "run.log")
-        last = _last(lines)
-        return State(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last)
+    begun = run_state.read(folder / run_state.NAME)
+    log = folder / "run.log"
+    last_line = _last_line(log)
+    # A run writes its state as soon as it holds its lock; Snakemake creates the log when it starts the run.
+    starting = not last_line and _age(log) < STARTING_S
+    if not ended and (starting or in_queue in RUNNING or _is_alive(begun, folder, slurm)):
+        return _running(run, begun, last_line)
     if in_queue:
         return State(run, "queued", why=in_queue.lower())
-    if not lines and not (folder / "attempts.json").exists():
-        if ended != "FAILED":
-            return State(run, "queued")
-        # Its job could not even start it, and said so elsewhere.
-        return State(run, "failed", "error", last_line=_last(list(_tail(Path(log_of_job)))))
-    why = next((why for why, sign in SIGNS if any(sign.search(line) for line in lines[-5:])), "")
-    why = why or (
-        "error" if any(line.startswith("error: ") or line[:9] == "Traceback" for line in lines) else "killed"
-    )
-    return State(run, "failed", why, last_line=_last(lines))
+    if begun is not None and begun.stopped is not None:
+        error = _last(begun.stopped.error.splitlines()) or last_line
+        return State(run, "failed", begun.stopped.why, last_line=error, job=begun.process.job)
+    if begun is not None or (folder / run_state.NAME).exists():
+        return State(run, "failed", "killed", last_line=last_line, job=begun.process.job if begun else None)
+    if not last_line and not job_log:
+        return State(run, "queued")
+    # It ended before it held its lock: its options were refused, or its job could not start it.
+    return State(run, "failed", "error", last_line=last_line or (_last_line(job_log) if job_log else ""))
 
 
-def _is_alive(folder: Path, slurm: Slurm, in_queue: str) -> bool:
-    """Whether a process is at the run: the one that its lock names, by all that can be known from here."""
-    if in_queue in ("RUNNING", "COMPLETING"):
-        return True
-    try:
-        holder = HOLDER.search((folder / "run.lock").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
+def _running(run: Run, begun: RunState | None, last_line: str) -> State:
+    # What an attempt that has stopped wrote does not tell how far the next one is.
+    if begun is None or begun.stopped is not None or begun.progress is None:
+        return State(run, "running", last_line=last_line)
+    progress, eta_s = begun.progress, begun.progress.eta_s
+    if eta_s is not None:
+        eta_s = max(0.0, eta_s - max(0.0, time.time() - begun.updated_at))
+    epoch, share = f"epoch {progress.epoch}/{progress.epochs}", progress.step / progress.steps
+    return State(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last_line)
+
+
+def _is_alive(begun: RunState | None, folder: Path, slurm: Slurm) -> bool:
+    """Whether the process of the last attempt still executes the run, by all that can be known from here."""
+    if begun is None or begun.stopped is not None:
         return False
-    if holder is None:
-        return False
-    pid, host, job = holder.groups()
-    if host == platform.node():
+    process = begun.process
+    if process.host == platform.node():
         try:
-            words = psutil.Process(int(pid)).cmdline()
+            words = psutil.Process(process.id).cmdline()
         except psutil.Error:
             return False
+        # Another process may have its id by now.
         return any(word.endswith(f"{folder.name}/record.tsv") for word in words)
-    if job and slurm.answered:
-        return slurm.jobs.get(job, "") in ("RUNNING", "COMPLETING")
-    return _age(folder / "run.log") < SILENCE_S
-
-
-def _job(folder: Path) -> str | None:
-    try:
-        holder = HOLDER.search((folder / "run.lock").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return None
-    return holder.group(3) if holder else None
+    if process.job and slurm.answered:
+        return slurm.jobs.get(process.job, "") in RUNNING
+    return time.time() - begun.updated_at < SILENCE_S
 
 
 def _by_slurm(state: State, ended: str) -> State:
-    if state.what != "failed" or ended not in CLASSES:
+    """The status with the class of the failure that SLURM knows, if the run itself could not tell."""
+    if state.what != "failed" or state.why not in ("killed", "stopped") or ended not in CLASSES:
         return state
-    return State(state.run, "failed", CLASSES[ended], last_line=state.last_line)
+    return replace(state, why=CLASSES[ended])
 
 
 def _age(path: Path) -> float:
@@ -241,50 +151,19 @@ def _age(path: Path) -> float:
         return float("inf")
 
 
-def _tail(path: Path) -> Iterator[str]:
-    """The last lines of a log, the first of them whole."""
+def _last_line(log: Path) -> str:
+    """The last line of a log that is not empty, for people to read."""
     try:
-        with path.open("rb") as file:
+        with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            cut = max(0, file.tell() - TAIL_BYTES)
-            file.seek(cut)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return
-    yield from (line for line in lines[1 if cut else 0 :] if line.strip())
+        return ""
+    return _last(lines)
 
 
 def _last(lines: Sequence[str]) -> str:
-    # A terminal is not to be told what to do by a log.
-    return "".join(c for c in STAMP.sub("", lines[-1]) if c.isprintable()) if lines else ""
-
-
-def _where(lines: Sequence[str], log: Path) -> tuple[str, float, float | None]:
-    """How far a running run is, as text and share, and its ETA in seconds, from the end of its log."""
-    epoch, share, eta_s = "", 0.0, None
-    for line in reversed(lines):
-        if step := STEP.search(line):
-            hours, minutes, seconds = (int(text) for text in step.groups()[2:])
-            if eta_s is None:
-                since = _age(log) + _seconds_between(line, lines[-1])
-                eta_s = max(0.0, 3600 * hours + 60 * minutes + seconds - since)
-            if not epoch:
-                epoch, share = (
-                    f"step {step.group(1)}/{step.group(2)}",
-                    int(step.group(1)) / int(step.group(2)),
-                )
-        elif (done := EPOCH.search(line)) and not epoch.startswith("epoch"):
-            number, total = int(done.group(1)), int(done.group(2))
-            epoch, share = f"epoch {min(number + 1, total)}/{total}", max(share, number / total)
-        if epoch.startswith("epoch") and eta_s is not None:
-            break
-    return epoch, share, eta_s
-
-
-def _seconds_between(earlier: str, later: str) -> float:
-    """Between two lines of a log, by their stamps; 0 where one has none."""
-    try:
-        one, other = (time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")) for line in (earlier, later))
-    except ValueError:
-        return 0.0
-    return max(0.0, other - one)
+    # A log must not send control sequences to a terminal.
+    printable = ("".join(c for c in line if c.isprintable()).strip() for line in reversed(lines))
+    return STAMP.sub("", next((line for line in printable if line), ""), count=1)

@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from ablations.errors import AblationsError
 from ablations.files import atomic_path
-from ablations.runs.attempts import Attempts
+from ablations.runs.attempts import Attempt, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +26,10 @@ INTERVAL_S = 60.0
 WRITING_SHARE = 0.02
 
 
-class Stopped(AblationsError):
-    """The run received a signal, or its job is about to end; its checkpoint is written."""
-
-
 class Checkpoint:
-    """The checkpoint of one run, written together with the file of its attempts.
+    """The checkpoint of one run, written together with the state file of the attempt.
 
-    A checkpoint is used only if its identity (run, data, device, ...) is that of `attempts`. After
+    A checkpoint is used only if its identity (run, data, device, ...) is that of `attempt`. After
     `deadline` (seconds since the epoch, or None) the run stops. If `interval_s` is zero, a checkpoint is
     written after every step.
     """
@@ -42,13 +37,13 @@ class Checkpoint:
     def __init__(
         self,
         path: Path,
-        attempts: Attempts,
+        attempt: Attempt,
         deadline: float | None = None,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self.path = path
-        self.attempts = attempts
-        self.identity = attempts.identity
+        self.attempt = attempt
+        self.identity = attempt.identity
         self.deadline = deadline
         self._written = time.monotonic()
         self._least_interval = self._interval = interval_s
@@ -98,8 +93,8 @@ class Checkpoint:
             self._save(state)
         except OSError as error:
             problem = f"{self.path} cannot be written ({error.strerror})"
-            if self.reason_to_stop:
-                raise AblationsError(f"{self.reason_to_stop}, and {problem}") from None
+            if reason := self.reason_to_stop:
+                raise Stopped(f"{reason}, and {problem}", reason.why) from None
             log.warning("%s: the last checkpoint is kept", problem)
             self._written = time.monotonic()
 
@@ -111,7 +106,7 @@ class Checkpoint:
         with atomic_path(self.path) as temporary, temporary.open("wb") as file:
             file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n")
             file.write(payload)
-        self.attempts.write()
+        self.attempt.write()
         self._written = time.monotonic()
         if self._least_interval > 0:
             self._interval = max(self._least_interval, (self._written - start) / WRITING_SHARE)
@@ -134,12 +129,12 @@ class Checkpoint:
         self._signal = signal.Signals(number).name
 
     @property
-    def reason_to_stop(self) -> str | None:
+    def reason_to_stop(self) -> Stopped | None:
         """Why the run has to stop now, or None."""
         if self._signal is not None:
-            return f"it was told to stop ({self._signal})"
+            return Stopped(f"it was told to stop ({self._signal})", "stopped")
         if self.deadline is not None and time.time() > self.deadline:
-            return "its job is about to reach its time limit"
+            return Stopped("its job is about to reach its time limit", "time-out")
         return None
 
     @property

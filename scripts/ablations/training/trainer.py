@@ -247,7 +247,8 @@ class Trainer:
         if reason := self.checkpoint.reason_to_stop:
             raise Stopped(
                 f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written; "
-                "run the same command to resume"
+                "run the same command to resume",
+                reason.why,
             )
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
