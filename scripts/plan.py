@@ -47,7 +47,7 @@ def plan(
     if looked_back := _how_wrong(earlier, records):
         print(looked_back)
     today = date.today().isoformat()
-    # Those of other studies stand, and are the time limits of their runs.
+    # Estimates of other studies are kept: they are the time limits of their runs.
     kept = earlier | {
         run.record: {
             "run": run.record,

@@ -1,4 +1,4 @@
-"""How far the studies are: what is done, runs, waits, and failed, why, and the command that goes on.
+"""The progress of the studies: what is done, running, queued and failed, why, and how to resume.
 
     python scripts/status.py [--configfile FILE] [--study NAME …] [--watch SECONDS] [--json]
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def command(options: argparse.Namespace) -> str:
-    """What a user calls to go on."""
+    """The command that resumes the studies."""
     packed = "-packed" if Path(".snakemake/submitit").is_dir() else ""
     profile = f"slurm{packed}" if shutil.which("squeue") else "local"
     words = ["snakemake", "--profile", f"profiles/{profile}"]
@@ -185,9 +185,9 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
     if left is not None:
         print(f"about {clock(left)} left, with {len(by['running'])} at a time as now")
     if by["failed"]:
-        print(f"the same command goes on, and runs again only what is not done: {go_on}")
+        print(f"run the same command to resume; finished runs are skipped: {go_on}")
     elif not by["running"] and rest:
-        print(f"nothing runs; to begin, or to go on: {go_on}")
+        print(f"nothing is running; to start or resume: {go_on}")
     elif not rest and not by["running"]:
         print("all runs are done")
 

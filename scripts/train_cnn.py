@@ -92,7 +92,7 @@ def train(
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     device_name = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
-    # Another device or torch would go on, but not to the same bits, nor to times that add up.
+    # With another device or torch a run could resume, but neither its bits nor its times would be right.
     attempt.identify(
         {
             "data": dataset.sha256,
@@ -110,7 +110,7 @@ def train(
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
         if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
             on_gpu = device.type == "cuda"
-            why = "the images lie on it" if on_gpu else "there is no accelerator to transfer to"
+            why = "the images are on the device" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
         startup_ms = attempt.elapsed_s * 1000
         result = trainer.train()

@@ -208,9 +208,9 @@ BAD_CNN = [
     ("table.rows", ["batch_sise", "optimizer"], ["s.table.rows", "did you mean 'batch_size'"]),
     ("table.rows", ["batch_size", "optimizer", "model"], ["'model' is named twice"]),
     ("table.columns", "models", ["s.table.columns", "did you mean 'model'"]),
-    ("table.values", "test_acc", ["s.table.values: 'test_acc' is no metric", "test_accuracy"]),
+    ("table.values", "test_acc", ["s.table.values: 'test_acc' is not a metric", "test_accuracy"]),
     ("table.values", ["test_accuracy", "gmacs"], ["with `columns`, a table holds one metric"]),
-    ("table.values", "support_vectors", ["is no metric of a cnn run"]),
+    ("table.values", "support_vectors", ["is not a metric of cnn runs"]),
     ("published", "none.tsv", ["s.published: 'none.tsv' cannot be read"]),
     ("published", {"file": "config/published/part_b.tsv"}, ["column 'kernel'", "neither"]),
     ("published", {"file": "config/published/part_a.tsv", "where": {"dataset": "mnist"}}, ["no run"]),
@@ -296,11 +296,11 @@ def test_a_wrong_config_is_refused_with_a_sentence(overrides, expected, tmp_path
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("studies:\n  a: 1\n  a: 2\n", ["line 3", "'a' stands here a second time"]),
-        ("studies: [\n", ["c.yaml: line 2", "no YAML"]),
+        ("studies:\n  a: 1\n  a: 2\n", ["line 3", "'a' is repeated here"]),
+        ("studies: [\n", ["c.yaml: line 2", "not YAML"]),
         ("just text\n", ["c.yaml: it holds 'just text'", "a mapping"]),
         ("", ["c.yaml: it holds nothing", "a mapping"]),
-        ("a: !!python/object/apply:os.system [reboot]\n", ["c.yaml", "no YAML"]),
+        ("a: !!python/object/apply:os.system [reboot]\n", ["c.yaml", "not YAML"]),
         ("a: \xff\n", ["c.yaml"]),
     ],
 )

@@ -326,7 +326,7 @@ def call(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_person_reads_what_failed_and_how_to_go_on(tmp_path):
+def test_a_person_reads_what_failed_and_how_to_resume(tmp_path):
     write_record(tmp_path / make_run().record, make_run(), make_record())
     leave(tmp_path, "error: no memory [bold]left[/]\n", run=make_run(train_samples=200))
     printed = call(tmp_path).stdout
@@ -335,9 +335,8 @@ def test_a_person_reads_what_failed_and_how_to_go_on(tmp_path):
         ["machines", "3", "1", "0", "1", "1", "0", "1", "error"],
     ]
     assert "failed\n  svm/digits/svc/kernel=rbf+train_samples=200  error: no memory [bold]left[/]" in printed
-    assert (
-        "runs again only what is not done: snakemake --profile profiles/local --configfile my.yaml" in printed
-    )
+    command = "snakemake --profile profiles/local --configfile my.yaml"
+    assert f"finished runs are skipped: {command}" in printed
     assert "\x1b" not in printed
 
 

@@ -118,7 +118,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
         (lambda p: p.write_text(p.read_text()[:-20]), "truncated"),
         (lambda p: p.write_text(p.read_text().split("\n")[0] + "\n"), "has 1 lines"),
         (lambda p: p.write_text(""), "truncated"),
-        (lambda p: p.write_bytes(b"\xff\xfe\n"), "no UTF-8"),
+        (lambda p: p.write_bytes(b"\xff\xfe\n"), "not UTF-8"),
         (lambda p: p.write_text(p.read_text() * 2), "has 4 lines"),
         (lambda p: rewrite(p, "97.25", "ninety"), "its test_accuracy is 'ninety'"),
         (lambda p: rewrite(p, "97.25", "101"), "its test_accuracy is '101'"),
@@ -170,7 +170,7 @@ def test_a_foreign_record_is_an_error(written, tmp_path):
     other.parent.mkdir(parents=True)
     other.write_text(written.read_text())
     with pytest.raises(
-        AblationsError, match="it is foreign: what it records belongs at .*train_samples=100/"
+        AblationsError, match="this record is in the wrong directory; it belongs in .*train_samples=100/"
     ):
         merge([other], tmp_path, {})
 

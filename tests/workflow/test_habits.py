@@ -526,7 +526,7 @@ def test_a_truncated_record_stops_the_merge_and_is_named(finished):
     done = finished.snakemake("--configfile", "my.yaml", "--forcerun", "merge_records")
     assert done.returncode == 1
     assert f"{RBF_200}: it is truncated" in done.stdout + done.stderr
-    assert "delete it, and the same command runs that run again" in done.stdout + done.stderr
+    assert "delete it, and run the same command to repeat that run" in done.stdout + done.stderr
     record.unlink()
     done = finished.snakemake(*MERGE)
     assert done.returncode == 0, done.stderr
@@ -654,7 +654,7 @@ def test_the_workflow_runs_in_another_directory(finished, tmp_path):
     [
         (STUDIES.replace("kernel: [rbf, poly]", "kernel: [rbx]"), "did you mean 'rbf'"),
         (STUDIES.replace("title", "titel"), "did you mean 'title'"),
-        (STUDIES.replace("  more:", "  machines:"), "'machines' stands here a second time"),
+        (STUDIES.replace("  more:", "  machines:"), "'machines' is repeated here"),
         (
             STUDIES.replace("grid: [{dataset: digits, kernel: rbf", "grid: [{dataset: digit, kernel: rbf"),
             "digits",

@@ -44,7 +44,7 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
 
 
 def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
-    """Names in the grid that stand for something defined elsewhere."""
+    """Names in the grid that refer to something defined elsewhere."""
     known: dict[str, tuple[str, Iterable[str]]] = {
         "dataset": ("dataset", config.datasets),
         "model": (study.kind.model_noun, study.kind.models),
@@ -75,7 +75,7 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
     for place, key in names:
         if key not in factors:
             yield (
-                f"{where}.{place}: '{key}' is no hyperparameter of a {study.kind.name} run"
+                f"{where}.{place}: '{key}' is not a hyperparameter of {study.kind.name} runs"
                 f"{nearest(key, factors)} (there are {', '.join(factors)})"
             )
             return
@@ -86,7 +86,7 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
     for value in table.values:
         if value not in metrics:
             yield (
-                f"{where}.values: '{value}' is no metric of a {study.kind.name} run"
+                f"{where}.values: '{value}' is not a metric of {study.kind.name} runs"
                 f"{nearest(value, metrics)} (there are {', '.join(metrics)})"
             )
             return
@@ -97,7 +97,7 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
     for key in factors:
         if len(levels[key]) > 1 and key not in keys and not _determined(key, keys, runs):
             yield (
-                f"{where}: {key} varies in the grid and stands in neither rows nor columns; "
+                f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"
             )
 
@@ -119,13 +119,13 @@ def _check_published(study: Study, where: str, root: Path) -> Iterator[str]:
         first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
         header = [column.strip() for column in first.split("\t")]
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         yield f"{where}: '{study.published.file}' cannot be read ({reason})"
         return
     pivot = study.table.columns
     for key, value in study.published.where.items():
         if key not in study.factors:
-            yield f"{where}.where: '{key}' is no hyperparameter{nearest(key, study.factors)}"
+            yield f"{where}.where: '{key}' is not a hyperparameter{nearest(key, study.factors)}"
         elif not any(run.value(key) == value for run in study.runs()):
             yield f"{where}.where.{key}: no run of the study has {show(value)}"
     levels = {str(run.value(pivot)) for run in study.runs()} if pivot else set()

@@ -41,8 +41,8 @@ class Config(Section):
     partial: Annotated[
         bool,
         Field(
-            description="the tables, figures and report of the runs that are there: the others are marked, "
-            "and not begun"
+            description="make the tables, figures and report of the completed runs; the others are marked, "
+            "and not started"
         ),
     ] = False
 

@@ -79,7 +79,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if key != "<<" and isinstance(key, str):
                 if key in seen:
                     line = key_node.start_mark.line + 1
-                    raise ConfigError(f"line {line}: the key '{key}' stands here a second time")
+                    raise ConfigError(f"line {line}: the key '{key}' is repeated here")
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -91,12 +91,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: it cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: it is no UTF-8 text") from None
+        raise ConfigError(f"{path}: it is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"{path}: line {line}: it is no YAML ({error.problem})") from None
+        raise ConfigError(f"{path}: line {line}: it is not YAML ({error.problem})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: it is no YAML ({error})") from None
+        raise ConfigError(f"{path}: it is not YAML ({error})") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(data, dict):

@@ -37,9 +37,9 @@ class CnnHyperparameters(Hyperparameters):
         Literal["fp32", "tf32", "bf16"], Field(description="precision of convolutions and products")
     ] = "fp32"
     channels_last: Annotated[bool, Field(description="channels last in memory")] = False
-    train_samples: Annotated[AllOrCount, Field(description="the first so many training images, or all")] = (
-        "all"
-    )
+    train_samples: Annotated[
+        AllOrCount, Field(description="how many of the first training images, or all")
+    ] = "all"
     pretrained: Annotated[
         Name,
         BeforeValidator(_none_of_yaml),

@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 # Between the hyperparameters in a path. Not a comma: Snakemake gives a cluster job its wildcards as
 # `--target-jobs RULE:NAME=VALUE,NAME=VALUE`, and splits the values at their commas too.
 SEPARATOR = "+"
-# Values stand in paths and command lines: no separators, quotes, spaces or shell characters.
+# Values appear in paths and command lines: no separators, quotes, spaces or shell characters.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAFE_NAME_RULE = "letters, digits, '.', '_' and '-', and begins with a letter or digit"
 
 
 def safe_name(value: str) -> str:
-    """`value`, if it can stand in a path and on a command line unquoted."""
+    """`value`, if a path and a command line can contain it unquoted."""
     if not SAFE_NAME.fullmatch(value):
         raise ValueError(f"it becomes a part of a path, and holds only {SAFE_NAME_RULE}")
     return value
@@ -33,7 +33,7 @@ def _float_of_yaml(value: Any) -> Any:
 
 
 Name = Annotated[str, AfterValidator(safe_name)]
-# Outside the bounds, so that they stand in the JSON schema under its own names.
+# Outside the bounds, so that the JSON schema has them under its own names.
 FLOAT_OF_YAML = BeforeValidator(_float_of_yaml)
 Count = Annotated[int, Field(ge=1)]
 AllOrCount = Count | Literal["all"]
@@ -46,7 +46,7 @@ class Hyperparameters(BaseModel):
 
     @classmethod
     def core(cls) -> list[str]:
-        """The names that always stand in a path, in its order."""
+        """The names that every path lists, in its order."""
         return [name for name, field in cls.model_fields.items() if field.is_required()]
 
     @classmethod
@@ -61,7 +61,7 @@ class Hyperparameters(BaseModel):
         return SEPARATOR.join(f"{name}={spell(value)}" for name, value in self.path_items())
 
     def path_items(self) -> list[tuple[str, Any]]:
-        """The (name, value) pairs that stand in the path: the core, what differs, the seed."""
+        """The (name, value) pairs in the path: the core, what differs from its default, the seed."""
         return [
             (name, getattr(self, name))
             for name, field in type(self).model_fields.items()
@@ -76,7 +76,7 @@ class Hyperparameters(BaseModel):
         return words
 
     def conflict(self) -> str | None:
-        """Why these values cannot stand together, or None."""
+        """Why these values contradict each other, or None."""
         return None
 
 

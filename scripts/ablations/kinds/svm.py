@@ -17,7 +17,7 @@ class SvmHyperparameters(Hyperparameters):
     """What determines a fitted support vector classifier; it has no seed, nothing is random."""
 
     kernel: Annotated[Literal["linear", "poly", "rbf", "sigmoid"], Field(description="kernel function")]
-    train_samples: Annotated[AllOrCount, Field(description="the first so many training images, or all")]
+    train_samples: Annotated[AllOrCount, Field(description="how many of the first training images, or all")]
     C: Annotated[
         float,
         Field(gt=0, description="inverse strength of regularisation", allow_inf_nan=False),

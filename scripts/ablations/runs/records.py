@@ -113,9 +113,9 @@ def read_record(path: Path) -> tuple[Run, Record]:
     except OSError as error:
         raise AblationsError(f"{path}: the record cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise AblationsError(_advice(path, "it is no UTF-8 text")) from None
+        raise AblationsError(_advice(path, "it is not UTF-8 text")) from None
     if not text.endswith("\n"):
-        raise AblationsError(_advice(path, "it is truncated: its last line has no end"))
+        raise AblationsError(_advice(path, "it is truncated: its last line is incomplete"))
     lines = text.split("\n")[:-1]
     if len(lines) != 2:
         raise AblationsError(_advice(path, f"it has {len(lines)} lines; a record has a header and one row"))
@@ -139,7 +139,7 @@ def read_record(path: Path) -> tuple[Run, Record]:
             if strange
             else ("its columns are in another order")
         )
-        raise AblationsError(_advice(path, f"it is no record of this version: {what}"))
+        raise AblationsError(_advice(path, f"it is not a record of this version: {what}"))
     try:
         hyperparameters = kind.hyperparameters.model_validate_strings(
             {name: row[name] for name in kind.hyperparameters.model_fields if name in row}
@@ -152,12 +152,12 @@ def read_record(path: Path) -> tuple[Run, Record]:
         name = str(first["loc"][0]) if first["loc"] else "test_accuracy"
         raise AblationsError(_advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")) from None
     if "dataset" not in row or "model" not in row:
-        raise AblationsError(_advice(path, "it names no dataset or no model"))
+        raise AblationsError(_advice(path, "it has no dataset or no model"))
     return Run(kind, row["dataset"], row["model"], hyperparameters), record
 
 
 def _advice(path: Path, problem: str) -> str:
-    return f"{path}: {problem}; delete it, and the same command runs that run again"
+    return f"{path}: {problem}; delete it, and run the same command to repeat that run"
 
 
 # --- merging -------------------------------------------------------------------------------------
@@ -170,8 +170,8 @@ def merge(
 
     `root` is the directory that the runs' paths are relative to. Returns the columns and the rows.
 
-    Raises AblationsError for a record that is damaged, stands twice, or lies where another run's
-    record belongs.
+    Raises AblationsError for a record that is damaged, a duplicate, or in the directory of
+    another run.
     """
     rows: list[dict[str, Any]] = []
     seen: dict[Run, Path] = {}
@@ -182,7 +182,9 @@ def merge(
             raise AblationsError(f"{path}: it is the same run as {seen[run]}; delete one of them")
         seen[run] = path
         if (root / run.record).resolve() != path.resolve():
-            raise AblationsError(_advice(path, f"it is foreign: what it records belongs at {run.record}"))
+            raise AblationsError(
+                _advice(path, f"this record is in the wrong directory; it belongs in {run.record}")
+            )
         kinds.add(run.kind)
         row = {**run.values(), **dict(record), **profiles.get((run.dataset, run.model), {})}
         rows.append(row)
@@ -206,5 +208,5 @@ def read_profile(path: Path) -> dict[str, int]:
         return {name: int(row[name]) for name in PROFILE_COLUMNS}
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise AblationsError(
-            f"{path}: it is no model's profile ({error}); delete it, and the same command makes it again"
+            f"{path}: it is not a model's profile ({error}); delete it, and run the same command again"
         ) from None

@@ -1,8 +1,8 @@
 """The controller: the Snakemake process that plans a study, submits its jobs and waits for them.
 
-Snakemake locks the files that a call works on, and a call that was killed (SIGKILL, a power cut)
-leaves its lock behind: the next one is refused until somebody calls `--unlock`, at three in the
-morning. Whether a controller lives can be known, and then the lock of a dead one is no obstacle.
+Snakemake locks the files that a call works on. A call that was killed (SIGKILL, a power cut) leaves its
+lock behind, and the next one is refused until somebody calls `--unlock`. Whether a controller is alive can
+be known, and then the lock of a dead one can be removed.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
                     lock.unlink(missing_ok=True)
                 removed = len(locks)
             elif not locks:
-                # Only then: with locks there, the file goes on to say whose they are.
+                # Only then: while there are locks, the file tells whose they are.
                 alive.truncate(0)
                 alive.write(platform.node())
                 alive.flush()

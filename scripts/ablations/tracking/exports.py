@@ -1,6 +1,6 @@
 """Exports of finished runs to trackers, for those who look at them there.
 
-Each can be made again at any time: what is there already is left, and what has changed replaced.
+An export can be repeated at any time: what was exported is kept, and what has changed is replaced.
 Nothing of the workflow imports this.
 """
 

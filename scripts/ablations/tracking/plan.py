@@ -30,7 +30,7 @@ MARGINS = {
 BASES = tuple(MARGINS)
 # In a job's time limit, beside its run: to start, and to be stopped with a checkpoint in time.
 AROUND_A_RUN_S = 180.0
-# Limits of up to so many minutes are multiples of so many.
+# (limit, step): up to this limit in minutes, limits are multiples of this step.
 STEPS_MIN = ((60, 5), (480, 30), (float("inf"), 120))
 
 # Where `snakemake plan` writes its estimates.
@@ -145,7 +145,7 @@ def time_limit_min(planned: Mapping[str, str] | None, attempt: int, least: int, 
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:
-    """Seconds until all are done, when each of so many slots takes the longest that is left.
+    """Seconds until all are done, when each free slot takes the longest run that is left.
 
     At most a third more than the best order would need (Graham 1969).
     """
