@@ -69,29 +69,31 @@ rule plot_study:
 
 
 def preview_tables(wildcards):
-    """Every study's tables, of the completed runs."""
-    return [
-        f"{table}.md"
-        for study in CONFIG.studies
-        for table in tables_of(study, "preview/")
-    ]
+    """Every study's own table, of the completed runs: what a preview prints."""
+    return [f"results/preview/tables/{study}.md" for study in CONFIG.studies]
 
 
-def preview_figures(wildcards):
-    """Every study's figures, of the completed runs."""
-    return [
+def preview_files(wildcards):
+    """Every study's tables and figures, of the completed runs."""
+    part = "preview/"
+    tables = [f"{t}.md" for study in CONFIG.studies for t in tables_of(study, part)]
+    return tables + [
         f"{figure}.svg"
         for study in CONFIG.studies
-        for figure in figures_of(study, "preview/")
+        for figure in figures_of(study, part)
     ]
 
 
 # It waits for no run. While the study is running, call it with --nolock.
 rule preview:
     input:
+        preview_files,
         tables=preview_tables,
-        figures=preview_figures,
+    log:
+        "logs/preview/preview.log",
     localrule: True
+    conda:
+        ENVIRONMENT
     message:
         "Tables and figures of the completed runs are in results/preview/"
     shell:
