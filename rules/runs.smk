@@ -105,8 +105,10 @@ rule train_cnn:
     message:
         "Training {wildcards.model} on {wildcards.dataset}: {wildcards.hyperparameters}"
     shell:
-        f"python {SCRIPTS}/train_cnn.py --device {CONFIG.device} --batches {BATCHES} "
-        "--dataset {input.files[0]:q} --model {wildcards.model} {params.flags} --threads {threads} "
+        f"python {SCRIPTS}/train_cnn.py "
+        "--dataset {input.files[0]:q} --model {wildcards.model} {params.flags} "
+        f"--device {CONFIG.device} --batches {BATCHES} "
+        "--threads {threads} "
         "--time-limit-min {resources.runtime} "
         "--record {output.record:q} --history {output.history:q} 2>> {log:q}"
 

@@ -115,21 +115,28 @@ def test_one_record_is_a_target(finished):
     assert jobs(done) == {"fit_svm": 1}
 
 
-def test_a_call_for_one_run_makes_no_list_of_all(finished):
-    """What only the list shows, an exclude that removes nothing, stops a study, and not one run."""
+def test_a_call_for_one_run_checks_every_study(finished):
+    """Snakemake tells a workflow its targets only after parsing: a wrong study stops each call."""
     wrong = STUDIES.replace("kernel: rbf, train_samples", "kernel: rbf, C: 2.0, train_samples").replace(
         "    table: {rows: [train_samples]", "    exclude: [{C: 3.0}]\n    table: {rows: [train_samples]"
     )
     finished.config(wrong)
+    for targets in ([], ["--", RBF_200]):
+        done = finished.snakemake("-n", "--configfile", "my.yaml", *targets)
+        printed = done.stdout + done.stderr
+        assert done.returncode == 1
+        assert "studies.more.exclude[0]: it removes nothing" in printed
+        assert "Traceback" not in printed
+
+
+def test_a_job_of_a_cluster_makes_no_list_of_all(finished):
     (finished.root / RBF_200).unlink()
-    whole = finished.snakemake("-n", "--configfile", "my.yaml")
-    assert "studies.more.exclude[0]: it removes nothing" in whole.stdout + whole.stderr
-    both = finished.snakemake("-n", "--configfile", "my.yaml", "--", RBF_200, "results/records.tsv")
-    assert "studies.more.exclude[0]: it removes nothing" in both.stdout + both.stderr
-    one = finished.snakemake("--configfile", "my.yaml", "--", RBF_200)
-    assert one.returncode == 0, one.stderr
-    assert jobs(one)["fit_svm"] == 1
-    assert "runs in all" not in one.stderr
+    config = ("--configfile", "my.yaml")
+    whole = finished.snakemake("-n", *config, "--", RBF_200)
+    assert "runs in all" in whole.stdout + whole.stderr
+    job = finished.snakemake("-n", "--mode", "remote", *config, "--", RBF_200)
+    assert job.returncode == 0, job.stderr
+    assert "runs in all" not in job.stdout + job.stderr
 
 
 def test_batches_come_from_the_host_where_a_study_varies_pin_memory(checkout):
