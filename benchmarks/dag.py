@@ -108,8 +108,9 @@ def compare(runs: int, rounds: int) -> dict[str, float]:
             "bare": [],
             "by_hand": ["--snakefile", "by_hand.smk"],
             "study": ours,
-            "bare_one": [bare_last],
-            "study_one": [*ours, "--", last],
+            # As a cluster job calls Snakemake.
+            "bare_one": ["--mode", "remote", bare_last],
+            "study_one": ["--mode", "remote", *ours, "--", last],
         }
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
         for _ in range(rounds):
