@@ -3,6 +3,8 @@
 import ast
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,11 @@ def test_a_shell_directive_is_one_command(path):
 def test_no_module_is_longer_than_300_lines():
     for name, path in house.modules().items():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, name
+
+
+def test_the_linter_of_snakemake_objects_to_helpers_beside_rules_alone():
+    command = [sys.executable, "-m", "snakemake", "--lint"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert "runs in all" in done.stderr, "the workflow was parsed"
+    lints = set(re.findall(r"^    \* (.*)\.:$", done.stderr, re.M))
+    assert lints <= {"Mixed rules and functions in same snakefile"}
