@@ -208,7 +208,7 @@ def test_a_job_that_is_preempted_with_grace_goes_on(study, undisturbed):
 
 @pytest.mark.falls_short(
     "slurm",
-    reason="where a partition cancels what it preempts, the executor waits for ever: it takes PREEMPTED "
+    reason="where a partition cancels what it preempts, the executor waits forever: it takes PREEMPTED "
     "for a job that SLURM will bring back",
     raises=NotEnded,
 )
@@ -219,7 +219,7 @@ def test_a_job_that_was_preempted_for_good_is_submitted_again(study, undisturbed
     preempt(study, frozen.job)
     study.wait_for("the preemption", lambda: study.state(frozen.job) == "PREEMPTED")
     study.wait_for("all else", lambda: not study.jobs())
-    # The stock executor asks for ever.
+    # The stock executor asks forever.
     assert study.finish(looks=2 if study.executor == "slurm" else None) == 0, study.printed
     assert_finished_as(undisturbed, study)
 

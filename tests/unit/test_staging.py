@@ -219,7 +219,7 @@ def test_a_staged_file_opens_in_well_under_a_second(folder, tmp_path):
 
 
 class _Server(http.server.BaseHTTPRequestHandler):
-    """Serves /whole, /half (less than it promised) and /never (nothing, for ever)."""
+    """Serves /whole, /half (less than it promised) and /never (nothing, forever)."""
 
     release = threading.Event()
 

@@ -470,7 +470,7 @@ def test_the_executor_warns_once_about_a_job_that_may_wait_forever(tmp_path):
     workflow.wait_for(lambda: asked.exists() and len(asked.read_text().split()) >= 3)
     workflow.process.send_signal(signal.SIGINT)
     workflow.process.wait(60)
-    assert workflow.printed.count("may wait for ever: JobHeldAdmin") == 1
+    assert workflow.printed.count("may wait forever: JobHeldAdmin") == 1
     assert "slurm job 100_0 100_1 100_2 may wait" in workflow.printed
 
 

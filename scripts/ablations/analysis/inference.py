@@ -105,6 +105,7 @@ def compare_pairs(
         mean = sum(means) / len(means)
         for of_it, label in zip(means, range(len(means)) if alike is None else alike, strict=True):
             shares[label] += (of_it - mean) / len(means)
+    # Not scipy's ttest_1samp: it knows no clusters, and agrees only where every seed is in every setting.
     units = len(shares)
     sd = units * math.sqrt(sum(share**2 for share in shares.values()) / (units - 1)) if units > 1 else 0.0
     found = partial(Comparison, count, units, noise, mean)

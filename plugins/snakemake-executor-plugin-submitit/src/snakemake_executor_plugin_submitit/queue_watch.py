@@ -104,6 +104,6 @@ class QueueWatch:
         for reason, jobs in reasons.items():
             named = f"{' '.join(jobs[:10])}{' …' if len(jobs) > 10 else ''}"
             self.logger.warning(
-                f"{self.cluster.name} job {named} may wait for ever: {reason}. "
+                f"{self.cluster.name} job {named} may wait forever: {reason}. "
                 f"For details: scontrol show job {jobs[0]}"
             )
