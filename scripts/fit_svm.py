@@ -31,8 +31,7 @@ def main() -> None:
         os.environ[variable] = str(options.threads)
     from ablations.data.staged import read_metadata
 
-    assert SVM.fixed_model is not None
-    run = Run(SVM, read_metadata(options.dataset)["name"], SVM.fixed_model, hp)
+    run = Run(SVM, read_metadata(options.dataset)["name"], SVM.fixed["model"], hp)
     with attempts.attempt(options.record, run) as attempt:
         if attempt is not None:
             log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())

@@ -11,10 +11,11 @@ from ablations.presentation.tables import TABLES
 def main() -> None:
     wildcards = snakemake.wildcards
     sources = [Path(path) for path in snakemake.input]
-    records = load_records(sources[0]) if sources else {}
+    study = parse_study(snakemake.params.study)
+    records = load_records(sources[0], study.kind) if sources else {}
     published = sources[1] if len(sources) > 1 else None
     make = TABLES[wildcards.table.removeprefix("_")]
-    table = make(wildcards.study, parse_study(snakemake.params.study), records, published)
+    table = make(wildcards.study, study, records, published)
     table.write(Path(snakemake.output[0]).with_suffix(""))
 
 

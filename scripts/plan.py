@@ -118,7 +118,7 @@ def _how_wrong(
 ) -> str | None:
     """What the runs that were planned and are finished took, as multiples of their estimates."""
     taken = [
-        (seconds_taken(record), float(earlier[run.record]["seconds"]))
+        (seconds_taken(run.kind, record), float(earlier[run.record]["seconds"]))
         for run, record in records.items()
         if run.record in earlier and record["status"] == "ok"
     ]

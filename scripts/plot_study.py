@@ -14,7 +14,7 @@ def main() -> None:
     published = next(map(Path, snakemake.input.published), None)
     failed = {run for run in study.runs() if run.record in snakemake.params.failed}
     draw = FIGURES[snakemake.wildcards.figure.removeprefix("_")]
-    figure = draw(study, load_records(Path(snakemake.input.records)), published, failed)
+    figure = draw(study, load_records(Path(snakemake.input.records), study.kind), published, failed)
     write_figure(figure, Path(snakemake.output[0]).with_suffix(""))
 
 

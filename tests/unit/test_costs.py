@@ -83,7 +83,7 @@ def test_machines_are_estimated_from_machines():
 
 
 def test_the_seconds_of_a_record_are_all_of_them():
-    assert seconds_taken(taken(run(), 10, 2, 1)) == 13
+    assert seconds_taken(CNN, taken(run(), 10, 2, 1)) == 13
 
 
 @pytest.mark.parametrize(

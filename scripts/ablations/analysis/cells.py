@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablations.analysis.inference import Interval, t_interval
 from ablations.errors import AblationsError
-from ablations.kinds import KINDS
+from ablations.kinds import Kind
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 
@@ -43,12 +43,12 @@ class Cell:
 
     @property
     def counted(self) -> bool:
-        """Whether the metric is a count of the model, which is the same for every seed."""
-        return self.metric.column != ""
+        """Whether the metric is a count, which is the same for every seed."""
+        return self.metric.noise == "exact"
 
 
-def load_records(path: Path) -> dict[Run, dict[str, str]]:
-    """The merged records by run, each a mapping of column to text without the empty fields.
+def load_records(path: Path, kind: Kind) -> dict[Run, dict[str, str]]:
+    """The merged records of one kind by run, each a mapping of column to text without the empty fields.
 
     Raises AblationsError for a file that is missing or not a TSV.
     """
@@ -56,28 +56,25 @@ def load_records(path: Path) -> dict[Run, dict[str, str]]:
         frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise AblationsError(f"{path}: cannot read the file as merged records ({error})") from None
-    records = {}
-    for row in frame.to_dict("records"):
+    records, cls = {}, kind.hyperparameters
+    for row in frame[frame["kind"] == kind.name].to_dict("records"):
         values = {name: value for name, value in row.items() if value != ""}
-        kind = KINDS[values["kind"]]
-        cls = kind.hyperparameters
         own = {name: values[name] for name in cls.model_fields if name in values}
         run = Run(kind, values["dataset"], values["model"], cls.model_validate_strings(own))
         records[run] = values
     return records
 
 
-def cell(metric: Metric, name: str, rows: Sequence[Mapping[str, str] | None]) -> Cell:
+def cell(metric: Metric, rows: Sequence[Mapping[str, str] | None]) -> Cell:
     """The cell of the records of one point's runs (None for a missing record).
 
     A diverged run contributes only counts of its model, because its times are those of fewer steps.
     """
-    column = metric.column or name
     completed = [row for row in rows if row is not None]
-    whole = [row for row in completed if metric.comparison == "exact" or row["status"] != "diverged"]
+    whole = [row for row in completed if metric.noise == "exact" or row["status"] != "diverged"]
     return Cell(
         metric,
-        values=tuple(float(row[column]) * metric.scale for row in whole if column in row),
+        values=tuple(float(row[metric.column]) * metric.scale for row in whole if metric.column in row),
         diverged=len(completed) - len(whole),
         missing=len(rows) - len(completed),
     )

@@ -55,7 +55,7 @@ def read_published(study: Study, path: Path) -> Iterator[PublishedValue]:
             where, metric = dict(levels), column
             if column not in study.kind.metrics:
                 assert pivot is not None
-                where[pivot], metric = column, study.table.values[0]
+                where[pivot], metric = column, study.values[0]
             where = {key: _canonical(study, key, level, place) for key, level in where.items()}
             if not _is_value(text, study.kind.metrics[metric]):
                 raise AblationsError(f"{place}: '{text}' is not a valid number for {metric}")
@@ -91,9 +91,9 @@ def _is_value(text: str, metric: Metric) -> bool:
         number = float(text)
     except ValueError:
         return False
-    if metric.comparison == "accuracy":
-        return 0 <= number <= 100
-    return math.isfinite(number) and number >= 0 and (number > 0 or metric.comparison != "machine")
+    if metric.noise == "proportion":
+        return 0 <= number <= metric.whole
+    return math.isfinite(number) and number >= 0 and (number > 0 or metric.noise != "time")
 
 
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
@@ -152,10 +152,10 @@ def compare(published: str, content: Cell, kind: Kind, test_samples: int | None)
         return Verdict("differs", "diverged") if content.diverged else Verdict("not comparable", "missing")
     expected = float(published)
     metric = content.metric
-    if metric.comparison == "machine":
+    if metric.noise == "time":
         return Verdict("not comparable", "machine", ratio=content.mean / expected)
     difference = content.mean - expected
-    if metric.comparison == "exact" or not kind.is_random:
+    if metric.noise == "exact" or not kind.is_random:
         half = 0.5 * 10.0 ** last_digit(published)
         # A margin for rounding errors of float arithmetic.
         same = abs(difference) <= half + 1e-9

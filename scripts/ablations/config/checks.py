@@ -83,15 +83,22 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
             yield f"{where}.{place}: '{key}' is named twice"
             return
     metrics = study.kind.metrics
-    for value in table.values:
+    for value in study.values:
         if value not in metrics:
             yield (
                 f"{where}.values: '{value}' is not a metric of {study.kind.name} runs"
                 f"{nearest(value, metrics)} (there are {', '.join(metrics)})"
             )
             return
-    if table.columns and len(table.values) > 1:
-        yield f"{where}.values: with `columns`, a table holds one metric, and not {len(table.values)}"
+    for name in study.analyse:
+        if name not in metrics:
+            yield (
+                f"{where.removesuffix('table')}analyse: '{name}' is not a metric of {study.kind.name} runs"
+                f"{nearest(name, metrics)} (there are {', '.join(metrics)})"
+            )
+            return
+    if table.columns and len(study.values) > 1:
+        yield f"{where}.values: with `columns`, a table holds one metric, and not {len(study.values)}"
         return
     levels = {key: {run.value(key) for run in runs} for key in factors}
     for key in factors:

@@ -99,7 +99,7 @@ def _runs_of(kind: Kind, block: Block, seeds: Sequence[int]) -> Iterator[Run]:
         if missing := [name for name in kind.core if name not in values]:
             needed = ", ".join(kind.core)
             raise ConfigError(f"{missing[0]} is missing; every {kind.name} run needs {needed}")
-        dataset, model = values.pop("dataset"), values.pop("model", kind.fixed_model)
+        dataset, model = (values.pop(place, None) or kind.fixed[place] for place in ("dataset", "model"))
         # The values were checked axis by axis: checking every point again would make parsing
         # a large grid slow, and each job parses it.
         ordered = {name: values[name] if name in values else defaults[name] for name in cls.model_fields}

@@ -1,7 +1,7 @@
 """Studies: named grids, each with the table that it fills."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
@@ -16,7 +16,9 @@ class Table(Section):
 
     rows: Annotated[list[str], Field(min_length=1, description="what tells its rows apart")]
     columns: Annotated[str | None, Field(description="one column for each of its levels")] = None
-    values: Annotated[list[str], OneOrMore(), Field(description="metrics in its cells")] = ["test_accuracy"]
+    values: Annotated[
+        list[str], OneOrMore(), Field(description="metrics in its cells; the kind's first one by default")
+    ] = []
 
 
 class Published(Section):
@@ -33,14 +35,20 @@ def _file_alone(value: Any) -> Any:
 
 
 class Study(Section):
-    """A named grid, with the table it fills."""
+    """A named grid of runs of one `kind`, with the table it fills."""
 
+    kind: ClassVar[Kind]
     title: Line
     kind_name: str = Field(alias="kind")
     grid: list[Any]
     exclude: list[Any] = []
     seeds: list[int] = [0]
     table: Table
+    analyse: Annotated[
+        list[str],
+        OneOrMore(),
+        Field(description="metrics that effects, variance and figures are made for; the table's without it"),
+    ] = []
     published: Annotated[
         Published | None,
         Field(description="published values: a file, or a mapping with it"),
@@ -49,9 +57,14 @@ class Study(Section):
     _runs: list[Run] | None = PrivateAttr(default=None)
 
     @property
-    def kind(self) -> Kind:
-        """The kind of its runs."""
-        return KINDS[self.kind_name]
+    def values(self) -> list[str]:
+        """The metrics in the cells of its table."""
+        return self.table.values or [self.kind.main_metric]
+
+    @property
+    def analysed(self) -> list[str]:
+        """The metrics that effects, variance and figures are made for."""
+        return self.analyse or self.values
 
     @property
     def factors(self) -> list[str]:
@@ -86,21 +99,25 @@ class Study(Section):
         return list(groups.values())
 
 
-def study_model(kind: Kind) -> type[Study]:
+def study_model(of: Kind) -> type[Study]:
     """The model of a study of one kind of run."""
-    block, exclude = grid_models(kind)
+    block, exclude = grid_models(of)
     seeds: Any = (Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], OneOrMore()], [0])
-    if not kind.is_random:
+    if not of.is_random:
         seeds = (Annotated[list[int], Field(max_length=0, description="nothing is random: no seeds")], [])
+
+    class StudyOfKind(Study):
+        kind: ClassVar[Kind] = of
+
     # Types that are made at run time are unknown to a type checker.
     fields: dict[str, Any] = {
-        "kind_name": (Literal[kind.name], Field(alias="kind")),  # type: ignore[name-defined]
+        "kind_name": (Literal[of.name], Field(alias="kind")),  # type: ignore[name-defined]
         "grid": (Annotated[list[block], Field(min_length=1)], ...),  # type: ignore[valid-type]
         "exclude": (list[exclude], []),  # type: ignore[valid-type]
         "seeds": seeds,
     }
     return create_model(
-        f"{kind.name.title()}Study", __base__=Study, __doc__=f"A study of {kind.noun}.", **fields
+        f"{of.name.title()}Study", __base__=StudyOfKind, __doc__=f"A study of {of.noun}.", **fields
     )
 
 

@@ -8,7 +8,7 @@ from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters, Name
 from ablations.kinds.kind import Duration, Kind
 from ablations.kinds.metrics import PEAK_MEMORY, TEST_ACCURACY, TEST_TIME, TRAIN_TIME, Metric
-from ablations.kinds.record import Percent, Record
+from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Percent
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
 PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
@@ -53,14 +53,14 @@ class CnnHyperparameters(Hyperparameters):
         return None
 
 
-class CnnRecord(Record):
+class CnnRecord(ImageRecord):
     """The record of a network, with the path that its training took.
 
     `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
     `pin_memory_effective` is false where nothing was transferred to an accelerator.
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = (*Record.ADDED, "batches", "cuda_graph")
+    ADDED: ClassVar[tuple[str, ...]] = (*ImageRecord.ADDED, "batches", "cuda_graph")
 
     train_accuracy: Percent | None = None
     train_loss: float | None = None
@@ -83,14 +83,14 @@ CNN = Kind(
     record=CnnRecord,
     metrics={
         "test_accuracy": TEST_ACCURACY,
-        "train_accuracy": Metric("Training accuracy (%)", 2, "accuracy"),
-        "train_loss": Metric("Training loss", 4, "loss"),
+        "train_accuracy": Metric("train_accuracy", "Training accuracy", 2, "unknown", "%", "higher"),
+        "train_loss": Metric("train_loss", "Training loss", 4, "unknown", better="lower"),
         "train_time_ms": TRAIN_TIME,
         "test_time_ms": TEST_TIME,
         "peak_memory_mb": PEAK_MEMORY,
-        "gmacs": Metric("MACs (G)", 4, "exact", column="macs", scale=1e-9),
-        "gflops": Metric("FLOPs (G)", 4, "exact", column="flops", scale=1e-9),
-        "params_m": Metric("Parameters (M)", 2, "exact", column="params", scale=1e-6),
+        "gmacs": Metric("macs", "MACs", 4, "exact", "G", "lower", scale=1e-9),
+        "gflops": Metric("flops", "FLOPs", 4, "exact", "G", "lower", scale=1e-9),
+        "params_m": Metric("params", "Parameters", 2, "exact", "M", "lower", scale=1e-6),
     },
     is_random=True,
     has_history=True,
@@ -100,7 +100,20 @@ CNN = Kind(
         usual_seconds=lambda images, macs: images * macs / PUBLISHED_MACS_PER_S,
         repeats="epochs",
     ),
+    costs=("train_time_ms", "gmacs", "params_m"),
+    times=IMAGE_TIMES,
     libraries=("numpy", "torch", "torchvision"),
+    reads_staged_datasets=True,
     models=TORCHVISION_CLASSIFIERS,
     model_noun="torchvision classification model",
+    labels={
+        "dataset": "Dataset",
+        "model": "Model",
+        "batch_size": "Batch size",
+        "optimizer": "Optimizer",
+        "lr": "Learning rate",
+        "epochs": "Epochs",
+        "train_samples": "Training images",
+    },
+    clear_factors=("dataset", "model", "optimizer"),
 )

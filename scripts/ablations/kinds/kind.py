@@ -1,7 +1,7 @@
 """What a kind of run is: everything that the rest of the project asks of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ablations.kinds.hyperparameters import Hyperparameters
 from ablations.kinds.metrics import Metric
@@ -18,23 +18,29 @@ class Duration:
     It is proportional to the hyperparameter `repeats` (`epochs`), apart from the start-up; without
     `repeats`, only whole runs are compared. `settings` change it considerably. `usual_seconds` estimates
     one repeat, from the number of training images and the model's multiply-accumulates, for when no run is
-    finished yet.
+    finished yet; `basis` says what that estimate rests on.
     """
 
     settings: tuple[str, ...]
     usual_seconds: Callable[[int, float], float]
     repeats: str | None = None
+    basis: str = "the published speed"
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
     """The type of a run: its hyperparameters, its metrics, and the rule that executes it.
 
-    `noun` names several runs in a sentence. `models` are the names that a grid may give, described by
-    `model_noun`; a kind without a choice has one `fixed_model` in the path instead. A kind that is not
-    `is_random` gives the same result each time, and has no seed. `models_are_counted` tells whether a
-    model has a profile, with the counts of PROFILE_COLUMNS. `libraries` are the distributions whose
-    version can change a result.
+    `noun` names several runs in a sentence. The first of `metrics` is the main one. A kind that is not
+    `is_random` gives the same result each time, and has no seed. `models_are_counted` tells whether a model
+    has a profile, with the counts of PROFILE_COLUMNS. `costs` are the metrics that tell what a run costs, and
+    `times` the columns of its record that together are the milliseconds it took. `libraries` are the
+    distributions whose version can change a result.
+
+    `places` are the parts of a run's path that a grid chooses, before its hyperparameters; `fixed` names the
+    others. Where the kind `reads_staged_datasets`, its datasets are those of the config. `datasets` and
+    `models`, described by `model_noun`, are the names that a grid may give; empty allows any. `labels` are
+    the headings of factors, and the levels of `clear_factors` are clear without one.
     """
 
     name: str
@@ -48,15 +54,22 @@ class Kind:
     has_history: bool
     models_are_counted: bool
     duration: Duration
-    libraries: tuple[str, ...]
+    costs: tuple[str, ...]
+    times: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+    places: tuple[str, ...] = ("dataset", "model")
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    reads_staged_datasets: bool = False
+    datasets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    model_noun: str = ""
-    fixed_model: str | None = None
+    model_noun: str = "model"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    clear_factors: tuple[str, ...] = ("dataset", "model")
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """The parts of a run's path that a grid chooses, before its hyperparameters."""
-        return ("dataset",) if self.fixed_model else ("dataset", "model")
+    def main_metric(self) -> str:
+        """The metric of a table that names none."""
+        return next(iter(self.metrics))
 
     @property
     def factors(self) -> list[str]:
@@ -68,11 +81,11 @@ class Kind:
         """What every point of a grid must set: the places and the core hyperparameters, without the seed."""
         return [*self.places, *(name for name in self.hyperparameters.core() if name != "seed")]
 
-    @property
-    def cost_metrics(self) -> list[str]:
-        """The metrics that tell what a run costs: its time, then the counts of its model."""
-        return ["train_time_ms", *(["gmacs", "params_m"] if self.models_are_counted else [])]
+    def label(self, factor: str) -> str:
+        """The heading of a factor: `Batch size`."""
+        return self.labels.get(factor, factor)
 
     def directory(self, dataset: str, model: str, hyperparameters: str) -> str:
         """The directory of a run, relative to the working directory; the parts may be wildcards."""
-        return f"results/runs/{self.name}/{dataset}/{self.fixed_model or model}/{hyperparameters}"
+        places = {"dataset": dataset, "model": model, **self.fixed}
+        return f"results/runs/{self.name}/{places['dataset']}/{places['model']}/{hyperparameters}"

@@ -1,26 +1,49 @@
-"""Metrics: what a table can show of its runs."""
+"""Metrics: the measured numbers of a run, which tables show and analyses compare."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-# How a measured value is compared with a published one. `exact` values do not depend on chance, `accuracy`
-# is a percentage of images, a value of a `machine` is compared as a ratio only, and the noise of a `loss`
-# is not known.
-Comparison = Literal["exact", "accuracy", "machine", "loss"]
+# What is known about the noise of a metric. An `exact` value does not depend on chance. A `proportion` of
+# counted items has the binomial noise of their choice. A `time`, or another cost that the machine determines,
+# is compared as a ratio, and only between runs of the same device and packing. Of an `unknown` noise only
+# replicates tell the size.
+Noise = Literal["exact", "proportion", "time", "unknown"]
+Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured number of a run: `scale` turns the unit of the record's `column` into the table's."""
+    """One measured number of a run: `scale` turns the unit of the record's `column` into the table's.
 
+    `better` is None where neither direction is. A proportion counts `items`, a number or the column that
+    holds it; `answers` is the column that tells which of the items are correct, as `hits.pack` writes it.
+    """
+
+    column: str
     label: str
     decimals: int
-    comparison: Comparison
-    column: str = ""
+    noise: Noise
+    unit: str = ""
+    better: Better | None = None
     scale: float = 1.0
+    items: int | str = 0
+    answers: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit, as the heading of a column or an axis: `Test accuracy (%)`."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def whole(self) -> float:
+        """The value of a proportion of all items: 100 in percent, and 1 otherwise."""
+        return 100.0 if self.unit == "%" else 1.0
 
 
-TEST_ACCURACY = Metric("Test accuracy (%)", 2, "accuracy")
-TRAIN_TIME = Metric("Training time (ms)", 0, "machine")
-TEST_TIME = Metric("Test time (ms)", 0, "machine")
-PEAK_MEMORY = Metric("Peak memory (MB)", 0, "machine")
+TEST_ACCURACY = Metric(
+    "test_accuracy", "Test accuracy", 2, "proportion", "%", "higher",
+    items="test_samples", answers="test_correct",
+)  # fmt: skip
+TRAIN_TIME = Metric("train_time_ms", "Training time", 0, "time", "ms", "lower")
+TEST_TIME = Metric("test_time_ms", "Test time", 0, "time", "ms", "lower")
+PEAK_MEMORY = Metric("peak_memory_mb", "Peak memory", 0, "time", "MB", "lower")

@@ -4,41 +4,65 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# The columns that are the times of a run on images.
+IMAGE_TIMES = ("startup_time_ms", "train_time_ms", "test_time_ms")
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Record(BaseModel):
-    """What every run measures, and where: the columns after its identity.
+    """How every run ended, and where and by what it was made: the columns after its identity.
 
-    `test_correct` tells which test images the run classified correctly, as `hits.pack` writes it.
-    `ADDED` names the columns that older records do not have.
+    `runs_per_job` is how many runs shared the job and its GPU. `ADDED` names the columns that older records
+    do not have, and `LONGEST` the one that stands last because of its length.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    ADDED: ClassVar[tuple[str, ...]] = ("test_correct",)
+    ADDED: ClassVar[tuple[str, ...]] = ("runs_per_job", "code_commit", "code_modified")
+    LONGEST: ClassVar[str] = ""
 
     status: Literal["ok", "diverged"]
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    threads: Positive
+    runs_per_job: Positive | None = None
+    host: str
+    started_at: str
+    attempts: Positive
+    attempt_seconds: str
+    workflow_version: str
+    code_commit: str | None = None
+    code_modified: bool | None = None
+    python_version: str
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The names of the columns in the order of a file."""
+        return sorted(cls.model_fields, key=lambda name: name == cls.LONGEST)
+
+
+class ImageRecord(Record):
+    """The record of a classifier of images.
+
+    `test_correct` tells which test images the run classified correctly, as `hits.pack` writes it.
+    """
+
+    ADDED: ClassVar[tuple[str, ...]] = (*Record.ADDED, "test_correct")
+    LONGEST: ClassVar[str] = "test_correct"
+
     test_accuracy: Percent | None = None
     train_time_ms: NotNegative
     test_time_ms: NotNegative
     startup_time_ms: NotNegative
     peak_memory_mb: NotNegative
-    test_samples: Annotated[int, Field(ge=1)]
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    threads: Annotated[int, Field(ge=1)]
-    host: str
-    started_at: str
-    attempts: Annotated[int, Field(ge=1)]
-    attempt_seconds: str
-    workflow_version: str
-    python_version: str
+    test_samples: Positive
     numpy_version: str
     test_correct: str | None = None
 
     @model_validator(mode="after")
-    def _accuracy_of_ok(self) -> "Record":
+    def _accuracy_of_ok(self) -> "ImageRecord":
         if self.status == "ok" and self.test_accuracy is None:
             raise ValueError("a run with status ok has a test_accuracy")
         if self.test_accuracy is not None and self.test_correct is not None:

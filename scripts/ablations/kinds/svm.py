@@ -7,7 +7,7 @@ from pydantic import Field
 from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters
 from ablations.kinds.kind import Duration, Kind
 from ablations.kinds.metrics import PEAK_MEMORY, TEST_ACCURACY, TEST_TIME, TRAIN_TIME, Metric
-from ablations.kinds.record import Record
+from ablations.kinds.record import IMAGE_TIMES, ImageRecord
 
 # Seconds of a run on 10,000 images, and of its start-up.
 USUAL_S, USUAL_STARTUP_S = 10.0, 5.0
@@ -38,7 +38,7 @@ class SvmHyperparameters(Hyperparameters):
         return None
 
 
-class SvmRecord(Record):
+class SvmRecord(ImageRecord):
     """The record of a support vector classifier: `backend` is what computed its kernel."""
 
     support_vectors: Annotated[int, Field(ge=1)]
@@ -58,7 +58,7 @@ SVM = Kind(
         "train_time_ms": TRAIN_TIME,
         "test_time_ms": TEST_TIME,
         "peak_memory_mb": PEAK_MEMORY,
-        "support_vectors": Metric("Support vectors", 0, "exact"),
+        "support_vectors": Metric("support_vectors", "Support vectors", 0, "exact", better="lower"),
     },
     is_random=False,
     has_history=False,
@@ -67,7 +67,13 @@ SVM = Kind(
         settings=("kernel",),
         usual_seconds=lambda images, macs: USUAL_S * (images / 10_000) ** 2 + USUAL_STARTUP_S,
     ),
+    costs=("train_time_ms",),
+    times=IMAGE_TIMES,
     libraries=("numpy", "scikit-learn"),
     # There is no architecture to choose.
-    fixed_model="svc",
+    places=("dataset",),
+    fixed={"model": "svc"},
+    reads_staged_datasets=True,
+    labels={"dataset": "Dataset", "kernel": "Kernel", "train_samples": "Training images"},
+    clear_factors=("dataset", "kernel"),
 )

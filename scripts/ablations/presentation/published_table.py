@@ -59,7 +59,7 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
         verdict, measured = Verdict("not comparable", "not_in_the_grid"), "not in the grid"
         if value.runs:
             found = [records.get(run) for run in value.runs]
-            content = cell(study.kind.metrics[value.metric], value.metric, found)
+            content = cell(study.kind.metrics[value.metric], found)
             # Only the test accuracy has the noise of the test images.
             samples = next((int(record["test_samples"]) for record in found if record), None)
             samples = samples if value.metric == "test_accuracy" else None
@@ -80,7 +80,7 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
     data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
     notes = list(dict.fromkeys(data["reason"]))
     display = data.assign(
-        metric=[study.kind.metrics[metric].label for metric in data["metric"]],
+        metric=[study.kind.metrics[metric].heading for metric in data["metric"]],
         verdict=[
             f"{verdict} [{notes.index(reason) + 1}]"
             for verdict, reason in zip(data["verdict"], data["reason"], strict=True)

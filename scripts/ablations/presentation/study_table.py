@@ -53,10 +53,10 @@ def study_table(name: str, study: Study, records: Records) -> Table:
     for values, runs in groups:
         levels = tuple(spell(values[factor]) for factor in layout.rows)
         fields, texts = rows.setdefault(levels, ({}, {}))
-        for metric_name in layout.values:
+        for metric_name in study.values:
             metric = study.kind.metrics[metric_name]
-            content = cell(metric, metric_name, [records.get(run) for run in runs])
-            column, label = metric_name, metric.label
+            content = cell(metric, [records.get(run) for run in runs])
+            column, label = metric_name, metric.heading
             if layout.columns:
                 column = label = spell(values[layout.columns])
             fields |= cell_fields(content, column, seeds=len(study.seeds) > 1)
@@ -67,7 +67,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
     display = pd.DataFrame([dict(zip(shown, k, strict=True)) | d for k, (_, d) in rows.items()]).fillna("")
     title = study.title
     if layout.columns:
-        title += f": {study.kind.metrics[layout.values[0]].label.lower()}"
+        title += f": {study.kind.metrics[study.values[0]].heading.lower()}"
     found = [records.get(run) for _, runs in groups for run in runs]
     return Table(title, name, data, display, _notes(study, found))
 
@@ -75,7 +75,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
 def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
     notes = []
     completed = [row for row in rows if row]
-    metrics = set(study.table.values)
+    metrics = set(study.values)
     if len(completed) < len(rows):
         notes.append(f"Preliminary: {len(rows) - len(completed)} of {len(rows)} runs are missing.")
     if not completed:

@@ -112,7 +112,7 @@ def _version(record: Path) -> tuple[int, int] | None:
 
 def _is_of(record: Path, run: Run) -> bool:
     try:
-        return read_record(record)[0] == run
+        return read_record(record, {run.kind.name: run.kind})[0] == run
     except AblationsError as error:
         log.warning("%s", error)
         return False

@@ -21,9 +21,8 @@ PLACES = ("kind", "dataset", "model")
 
 
 def columns(kind: Kind) -> list[str]:
-    """The columns of a record of that kind, in order; the longest is the last."""
-    measured = [name for name in kind.record.model_fields if name != "test_correct"]
-    return [*PLACES, *kind.hyperparameters.model_fields, *measured, "test_correct"]
+    """The columns of a record of that kind, in order."""
+    return [*PLACES, *kind.hyperparameters.model_fields, *kind.record.columns()]
 
 
 def write_record(path: Path, run: Run, record: Record) -> None:
@@ -102,8 +101,8 @@ def quick_record(path: Path) -> dict[str, str] | None:
     return record if {*PLACES, "status"} <= record.keys() else None
 
 
-def read_record(path: Path) -> tuple[Run, Record]:
-    """Read a record and check it whole.
+def read_record(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Run, Record]:
+    """Read a record of one of `kinds` and check it whole.
 
     Raises AblationsError, naming the file and what is wrong, for a file that is missing, truncated,
     mistyped, or no record.
@@ -123,22 +122,17 @@ def read_record(path: Path) -> tuple[Run, Record]:
     if len(names) != len(values):
         raise AblationsError(_advice(path, f"it has {len(names)} columns and {len(values)} values"))
     row = {name: value for name, value in zip(names, values, strict=True) if value != ""}
-    if row.get("kind") not in KINDS:
+    if row.get("kind") not in kinds:
         raise AblationsError(
-            _advice(path, f"its kind is '{row.get('kind', '')}'; a record's is {' or '.join(KINDS)}")
+            _advice(path, f"its kind is '{row.get('kind', '')}'; a record's is {' or '.join(kinds)}")
         )
-    kind = KINDS[row["kind"]]
+    kind = kinds[row["kind"]]
     # A hyperparameter that is newer than the record has its default there.
     newer = {name for name, field in kind.hyperparameters.model_fields.items() if not field.is_required()}
     newer |= {*kind.record.ADDED}
-    expected = [name for name in columns(kind) if name in names or name not in newer]
-    if names != expected:
-        strange = sorted(set(names) ^ set(expected))
-        what = (
-            f"the columns {', '.join(strange)} are too many or missing"
-            if strange
-            else ("its columns are in another order")
-        )
+    expected = {name for name in columns(kind) if name in names or name not in newer}
+    if strange := sorted(set(names) ^ expected):
+        what = f"the columns {', '.join(strange)} are too many or missing"
         raise AblationsError(_advice(path, f"it is not a record of this version: {what}"))
     try:
         hyperparameters = kind.hyperparameters.model_validate_strings(
@@ -149,7 +143,7 @@ def read_record(path: Path) -> tuple[Run, Record]:
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "test_accuracy"
+        name = str(first["loc"][0]) if first["loc"] else kind.main_metric
         raise AblationsError(_advice(path, f"its {name} is '{row.get(name, '')}' ({first['msg']})")) from None
     if "dataset" not in row or "model" not in row:
         raise AblationsError(_advice(path, "it has no dataset or no model"))
@@ -164,7 +158,10 @@ def _advice(path: Path, problem: str) -> str:
 
 
 def merge(
-    paths: Iterable[Path], root: Path, profiles: Mapping[tuple[str, str], Mapping[str, Any]]
+    paths: Iterable[Path],
+    root: Path,
+    profiles: Mapping[tuple[str, str], Mapping[str, Any]],
+    kinds: Mapping[str, Kind] = KINDS,
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Read all records, in order, and join the profile of each (dataset, model).
 
@@ -175,9 +172,9 @@ def merge(
     """
     rows: list[dict[str, Any]] = []
     seen: dict[Run, Path] = {}
-    kinds: set[Kind] = set()
+    used: set[Kind] = set()
     for path in paths:
-        run, record = read_record(path)
+        run, record = read_record(path, kinds)
         if run in seen:
             raise AblationsError(f"{path}: it is the same run as {seen[run]}; delete one of them")
         seen[run] = path
@@ -185,19 +182,19 @@ def merge(
             raise AblationsError(
                 _advice(path, f"this record is in the wrong directory; it belongs in {run.record}")
             )
-        kinds.add(run.kind)
+        used.add(run.kind)
         row = {**run.values(), **dict(record), **profiles.get((run.dataset, run.model), {})}
         rows.append(row)
     joined = dict.fromkeys(PLACES)
-    found = [kind for kind in KINDS.values() if kind in kinds]
+    found = [kind for kind in kinds.values() if kind in used]
     for kind in found:
         joined |= dict.fromkeys(kind.hyperparameters.model_fields)
     for kind in found:
-        joined |= dict.fromkeys(kind.record.model_fields)
+        joined |= dict.fromkeys(kind.record.columns())
     if any(kind.models_are_counted for kind in found):
         joined |= dict.fromkeys(PROFILE_COLUMNS)
-    joined.pop("test_correct", None)
-    return [*joined, "test_correct"], rows
+    longest = {kind.record.LONGEST for kind in found}
+    return sorted(joined, key=lambda name: name in longest), rows
 
 
 def read_profile(path: Path) -> dict[str, int]:

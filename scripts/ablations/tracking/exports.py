@@ -37,24 +37,35 @@ class Finished:
 
     def _measured(self) -> list[str]:
         """The columns of the record that are numbers of the run, not of its model."""
-        own = [name for name, metric in self.run.kind.metrics.items() if not metric.column]
-        return [*own, "startup_time_ms"]
+        own = [name for name, metric in self.run.kind.metrics.items() if metric.column == name]
+        return list(dict.fromkeys([*own, *self.run.kind.times]))
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that the run took."""
+        return sum(getattr(self.record, column) for column in self.run.kind.times) / 1000
 
     def metadata(self) -> dict[str, str]:
         """The rest of the record: where, when, with what."""
         rest = {**dict(self.record), DIGEST: self.sha256}
-        for name in (*self._measured(), "test_correct"):
+        for name in (*self._measured(), self.record.LONGEST):
             rest.pop(name, None)
         return {name: spell(value) for name, value in rest.items() if value is not None}
 
-    def epochs(self) -> list[tuple[int, float, dict[str, float]]]:
-        """For each epoch its number, when it ended in seconds of the epoch of Unix, and its values."""
+    def evaluations(self) -> list[tuple[int, float, dict[str, float]]]:
+        """For each row of the history its step or epoch, its time in seconds of the epoch, and its values.
+
+        A row without times of its own is given an equal share of the run's time.
+        """
         clock = datetime.fromisoformat(self.record.started_at).timestamp()
-        clock += self.record.startup_time_ms / 1000
+        times = {"seconds", "test_seconds"}
+        timed = all(times <= row.keys() for row in self.history)
+        clock += getattr(self.record, "startup_time_ms", 0.0) / 1000 if timed else 0.0
         rows = []
         for row in self.history:
-            clock += row["seconds"] + row["test_seconds"]
-            rows.append((int(row["epoch"]), clock, {k: v for k, v in row.items() if k != "epoch"}))
+            clock += sum(row[name] for name in times) if timed else self.seconds / len(self.history)
+            axis = "epoch" if "epoch" in row else "step"
+            rows.append((int(row[axis]), clock, {k: v for k, v in row.items() if k != axis}))
         return rows
 
 
@@ -68,7 +79,7 @@ def finished(runs: Iterable[Run]) -> list[Finished]:
         path = Path(run.record)
         if not path.exists():
             continue
-        _, record = read_record(path)
+        _, record = read_record(path, {run.kind.name: run.kind})
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         found.append(Finished(run, record, read_history(path.with_name("history.tsv")), sha256))
     return found
@@ -91,7 +102,7 @@ def to_tensorboard(runs: Iterable[Finished], folder: Path) -> int:
         if place.exists():
             shutil.rmtree(place)
         with SummaryWriter(str(place)) as writer:
-            for epoch, clock, values in each.epochs():
+            for epoch, clock, values in each.evaluations():
                 for name, value in values.items():
                     writer.add_scalar(f"epoch/{name}", value, epoch, walltime=clock)
             named = {f"run/{name}": value for name, value in each.metrics().items()}
@@ -132,13 +143,13 @@ def to_mlflow(studies: Mapping[str, Iterable[Finished]], uri: str) -> int:
                     if old.data.tags.get(DIGEST) == each.sha256 and old.info.status == "FINISHED":
                         continue
                     client.delete_run(old.info.run_id)
-                epochs = each.epochs()
+                rows = each.evaluations()
                 start = int(1000 * datetime.fromisoformat(each.record.started_at).timestamp())
-                end = int(1000 * epochs[-1][1]) if epochs else start + int(_milliseconds(each.record))
+                end = int(1000 * rows[-1][1]) if rows else start + int(1000 * each.seconds)
                 run = client.create_run(number, start_time=start, run_name=_name(each.run))
                 metrics = [
                     Metric(f"epoch/{name}", value, int(1000 * clock), epoch)
-                    for epoch, clock, values in epochs
+                    for epoch, clock, values in rows
                     for name, value in values.items()
                 ]
                 metrics += [Metric(name, value, end, 0) for name, value in each.metrics().items()]
@@ -169,10 +180,6 @@ def _mlflow_runs(client: Any, experiment: str) -> dict[str, Any]:
         token = page.token
         if not token:
             return found
-
-
-def _milliseconds(record: Record) -> float:
-    return record.startup_time_ms + record.train_time_ms + record.test_time_ms
 
 
 def _name(run: Run) -> str:

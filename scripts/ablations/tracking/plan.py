@@ -26,6 +26,7 @@ MARGINS = {
     "the same model": 3,
     "MACs of other models": 5,
     "the published speed": 10,
+    "usual_minutes of the config": 10,
 }
 BASES = tuple(MARGINS)
 # In a job's time limit, beside its run: to start, and to be stopped with a checkpoint in time.
@@ -45,9 +46,9 @@ class Estimate:
     basis: str
 
 
-def seconds_taken(record: Mapping[str, str]) -> float:
-    """The seconds of a finished run, of all parts that its record knows."""
-    return sum(float(record[f"{part}_time_ms"]) for part in ("startup", "train", "test")) / 1000
+def seconds_taken(kind: Kind, record: Mapping[str, str]) -> float:
+    """The seconds that a finished run took, by its record."""
+    return sum(float(record[column]) for column in kind.times) / 1000
 
 
 class Costs:
@@ -62,6 +63,7 @@ class Costs:
         records: Iterable[Mapping[str, str]],
         macs: Mapping[tuple[str, str], int],
         images: Mapping[str, int],
+        kinds: Mapping[str, Kind] = KINDS,
     ) -> None:
         self.macs, self.images = macs, images
         finished = [record for record in records if record.get("status") == "ok"]
@@ -74,20 +76,22 @@ class Costs:
         self._startup: dict[str, list[float]] = defaultdict(list)
         for record in finished:
             if record.get("device_name", "") == self.devices[record["kind"]]:
-                self._take(KINDS[record["kind"]], record)
+                self._take(kinds[record["kind"]], record)
 
     def _take(self, kind: Kind, record: Mapping[str, str]) -> None:
-        startup = float(record["startup_time_ms"]) / 1000 if kind.duration.repeats else 0.0
+        startup = float(record.get("startup_time_ms", 0)) / 1000 if kind.duration.repeats else 0.0
         self._startup[kind.name].append(startup)
-        repeat = (seconds_taken(record) - startup) / _count_repeats(kind, record)
+        repeat = (seconds_taken(kind, record) - startup) / _count_repeats(kind, record)
         for key in _keys(kind, record):
             self._repeats[key].append(repeat)
         macs = self.macs.get((record["dataset"], record["model"]))
         if macs and kind.models_are_counted:
-            self._per_mac.append(repeat / (macs * self._count(record["dataset"], record["train_samples"])))
+            images = self._count(record["dataset"], record.get("train_samples"))
+            self._per_mac.append(repeat / (macs * images))
 
     def _count(self, dataset: str, samples: object) -> int:
-        return self.images.get(dataset, USUAL_IMAGES) if str(samples) == "all" else int(str(samples))
+        whole = samples in (None, "all")
+        return self.images.get(dataset, USUAL_IMAGES) if whole else int(str(samples))
 
     def of(self, run: Run) -> Estimate:
         """How long `run` takes."""
@@ -99,12 +103,12 @@ class Costs:
         for basis, key in zip(BASES, _keys(kind, values), strict=False):
             if key in self._repeats:
                 return Estimate(startup + repeats * median(self._repeats[key]), basis)
-        images = self._count(run.dataset, run.value("train_samples"))
+        images = self._count(run.dataset, run.values().get("train_samples"))
         known = median(self.macs.values()) if self.macs else USUAL_MACS
         macs = self.macs.get((run.dataset, run.model), known)
         if kind.models_are_counted and self._per_mac:
             return Estimate(startup + repeats * macs * images * median(self._per_mac), BASES[2])
-        return Estimate(startup + repeats * kind.duration.usual_seconds(images, macs), BASES[3])
+        return Estimate(startup + repeats * kind.duration.usual_seconds(images, macs), kind.duration.basis)
 
 
 def _count_repeats(kind: Kind, values: Mapping[str, str]) -> int:
@@ -113,7 +117,7 @@ def _count_repeats(kind: Kind, values: Mapping[str, str]) -> int:
 
 def _keys(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:
     """What the time of one repeat depends on: first all of it, then the most important part."""
-    place = (kind.name, values["dataset"], values["train_samples"], values["model"])
+    place = (kind.name, values["dataset"], values.get("train_samples", ""), values["model"])
     return [(*place, *(values.get(name, "") for name in kind.duration.settings)), place]
 
 

@@ -44,7 +44,7 @@ def curves_figure(study: Study, histories: Mapping[Run, Path]) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("Epoch")
     for axis in axes[:, 0]:
-        axis.set_ylabel(TEST_ACCURACY.label)
+        axis.set_ylabel(TEST_ACCURACY.heading)
     if not curves:
         axes[0][0].text(0.5, 0.5, "no completed runs", ha="center", transform=axes[0][0].transAxes)
     cut = cut_note((len(varying), MOST_CURVES), (len(curves), MOST_LINES))

@@ -75,7 +75,7 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
     if study.table.columns:
         axis.set_xlabel(LABELS.get(study.table.columns, study.table.columns))
     if any_mean:
-        figure.colorbar(image, ax=axis, label=TEST_ACCURACY.label)
+        figure.colorbar(image, ax=axis, label=TEST_ACCURACY.heading)
     if found.marks:
         figure.legend(handles=_legend(found), loc="outside lower center", ncols=3, frameon=False)
     cut = cut_note((found.height, MOST_CELLS), (found.width, MOST_CELLS))
@@ -87,7 +87,7 @@ def _map_of(study: Study, records: Records, failed: Collection[Run]) -> _Map:
     factors = [factor for factor in varying_factors(study, study.factors) if factor != pivot]
     cells: dict[tuple[str, str], tuple[Cell, bool]] = {}
     for values, runs in study.points():
-        content = cell(TEST_ACCURACY, "test_accuracy", [records.get(run) for run in runs])
+        content = cell(TEST_ACCURACY, [records.get(run) for run in runs])
         place = (point_name(values, factors) or study.title, spell(values[pivot]) if pivot else "")
         cells[place] = (content, any(run in failed for run in runs))
     rows = list(dict.fromkeys(row for row, _ in cells))

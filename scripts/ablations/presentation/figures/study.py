@@ -54,7 +54,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
                 _draw_dot(axis, place, dots[row, panel])
         axis.set_yticks(range(len(rows)), rows, fontsize="small")
         axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.set_xlabel(study.kind.metrics[study.table.values[0]].label)
+        axis.set_xlabel(study.kind.metrics[study.values[0]].heading)
         axis.set_title(panel, fontsize="medium")
         axis.grid(axis="x", color="0.9")
         axis.margins(x=0.08)
@@ -67,7 +67,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
 
 def _dots(study: Study, records: Records, published: Path | None) -> dict[tuple[str, str], _Dot]:
     """The dots by row and panel."""
-    layout, name = study.table, study.table.values[0]
+    layout, name = study.table, study.values[0]
     printed: dict[Run, float] = {}
     for value in read_published(study, published) if published else ():
         if value.metric == name:
@@ -77,7 +77,7 @@ def _dots(study: Study, records: Records, published: Path | None) -> dict[tuple[
     for values, runs in study.points():
         row = point_name(values, factors) or study.title
         panel = level_name(layout.columns, spell(values[layout.columns])) if layout.columns else ""
-        content = cell(study.kind.metrics[name], name, [records.get(run) for run in runs])
+        content = cell(study.kind.metrics[name], [records.get(run) for run in runs])
         dots[row, panel] = _Dot(content.mean, content.sd, printed.get(runs[0]))
     return dots
 

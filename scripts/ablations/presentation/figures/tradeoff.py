@@ -38,7 +38,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     varying = varying_factors(study, study.factors)
     factor = study.table.columns or (varying[0] if varying else "model")
     points = _points(study, records)
-    first, *others = study.kind.cost_metrics
+    first, *others = study.kind.costs
     shown = [first, *(n for n in others if len({p.costs[n] for p in points if p.costs.get(n)}) > 1)]
     size = (1.4 + 3.6 * len(shown), 4.2)
     figure, axes = plt.subplots(1, len(shown), layout="constrained", figsize=size, sharey=True, squeeze=False)
@@ -46,7 +46,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     for axis, name in zip(axes[0], shown, strict=True):
         # An axis in thousands of milliseconds is hard to read.
         is_time = name == "train_time_ms"
-        scale, label = (1e-3, "Training time (s)") if is_time else (1.0, study.kind.metrics[name].label)
+        scale, label = (1e-3, "Training time (s)") if is_time else (1.0, study.kind.metrics[name].heading)
         measured = [(p.costs[name] * scale, p) for p in points if name in p.costs]
         front = _draw_panel(axis, measured, levels, factor)
         axis.set_xlabel(label)
@@ -57,7 +57,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
                 axis.annotate(letter, (cost, point.accuracy), xytext=aside, textcoords="offset points")
             key = [f"{x}: {point_name(p.values, varying)}" for x, (_, p) in zip(LETTERS, front, strict=False)]
             figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
-    axes[0][0].set_ylabel(TEST_ACCURACY.label)
+    axes[0][0].set_ylabel(TEST_ACCURACY.heading)
     if not points:
         axes[0][0].text(0.5, 0.5, "no completed runs", ha="center", transform=axes[0][0].transAxes)
     return finished(figure, axes[0], f"{study.title}: accuracy against cost", LABELS.get(factor, factor))
@@ -68,10 +68,10 @@ def _points(study: Study, records: Records) -> list[_Point]:
     points = []
     for values, runs in study.points():
         rows = [records.get(run) for run in runs]
-        accuracy = cell(TEST_ACCURACY, "test_accuracy", rows)
+        accuracy = cell(TEST_ACCURACY, rows)
         if accuracy.mean is None:
             continue
-        cells = {name: cell(study.kind.metrics[name], name, rows) for name in study.kind.cost_metrics}
+        cells = {name: cell(study.kind.metrics[name], rows) for name in study.kind.costs}
         costs = {name: found.mean for name, found in cells.items() if found.mean is not None}
         points.append(_Point(values, accuracy.mean, accuracy.sd, costs))
     return points
