@@ -22,7 +22,7 @@ ROWS = (
     ("runs",),
     ("config",),
     ("data", "analysis", "tracking"),
-    ("training", "presentation"),
+    ("training", "commands", "presentation"),
     ("command_line",),
 )
 

@@ -78,9 +78,15 @@ CONFIG = read_config()
 DATA = CONFIG.data_dir
 
 
+def own_kinds(wildcards):
+    """For `params`: the config's own kinds, as they are written."""
+    return CONFIG.own_kinds()
+
+
+
 wildcard_constraints:
-    dataset="|".join(map(re.escape, CONFIG.datasets)),
-    model=r"[A-Za-z0-9_]+",
+    dataset=r"[A-Za-z0-9._-]+",
+    model=r"[A-Za-z0-9._-]+",
     hyperparameters=r"[^/]+",
     study="|".join(map(re.escape, CONFIG.studies)),
     # Tables and figures of the completed runs alone are in results/preview/.

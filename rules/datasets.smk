@@ -15,6 +15,9 @@ SOURCES = json.dumps(
 )
 
 
+DATASETS = "|".join(map(re.escape, CONFIG.datasets))
+
+
 @cache
 def staged_dataset(dataset):
     """The file of a staged dataset. Its name tells its content, and its age does not matter."""
@@ -29,7 +32,7 @@ def imagenet_weights(model):
 
 def all_staged(wildcards):
     """Everything that the selected studies need to be fetched before their runs."""
-    runs = CONFIG.runs()
+    runs = [run for run in CONFIG.runs() if run.kind.reads_staged_datasets]
     models = {run.model for run in runs if run.values().get("pretrained") == "imagenet"}
     staged = sorted(staged_dataset(name) for name in {run.dataset for run in runs})
     return staged + [imagenet_weights(model) for model in sorted(models)]
@@ -46,6 +49,7 @@ rule stage_dataset:
     log:
         "logs/stage_dataset/{dataset}-{digest}.log",
     wildcard_constraints:
+        dataset=DATASETS,
         digest="|".join(dataset.digest() for dataset in CONFIG.datasets.values()),
     localrule: True
     conda:

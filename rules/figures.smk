@@ -61,6 +61,7 @@ rule plot_study:
         ENVIRONMENT
     params:
         study=study_of,
+        kinds=kinds_of,
         failed=failed_runs,
     message:
         "Drawing {wildcards.study}{wildcards.figure}"

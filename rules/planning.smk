@@ -14,12 +14,12 @@ def staged_datasets(wildcards):
 def slots(wildcards):
     """For `params`: how many runs of each kind can run at the same time."""
     profile = read_profile()
-    return {name: profile.slots(kind) for name, kind in KINDS.items()}
+    return {name: profile.slots(kind) for name, kind in CONFIG.all_kinds.items()}
 
 
 def gpu_shares(wildcards):
     """For `params`: how many GPUs a run of each kind holds."""
-    return read_profile().gpu_shares(KINDS.values())
+    return read_profile().gpu_shares(CONFIG.all_kinds.values())
 
 
 rule design:
@@ -30,6 +30,7 @@ rule design:
         ENVIRONMENT
     params:
         studies=written_studies,
+        kinds=own_kinds,
     message:
         "What the studies can show"
     script:
@@ -50,6 +51,7 @@ rule plan:
         datasets=staged_datasets,
         slots=slots,
         gpu_shares=gpu_shares,
+        kinds=own_kinds,
     message:
         "What the runs will take"
     script:

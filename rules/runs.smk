@@ -94,6 +94,8 @@ rule train_cnn:
         history=f"{CNN_RUN}/history.tsv",
     log:
         f"{CNN_RUN}/run.log",
+    wildcard_constraints:
+        dataset=DATASETS,
     conda:
         ENVIRONMENT
     threads: CNN.threads
@@ -120,6 +122,8 @@ rule fit_svm:
         record=f"{SVM_RUN}/record.tsv",
     log:
         f"{SVM_RUN}/run.log",
+    wildcard_constraints:
+        dataset=DATASETS,
     conda:
         ENVIRONMENT
     threads: SVM.threads
@@ -134,3 +138,64 @@ rule fit_svm:
         f"python {SCRIPTS}/fit_svm.py "
         "--dataset {input.files[0]:q} {params.flags} --threads {threads} "
         "--memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"
+
+
+def files_of(kind):
+    """For `input`: the files that a run of an own kind needs. Their age does not matter."""
+
+    def files(wildcards):
+        begin()
+        try:
+            hyperparameters_of(kind, wildcards.hyperparameters)
+            return list(map(ancient, kind.files(wildcards)))
+        except AblationsError as error:
+            return [str(error)]
+
+    return files
+
+
+def definition_flags(kind):
+    """For `params`: what determines a run of an own kind, as flags of its script."""
+
+    def flags(wildcards, output):
+        words = ["--kind", kind.name, "--definition", json.dumps(kind.written)]
+        for name, value in wildcards.items():
+            words += [f"--{name}", value]
+        if len(output) > 1:
+            words += ["--history", output[1]]
+        return shlex.join(words)
+
+    return flags
+
+
+for KIND in [CONFIG.all_kinds[name] for name in CONFIG.kinds]:
+    if not KIND.command:  # its runs are taken from a table
+        continue
+
+    OWN_RUN = KIND.directory("{dataset}", "{model}", "{hyperparameters}")
+    # In the environment of a kind, its own packages are to be found, and not those of the scripts.
+    PYTHON = literal(sys.executable) if KIND.environment else "python"
+
+    rule:
+        name:
+            KIND.rule
+        input:
+            files_of(KIND),
+        output:
+            f"{OWN_RUN}/record.tsv",
+            *([f"{OWN_RUN}/history.tsv"] if KIND.has_history else []),
+        log:
+            f"{OWN_RUN}/run.log",
+        conda:
+            str(Path(KIND.environment).resolve()) if KIND.environment else ENVIRONMENT
+        threads: KIND.threads
+        resources:
+            mem_mb=4000,
+            runtime=time_limit(KIND, "4h"),
+        params:
+            flags=definition_flags(KIND),
+        message:
+            f"Running {KIND.name}: {{wildcards}}"
+        shell:
+            f"{PYTHON} {SCRIPTS}/run_command.py {{params.flags}} --threads {{threads}} "
+            "--time-limit-min {resources.runtime} --record {output[0]:q} 2>> {log:q}"

@@ -79,6 +79,11 @@ def study_of(wildcards):
     return CONFIG.studies[wildcards.study].written
 
 
+def kinds_of(wildcards):
+    """For `params`: the config's own kind of a study, as it is written, if it has one."""
+    return CONFIG.own_kinds(wildcards.study)
+
+
 def label_of_table(wildcards):
     """For the report: what a table shows."""
     return {"what": TABLES[wildcards.table]}
@@ -98,6 +103,7 @@ rule merge_records:
     params:
         records=records_merged,
         profiles=profiles,
+        kinds=own_kinds,
     message:
         "Merging {output}"
     script:
@@ -124,6 +130,7 @@ rule make_table:
         ENVIRONMENT
     params:
         study=study_of,
+        kinds=kinds_of,
     message:
         "Making the table {wildcards.study}{wildcards.table}"
     script:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ablations.analysis.cells import load_records
+from ablations.config.own_kinds import read_kinds
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.presentation.tables import TABLES
@@ -11,7 +12,7 @@ from ablations.presentation.tables import TABLES
 def main() -> None:
     wildcards = snakemake.wildcards
     sources = [Path(path) for path in snakemake.input]
-    study = parse_study(snakemake.params.study)
+    study = parse_study(snakemake.params.study, read_kinds(snakemake.params.kinds))
     records = load_records(sources[0], study.kind) if sources else {}
     published = sources[1] if len(sources) > 1 else None
     make = TABLES[wildcards.table.removeprefix("_")]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ablations.config.own_kinds import read_kinds
 from ablations.errors import run_script
 from ablations.runs.records import merge, read_profile, write_parquet, write_table
 
@@ -12,7 +13,7 @@ def main() -> None:
         records = snakemake.params.records
         profiles = {key: path for key, path in profiles.items() if Path(path).exists()}
     counts = {key: read_profile(Path(path)) for key, path in profiles.items()}
-    names, rows = merge(map(Path, records), Path.cwd(), counts)
+    names, rows = merge(map(Path, records), Path.cwd(), counts, read_kinds(snakemake.params.kinds))
     output = Path(snakemake.output[0])
     write_parquet(output.with_suffix(".parquet"), names, rows)
     write_table(output, names, rows)

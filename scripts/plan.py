@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from ablations.config.own_kinds import read_kinds
 from ablations.config.studies import parse_study
 from ablations.data.staged import count_images
 from ablations.errors import run_script
@@ -24,24 +25,27 @@ def plan(
     datasets: Mapping[str, str],
     slots: Mapping[str, int],
     gpu_shares: Mapping[str, float],
+    kinds: Mapping[str, Any],
 ) -> None:
     """Print the plan of each study, and write every estimate to results/plan.tsv.
 
     `slots` are how many runs of a kind there are at a time, `gpu_shares` the GPUs that each holds.
+    `kinds` are the config's own kinds as they are written.
     """
-    runs = {name: parse_study(written).runs() for name, written in studies.items()}
+    own = read_kinds(kinds)
+    runs = {name: parse_study(written, own).runs() for name, written in studies.items()}
     every = list(dict.fromkeys(run for of_study in runs.values() for run in of_study))
     records = {run: record for run in every if (record := quick_record(Path(run.record)))}
     macs = {key: read_profile(Path(path))["macs"] for key, path in profiles.items()}
     images = {name: count for name, path in datasets.items() if (count := count_images(Path(path)))}
-    costs = Costs(records.values(), macs, images)
+    costs = Costs(records.values(), macs, images, own)
     estimates = {run: costs.of(run) for run in every if run not in records}
     for line in _lines(runs, records, estimates, slots, gpu_shares):
         print(line)
     for kind in dict.fromkeys(run.kind for run in estimates):
         if kind.name in costs.devices:
             print(f"{kind.noun} are estimated from runs on {costs.devices[kind.name]}")
-    for dataset in sorted({run.dataset for run in estimates} - set(images)):
+    for dataset in sorted({run.dataset for run in estimates if run.kind.reads_staged_datasets} - set(images)):
         print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
     earlier = read_plan()
     if looked_back := _how_wrong(earlier, records):
@@ -145,6 +149,7 @@ if __name__ == "__main__":
             snakemake.params.datasets,
             snakemake.params.slots,
             snakemake.params.gpu_shares,
+            snakemake.params.kinds,
         ),
         log=snakemake.log[0],
     )

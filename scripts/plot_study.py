@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ablations.analysis.cells import load_records
+from ablations.config.own_kinds import read_kinds
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.presentation.figures import FIGURES
@@ -10,7 +11,7 @@ from ablations.presentation.figures.style import write_figure
 
 
 def main() -> None:
-    study = parse_study(snakemake.params.study)
+    study = parse_study(snakemake.params.study, read_kinds(snakemake.params.kinds))
     published = next(map(Path, snakemake.input.published), None)
     failed = {run for run in study.runs() if run.record in snakemake.params.failed}
     draw = FIGURES[snakemake.wildcards.figure.removeprefix("_")]

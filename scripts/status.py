@@ -79,10 +79,14 @@ def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
     records = [state.record for state in found.values() if state.record]
     if not running or not (records or (not todo and all(state.eta_s is not None for state in running))):
         return None
-    places = {(run.dataset, run.model): config.profile_path(run.dataset, run.model) for run in found}
+    places = {
+        (run.dataset, run.model): config.profile_path(run.dataset, run.model)
+        for run in found
+        if run.kind.models_are_counted
+    }
     macs = {key: read_profile(Path(path))["macs"] for key, path in places.items() if Path(path).exists()}
     counts = {name: count_images(Path(config.staged_path(name))) for name in config.datasets}
-    costs = Costs(records, macs, {name: count for name, count in counts.items() if count})
+    costs = Costs(records, macs, {name: count for name, count in counts.items() if count}, config.all_kinds)
     left = [
         state.eta_s if state.eta_s is not None else (1 - state.share) * costs.of(state.run).seconds
         for state in running

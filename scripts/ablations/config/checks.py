@@ -45,19 +45,19 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
 
 def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
     """Names in the grid that refer to something defined elsewhere."""
-    known: dict[str, tuple[str, Iterable[str]]] = {
-        "dataset": ("dataset", config.datasets),
-        "model": (study.kind.model_noun, study.kind.models),
-        "pretrained": ("weights", ["none", "imagenet", *config.weights]),
-    }
+    kind = study.kind
+    known: dict[str, tuple[str, Iterable[str]]] = {"model": (kind.model_noun, kind.models)}
+    known["dataset"] = ("dataset", config.datasets if kind.reads_staged_datasets else kind.datasets)
+    if kind.reads_staged_datasets:
+        known["pretrained"] = ("weights", ["none", "imagenet", *config.weights])
     blocks = [(f"grid[{i}]", block) for i, block in enumerate(study.grid)]
     blocks += [(f"exclude[{i}]", entry) for i, entry in enumerate(study.exclude)]
     for place, block in blocks:
         for _, settings in block.axes():
             for setting in settings:
                 for key, value in setting.items():
-                    what, names = known.get(key, ("", None))
-                    if names is not None and value not in names:
+                    what, names = known.get(key, ("", ()))
+                    if names and value not in names:
                         shown = sorted(names)
                         listed = f" (there are {', '.join(shown)})" if len(shown) < 12 else ""
                         yield (

@@ -1,25 +1,31 @@
 """The whole config. `config/schema.json` is generated from it (`make schema`)."""
 
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, create_model
 
 from ablations.config.datasets import Dataset
-from ablations.config.sections import PathText, Section, StudyName
-from ablations.config.studies import STUDIES
+from ablations.config.kinds import WithKinds
+from ablations.config.sections import PathText, StudyName
+from ablations.config.studies import study_model
+from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import Name
 from ablations.runs.run import Run
 
-# One of the studies' models, chosen by `kind`.
-AnyStudy: Any = Annotated[reduce(or_, STUDIES.values()), Field(discriminator="kind_name")]
+
+def any_study(kinds: Iterable[Kind]) -> Any:
+    """The type of a study of any of these kinds."""
+    return Annotated[reduce(or_, map(study_model, kinds)), Field(discriminator="kind_name")]
 
 
-class Config(Section):
+class Config(WithKinds):
     """Everything that a user can set; docs/config.md explains each key."""
 
-    studies: dict[StudyName, AnyStudy]
+    all_kinds: ClassVar[Mapping[str, Kind]] = KINDS
+    studies: dict[StudyName, any_study(KINDS.values())]  # type: ignore[valid-type]
     datasets: dict[Name, Dataset] = {}
     weights: Annotated[dict[Name, PathText], Field(description="weights files of your own, by name")] = {}
     data_dir: Annotated[PathText, Field(description="where staged datasets are kept")] = "data"
@@ -48,6 +54,11 @@ class Config(Section):
 
     _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)
 
+    def own_kinds(self, *studies: str) -> dict[str, dict[str, Any]]:
+        """The config's own kinds that these studies have, or all, as they were written."""
+        used = {self.studies[study].kind.name for study in studies} if studies else self.kinds
+        return {name: kind.written for name, kind in self.kinds.items() if name in used}
+
     def staged_path(self, dataset: str) -> str:
         """Where a dataset is staged. A changed definition has another digest, and is another file."""
         return f"{self.data_dir}/{dataset}-{self.datasets[dataset].digest()}.safetensors"
@@ -62,7 +73,8 @@ class Config(Section):
         """`device` or `host`, one for all runs: their times are compared."""
         if self.batches != "auto":
             return self.batches
-        varied = any(study.varies("pin_memory") for study in self.studies.values())
+        studies = [study for study in self.studies.values() if study.kind.reads_staged_datasets]
+        varied = any(study.varies("pin_memory") for study in studies)
         return "host" if varied else "device"
 
     def runs(self) -> dict[Run, list[str]]:
@@ -73,3 +85,13 @@ class Config(Section):
                 for run in study.runs():
                     self._runs.setdefault(run, []).append(name)
         return self._runs
+
+
+def config_model(kinds: Mapping[str, Kind]) -> type[Config]:
+    """The model of a config whose studies are of one of these kinds."""
+
+    class ConfigOfKinds(Config):
+        all_kinds: ClassVar[Mapping[str, Kind]] = kinds
+
+    studies: Any = (dict[StudyName, any_study(kinds.values())], ...)  # type: ignore[misc]
+    return create_model("Config", __base__=ConfigOfKinds, studies=studies)

@@ -39,7 +39,9 @@ def sentences(error: ValidationError, data: Any) -> list[str]:
     for problem in error.errors(include_url=False):
         place, value = _place(problem["loc"], data, problem["type"])
         by_place.setdefault(place, []).append((problem, value))
-    return [_sentence(place, problems) for place, problems in by_place.items()]
+    own = data.get("kinds") if isinstance(data, Mapping) else None
+    kinds = [*KINDS, *(own if isinstance(own, Mapping) else ())]
+    return [_sentence(place, problems, kinds) for place, problems in by_place.items()]
 
 
 def _place(loc: Sequence[Any], data: Any, kind: str) -> tuple[str, Any]:
@@ -59,7 +61,7 @@ def _place(loc: Sequence[Any], data: Any, kind: str) -> tuple[str, Any]:
     return place.lstrip("."), data
 
 
-def _sentence(place: str, problems: Sequence[tuple[Any, Any]]) -> str:
+def _sentence(place: str, problems: Sequence[tuple[Any, Any]], kinds: Sequence[str]) -> str:
     problem, value = problems[0]
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "unknown_key":
@@ -68,7 +70,7 @@ def _sentence(place: str, problems: Sequence[tuple[Any, Any]]) -> str:
     if kind == "missing":
         return f"{place}: it is missing"
     if kind == "union_tag_not_found":
-        return f"{place}.kind: it is missing; a study is of kind {' or '.join(KINDS)}"
+        return f"{place}.kind: it is missing; a study is of kind {' or '.join(map(str, kinds))}"
     if kind == "value_error":
         return f"{place}: it holds {show(value)}; {context['error']}"
     if kind == "too_long" and place.endswith(".seeds"):

@@ -8,8 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from ablations.config.checks import check_studies
-from ablations.config.config import Config
+from ablations.config.config import Config, config_model
 from ablations.config.messages import sentences
+from ablations.config.own_kinds import read_kinds
 from ablations.config.sections import ConfigError, show
 from ablations.errors import nearest
 
@@ -45,7 +46,8 @@ def load_config(
         overrides.pop("studies", None)
     _merge(data, overrides)
     try:
-        config = Config.model_validate(data, strict=True)
+        kinds = read_kinds(data.get("kinds", {}))
+        config = config_model(kinds).model_validate(data, strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(sentences(error, data))) from None
     if selection is not None:

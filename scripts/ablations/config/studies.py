@@ -1,6 +1,7 @@
 """Studies: named grids, each with the table that it fills."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
@@ -99,6 +100,7 @@ class Study(Section):
         return list(groups.values())
 
 
+@cache
 def study_model(of: Kind) -> type[Study]:
     """The model of a study of one kind of run."""
     block, exclude = grid_models(of)
@@ -121,9 +123,6 @@ def study_model(of: Kind) -> type[Study]:
     )
 
 
-STUDIES = {name: study_model(kind) for name, kind in KINDS.items()}
-
-
-def parse_study(written: Mapping[str, Any]) -> Study:
+def parse_study(written: Mapping[str, Any], kinds: Mapping[str, Kind] = KINDS) -> Study:
     """The study that a config's section describes, given as it was written and once checked."""
-    return STUDIES[written["kind"]].model_validate(written, strict=True)
+    return study_model(kinds[written["kind"]]).model_validate(written, strict=True)

@@ -16,12 +16,15 @@ class Record(BaseModel):
     """How every run ended, and where and by what it was made: the columns after its identity.
 
     `runs_per_job` is how many runs shared the job and its GPU. `ADDED` names the columns that older records
-    do not have, and `LONGEST` the one that stands last because of its length.
+    do not have, and `LONGEST` the one that stands last because of its length. Measured numbers are rounded
+    to `DECIMALS`. Where the record is `OPEN`, a file may have more columns, which are not read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     ADDED: ClassVar[tuple[str, ...]] = ("runs_per_job", "code_commit", "code_modified")
     LONGEST: ClassVar[str] = ""
+    DECIMALS: ClassVar[int | None] = 6
+    OPEN: ClassVar[bool] = False
 
     status: Literal["ok", "diverged"]
     device: Literal["cpu", "cuda"]

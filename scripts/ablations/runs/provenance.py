@@ -1,10 +1,11 @@
 """Where a record came from: versions, machine, and times."""
 
+import hashlib
 import os
 import platform
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import psutil
 
 from ablations import __version__
+from ablations.errors import AblationsError
+from ablations.files import digest
 
 # Distribution -> column: the libraries whose version can change a result.
 LIBRARIES = {
@@ -33,6 +36,23 @@ def describe(libraries: Iterable[str], threads: int) -> dict[str, object]:
         "python_version": platform.python_version(),
         **{LIBRARIES[name]: version(name) for name in libraries},
     }
+
+
+def code_digest(paths: Sequence[str]) -> str | None:
+    """A digest of the content of files, and of every Python file in directories; None for no paths.
+
+    Raises AblationsError for a path that is missing or cannot be read.
+    """
+    found = hashlib.sha256()
+    for path in map(Path, paths):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            try:
+                found.update(f"{file}\n{digest(file, 'sha256')}\n".encode())
+            except OSError as error:
+                raise AblationsError(
+                    f"{file}: it cannot be read ({error.strerror}); it is a part of `code`"
+                ) from None
+    return found.hexdigest()[:16] if paths else None
 
 
 def seconds_since_start() -> float:

@@ -27,7 +27,7 @@ def columns(kind: Kind) -> list[str]:
 
 def write_record(path: Path, run: Run, record: Record) -> None:
     """Write the record of `run` to `path`, atomically."""
-    write_table(path, columns(run.kind), [{**run.values(), **_rounded(dict(record))}])
+    write_table(path, columns(run.kind), [{**run.values(), **_rounded(dict(record), record.DECIMALS)}])
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -70,7 +70,9 @@ def _field(value: Any) -> str:
 
 def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
     """Write a run's history, one row per epoch (a dataclass), atomically; it may have no rows."""
-    write_table(path, [f.name for f in fields(epoch_type)], (_rounded(asdict(e)) for e in epochs))
+    write_table(
+        path, [f.name for f in fields(epoch_type)], (_rounded(asdict(e), Record.DECIMALS) for e in epochs)
+    )
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -78,14 +80,16 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t")
-            return [{name: float(value) for name, value in row.items()} for row in rows]
+            return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
     except (OSError, ValueError, TypeError, csv.Error):
         return []
 
 
-def _rounded(measured: Mapping[str, Any]) -> dict[str, Any]:
+def _rounded(measured: Mapping[str, Any], decimals: int | None) -> dict[str, Any]:
     """Measured numbers without the digits that mean nothing; a hyperparameter keeps all of its own."""
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in measured.items()}
+    if decimals is None:
+        return dict(measured)
+    return {k: round(v, decimals) if isinstance(v, float) else v for k, v in measured.items()}
 
 
 def quick_record(path: Path) -> dict[str, str] | None:
@@ -131,7 +135,7 @@ def read_record(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Run, Rec
     newer = {name for name, field in kind.hyperparameters.model_fields.items() if not field.is_required()}
     newer |= {*kind.record.ADDED}
     expected = {name for name in columns(kind) if name in names or name not in newer}
-    if strange := sorted(set(names) ^ expected):
+    if strange := sorted(expected - set(names) if kind.record.OPEN else set(names) ^ expected):
         what = f"the columns {', '.join(strange)} are too many or missing"
         raise AblationsError(_advice(path, f"it is not a record of this version: {what}"))
     try:

@@ -1,0 +1,84 @@
+"""The history that a command writes while it runs: JSON lines, or a table with a header."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations.runs.records import write_table
+
+# One of them numbers the rows.
+AXES = ("step", "epoch")
+
+Row = dict[str, float]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a history, one for each step or epoch, in its order; a later row replaces an earlier one.
+
+    A line that cannot be read is skipped: the last one may be incomplete while the command writes.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    lines = [line for line in lines if line.strip()]
+    table = bool(lines) and not lines[0].lstrip().startswith("{")
+    rows: dict[float, Row] = {}
+    for given in _table(lines) if table else map(_object, lines):
+        row = {str(name): number for name, value in given.items() if (number := _number(value)) is not None}
+        # With both, an epoch may have several steps.
+        axis = next((name for name in AXES if name in row), None)
+        if axis is not None:
+            rows.pop(row[axis], None)
+            rows[row[axis]] = row
+    return [rows[at] for at in sorted(rows)]
+
+
+def _table(lines: list[str]) -> Iterable[Mapping[str, Any]]:
+    delimiter = "\t" if "\t" in lines[0] else ","
+    try:
+        return list(csv.DictReader(lines, delimiter=delimiter))
+    except csv.Error:
+        return []
+
+
+def _object(line: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    if value is None or isinstance(value, (bool, list, dict)):
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write the rows as a history of the project, with the axis first; a column may be empty in some rows."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    ordered = [*(name for name in AXES if name in names), *(name for name in names if name not in AXES)]
+    write_table(path, ordered or AXES[:1], rows)
+
+
+def steps(rows: list[Row], repeats: int | None) -> tuple[int, int] | None:
+    """The steps or epochs that are completed, and of how many; None where the history does not tell.
+
+    `repeats` is the number of epochs or steps of the run, if its hyperparameters have it; otherwise each row
+    may have it as `epochs` or `steps`.
+    """
+    if not rows:
+        return None
+    row = rows[-1]
+    done = row.get("epoch", row.get("step", 0.0))
+    total = repeats or row.get("epochs" if "epoch" in row else "steps", 0.0)
+    return (int(done), int(total)) if 0 <= done <= total and total >= 1 else None
