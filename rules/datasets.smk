@@ -32,7 +32,7 @@ def imagenet_weights(model):
 
 def all_staged(wildcards):
     """Everything that the selected studies need to be fetched before their runs."""
-    runs = [run for run in CONFIG.runs() if run.kind.reads_staged_datasets]
+    runs = [run for run in CONFIG.executed_runs() if run.kind.reads_staged_datasets]
     models = {run.model for run in runs if run.values().get("pretrained") == "imagenet"}
     staged = sorted(staged_dataset(name) for name in {run.dataset for run in runs})
     return staged + [imagenet_weights(model) for model in sorted(models)]

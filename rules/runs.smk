@@ -169,7 +169,7 @@ def definition_flags(kind):
 
 
 for KIND in [CONFIG.all_kinds[name] for name in CONFIG.kinds]:
-    if not KIND.command:  # its runs are taken from a table
+    if not KIND.rule:
         continue
 
     OWN_RUN = KIND.directory("{dataset}", "{model}", "{hyperparameters}")

@@ -15,7 +15,7 @@ TABLES = {
 def records_of(part):
     """The records that tables are made of: all, or for a preview and with `partial` the completed ones."""
     begin()
-    records = [run.record for run in CONFIG.runs()]
+    records = [run.record for run in CONFIG.executed_runs()]
     if part or CONFIG.partial:
         return [record for record in records if Path(record).exists()]
     return records
@@ -27,10 +27,22 @@ def all_records(wildcards):
 
 
 def records_to_merge(wildcards):
-    """For `input`: the records and their models' profiles. A preview waits for neither."""
+    """For `input`: records, their models' profiles, and tables of results. A preview waits for no run."""
+    results = [
+        ROOT / study.records.file for study in CONFIG.studies.values() if study.records
+    ]
     if wildcards.part:
-        return {"records": [], "profiles": []}
-    return {"records": records_of(""), "profiles": profile_files(wildcards)}
+        return {"records": [], "profiles": [], "results": results}
+    return {
+        "records": records_of(""),
+        "profiles": profile_files(wildcards),
+        "results": results,
+    }
+
+
+def studies_with_results(wildcards):
+    """For `params`: the studies whose runs are taken from a table, as they are written."""
+    return [study.written for study in CONFIG.studies.values() if study.records]
 
 
 def records_merged(wildcards):
@@ -104,6 +116,7 @@ rule merge_records:
         records=records_merged,
         profiles=profiles,
         kinds=own_kinds,
+        studies=studies_with_results,
     message:
         "Merging {output}"
     script:

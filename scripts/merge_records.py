@@ -1,10 +1,13 @@
 """Rule merge_records: all records of the studies, with their models' profiles, as TSV and as Parquet."""
 
 from pathlib import Path
+from typing import Any
 
 from ablations.config.own_kinds import read_kinds
+from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.runs.records import merge, read_profile, write_parquet, write_table
+from ablations.runs.run import Run
 
 
 def main() -> None:
@@ -13,7 +16,13 @@ def main() -> None:
         records = snakemake.params.records
         profiles = {key: path for key, path in profiles.items() if Path(path).exists()}
     counts = {key: read_profile(Path(path)) for key, path in profiles.items()}
-    names, rows = merge(map(Path, records), Path.cwd(), counts, read_kinds(snakemake.params.kinds))
+    kinds = read_kinds(snakemake.params.kinds)
+    results: dict[Run, dict[str, Any]] = {}
+    for written, path in zip(snakemake.params.studies, snakemake.input.results, strict=True):
+        study = parse_study(written, kinds)
+        assert study.records is not None
+        results |= study.records.read(study, Path(path))
+    names, rows = merge(map(Path, records), Path.cwd(), counts, kinds, results)
     output = Path(snakemake.output[0])
     write_parquet(output.with_suffix(".parquet"), names, rows)
     write_table(output, names, rows)

@@ -33,7 +33,8 @@ def plan(
     `kinds` are the config's own kinds as they are written.
     """
     own = read_kinds(kinds)
-    runs = {name: parse_study(written, own).runs() for name, written in studies.items()}
+    parsed = {name: parse_study(written, own) for name, written in studies.items()}
+    runs = {name: study.runs() for name, study in parsed.items() if study.records is None}
     every = list(dict.fromkeys(run for of_study in runs.values() for run in of_study))
     records = {run: record for run in every if (record := quick_record(Path(run.record)))}
     macs = {key: read_profile(Path(path))["macs"] for key, path in profiles.items()}

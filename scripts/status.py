@@ -65,7 +65,8 @@ def command(options: argparse.Namespace) -> str:
 def look(config: Config) -> tuple[dict[Run, State], Slurm]:
     """The state of every run of the config."""
     slurm = Slurm.ask()
-    return {state.run: state for state in states(config.runs(), slurm)}, slurm
+    executed = {state.run: state for state in states(config.executed_runs(), slurm)}
+    return {run: executed.get(run) or State(run, "done") for run in config.runs()}, slurm
 
 
 def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:

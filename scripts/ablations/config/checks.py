@@ -7,7 +7,7 @@ from typing import Any
 from ablations.config.config import Config
 from ablations.config.sections import ConfigError, show
 from ablations.config.studies import Study
-from ablations.errors import nearest
+from ablations.errors import AblationsError, nearest
 from ablations.runs.run import Run
 
 # The names of a study's other tables and figures end in these.
@@ -36,6 +36,10 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
         yield from _check_table(study, runs, f"{where}.table")
         if study.published is not None:
             yield from _check_published(study, f"{where}.published", root)
+        if study.records is not None:
+            yield from _check_records(config, study, f"{where}.records", root)
+        elif not study.kind.rule:
+            yield f"{where}.records: it is missing; runs of kind {study.kind.name} have no command"
     for name, path in config.weights.items():
         if name in ("none", "imagenet"):
             yield f"weights.{name}: this name is taken; give your file another"
@@ -107,6 +111,38 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
                 f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"
             )
+
+
+def _check_records(config: Config, study: Study, where: str, root: Path) -> Iterator[str]:
+    assert study.records is not None
+    known = {*study.factors, "seed", "status", *study.kind.metrics}
+    for key, names in (("columns", study.records.columns), ("where", study.records.where)):
+        for name in names:
+            if name not in known:
+                yield f"{where}.{key}: '{name}' is not a hyperparameter or a metric{nearest(name, known)}"
+                return
+    for other in config.studies.values():
+        if other.records is None and (both := set(other.runs()) & set(study.runs())):
+            yield f"{where}: {_named(both.pop())} is also a run of a study that executes it"
+            return
+    try:
+        found = study.records.read(study, root / study.records.file)
+    except AblationsError as error:
+        yield f"{where}: {error}"
+        return
+    missing = [run for run in study.runs() if run not in found]
+    if missing and not config.partial:
+        listed = "; ".join(map(_named, missing[:3])) + ("; …" if len(missing) > 3 else "")
+        yield (
+            f"{where}: '{study.records.file}' has no row for {len(missing)} of {len(study.runs())} runs "
+            f"({listed}); with `partial: true` the tables mark them as missing"
+        )
+
+
+def _named(run: Run) -> str:
+    """A run in words: its places and hyperparameters."""
+    places = [str(run.value(place)) for place in run.kind.places]
+    return " ".join([*places, run.hyperparameters.canonical()])
 
 
 def _determined(key: str, keys: Sequence[str], runs: Sequence[Run]) -> bool:

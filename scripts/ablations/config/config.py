@@ -77,6 +77,14 @@ class Config(WithKinds):
         varied = any(study.varies("pin_memory") for study in studies)
         return "host" if varied else "device"
 
+    def executed_runs(self) -> list[Run]:
+        """Every run once, in the order of the config, without those that are taken from a table."""
+        return [
+            run
+            for run, studies in self.runs().items()
+            if any(self.studies[name].records is None for name in studies)
+        ]
+
     def runs(self) -> dict[Run, list[str]]:
         """Every run once, in the order of the config, with the names of the studies it is in."""
         if self._runs is None:

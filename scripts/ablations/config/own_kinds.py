@@ -35,7 +35,7 @@ def _kind(name: str, section: KindSection) -> CommandKind:
     return CommandKind(
         name=name,
         noun=f"runs of {name}",
-        rule=f"run_{name}",
+        rule=f"run_{name}" if section.command else "",
         threads=section.threads,
         hyperparameters=_hyperparameters(name, section),
         record=command_record(metrics),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 from ablations.config.grids import expand, grid_models, matches
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
+from ablations.runs.results_table import read_results
 from ablations.runs.run import Run
 
 
@@ -29,6 +31,27 @@ class Published(Section):
     where: Annotated[
         dict[str, Any], Field(description="levels that the file leaves out: {dataset: mnist}")
     ] = {}
+
+
+class Results(Section):
+    """A table with the results of the runs, which were made elsewhere."""
+
+    file: Annotated[PathText, Field(description="CSV, TSV or Parquet, one row per run")]
+    columns: Annotated[
+        dict[str, Line], Field(description="its columns of a hyperparameter, the seed, a metric or `status`")
+    ] = {}
+    where: Annotated[
+        dict[str, Any], Field(description="levels that the file leaves out: {dataset: mnist}")
+    ] = {}
+
+    def read(self, study: "Study", path: Path) -> dict[Run, dict[str, Any]]:
+        """The runs of a study in the file at `path`, each with the columns of its record.
+
+        Raises AblationsError, with the line, for what is missing, mistyped or there twice.
+        """
+        needed = [name for name in study.needed if study.kind.metrics[name].column == name]
+        found = read_results(study.kind, path, self.columns, self.where, needed)
+        return {run: found[run] for run in study.runs() if run in found}
 
 
 def _file_alone(value: Any) -> Any:
@@ -55,6 +78,11 @@ class Study(Section):
         Field(description="published values: a file, or a mapping with it"),
         BeforeValidator(_file_alone, json_schema_input_type=PathText | Published | None),
     ] = None
+    records: Annotated[
+        Results | None,
+        Field(description="results made elsewhere, which are not run: a file, or a mapping with it"),
+        BeforeValidator(_file_alone, json_schema_input_type=PathText | Results | None),
+    ] = None
     _runs: list[Run] | None = PrivateAttr(default=None)
 
     @property
@@ -66,6 +94,11 @@ class Study(Section):
     def analysed(self) -> list[str]:
         """The metrics that effects, variance and figures are made for."""
         return self.analyse or self.values
+
+    @property
+    def needed(self) -> list[str]:
+        """The metrics in its table or its analyses."""
+        return list(dict.fromkeys([*self.values, *self.analysed]))
 
     @property
     def factors(self) -> list[str]:

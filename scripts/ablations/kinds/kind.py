@@ -31,11 +31,11 @@ class Duration:
 class Kind:
     """The type of a run: its hyperparameters, its metrics, and the rule that executes it.
 
-    `noun` names several runs in a sentence. The first of `metrics` is the main one. A kind that is not
-    `is_random` gives the same result each time, and has no seed. `models_are_counted` tells whether a model
-    has a profile, with the counts of PROFILE_COLUMNS. `costs` are the metrics that tell what a run costs, and
-    `times` the columns of its record that together are the milliseconds it took. `libraries` are the
-    distributions whose version can change a result.
+    `noun` names several runs in a sentence. A kind without a `rule` takes its runs from tables. The first of
+    `metrics` is the main one. A kind that is not `is_random` gives the same result each time, and has no
+    seed. `models_are_counted` tells whether a model has a profile, with the counts of PROFILE_COLUMNS.
+    `costs` are the metrics that tell what a run costs, and `times` the columns of its record that together
+    are the milliseconds it took. `libraries` are the distributions whose version can change a result.
 
     `places` are the parts of a run's path that a grid chooses, before its hyperparameters; `fixed` names the
     others. Where the kind `reads_staged_datasets`, its datasets are those of the config. `datasets` and

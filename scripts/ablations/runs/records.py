@@ -166,17 +166,18 @@ def merge(
     root: Path,
     profiles: Mapping[tuple[str, str], Mapping[str, Any]],
     kinds: Mapping[str, Kind] = KINDS,
+    results: Mapping[Run, Mapping[str, Any]] | None = None,
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Read all records, in order, and join the profile of each (dataset, model).
 
-    `root` is the directory that the runs' paths are relative to. Returns the columns and the rows.
+    `root` is the directory that the runs' paths are relative to, and `results` are runs that have no record
+    of their own, with what is known of them. Returns the columns and the rows.
 
     Raises AblationsError for a record that is damaged, a duplicate, or in the directory of
     another run.
     """
-    rows: list[dict[str, Any]] = []
     seen: dict[Run, Path] = {}
-    used: set[Kind] = set()
+    measured: dict[Run, Mapping[str, Any]] = {}
     for path in paths:
         run, record = read_record(path, kinds)
         if run in seen:
@@ -186,9 +187,13 @@ def merge(
             raise AblationsError(
                 _advice(path, f"this record is in the wrong directory; it belongs in {run.record}")
             )
-        used.add(run.kind)
-        row = {**run.values(), **dict(record), **profiles.get((run.dataset, run.model), {})}
-        rows.append(row)
+        measured[run] = dict(record)
+    measured |= results or {}
+    rows = [
+        {**run.values(), **columns, **profiles.get((run.dataset, run.model), {})}
+        for run, columns in measured.items()
+    ]
+    used = {run.kind for run in measured}
     joined = dict.fromkeys(PLACES)
     found = [kind for kind in kinds.values() if kind in used]
     for kind in found:

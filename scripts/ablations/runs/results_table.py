@@ -1,0 +1,140 @@
+"""Results that were made elsewhere: a table with one row per run, as CSV, TSV or Parquet."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations.errors import AblationsError, nearest
+from ablations.kinds import Kind
+from ablations.kinds.hyperparameters import SAFE_NAME, SAFE_NAME_RULE
+from ablations.runs.run import Run
+
+# W&B and MLflow put one of these before the names of hyperparameters and metrics in their exports.
+PREFIXES = ("", "params.", "metrics.", "config.", "summary.", "config/", "summary/")
+# What a column `status` holds for a run that has ended; a row with another word is not used.
+FINISHED = ("", "ok", "finished", "completed", "success")
+
+
+def read_results(
+    kind: Kind, path: Path, columns: Mapping[str, str], where: Mapping[str, Any], metrics: Sequence[str]
+) -> dict[Run, dict[str, Any]]:
+    """The runs in a table, each with the columns of its record that the table has.
+
+    `columns` names the table's columns where they differ, and `where` gives the levels that it leaves out.
+    `metrics` must be there. Rows of runs that did not finish are not used.
+
+    Raises AblationsError, with the line, for what is missing, mistyped or there twice.
+    """
+    header, rows = _read(path)
+    column = {name: _column(name, header, columns) for name in _names(kind)}
+    for name in (*kind.core, *(["seed"] if kind.is_random else []), *metrics):
+        if name not in where and column[name] is None:
+            raise AblationsError(
+                f"{path}: it has no column '{columns.get(name, name)}'"
+                f"{nearest(columns.get(name, name), header)} (there are {', '.join(header)})"
+            )
+    found: dict[Run, dict[str, Any]] = {}
+    lines: dict[Run, int] = {}
+    for line, row in rows:
+        texts = {name: row[place].strip() for name, place in column.items() if place is not None}
+        texts |= {name: str(level) for name, level in where.items()}
+        status = texts.get("status", "").lower()
+        if status not in (*FINISHED, "diverged"):
+            continue
+        run = _run(kind, texts, f"{path}, line {line}")
+        if run in lines:
+            raise AblationsError(
+                f"{path}, line {line}: it is the same run as line {lines[run]}; leave one out"
+            )
+        lines[run] = line
+        diverged = status == "diverged"
+        found[run] = {"status": "diverged" if diverged else "ok"}
+        needed = () if diverged else metrics
+        for name in set(_measured(kind)) & texts.keys():
+            if texts[name] or name in needed:
+                found[run][name] = _number(texts[name], f"{path}, line {line}, {column[name]}")
+    return found
+
+
+def _names(kind: Kind) -> list[str]:
+    return [*kind.places, *kind.hyperparameters.model_fields, "status", *_measured(kind)]
+
+
+def _measured(kind: Kind) -> list[str]:
+    """The columns of a record that a table can have: its metrics, and how many items they are of."""
+    metrics = [metric for name, metric in kind.metrics.items() if metric.column == name]
+    items = [metric.items for metric in metrics if isinstance(metric.items, str)]
+    return list(dict.fromkeys([*(metric.column for metric in metrics), *items]))
+
+
+def _column(name: str, header: Sequence[str], columns: Mapping[str, str]) -> str | None:
+    if name in columns:
+        return columns[name] if columns[name] in header else None
+    return next((found for prefix in PREFIXES if (found := prefix + name) in header), None)
+
+
+def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """The header of a table, and its rows with their line numbers; a row of Parquet counts as a line."""
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            table = parquet.read_table(path)
+            rows = [{n: "" if v is None else str(v) for n, v in row.items()} for row in table.to_pylist()]
+            return table.column_names, iter(enumerate(rows, 1))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise AblationsError(f"{path}: it cannot be read as a table ({error})") from None
+    reader = csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+    header = [name.strip() for name in next(reader, [])]
+    for name in header:
+        if header.count(name) > 1:
+            raise AblationsError(f"{path}: it has the column '{name}' twice")
+    return header, _rows(path, header, reader)
+
+
+def _rows(path: Path, header: Sequence[str], reader: Any) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        for fields in reader:
+            if len(fields) not in (0, len(header)):
+                raise AblationsError(
+                    f"{path}, line {reader.line_num}: it has {len(fields)} fields, and the first line has "
+                    f"{len(header)}"
+                )
+            if fields:
+                yield reader.line_num, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise AblationsError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _run(kind: Kind, texts: Mapping[str, str], place: str) -> Run:
+    """The run of a row. An empty field is the default of its hyperparameter."""
+    places = {**kind.fixed, **{name: texts[name] for name in kind.places}}
+    for name, text in places.items():
+        if not SAFE_NAME.fullmatch(text):
+            raise AblationsError(f"{place}: {name} is '{text}'; a name holds only {SAFE_NAME_RULE}")
+    cls = kind.hyperparameters
+    given = {name: texts[name] for name in cls.model_fields if texts.get(name)}
+    try:
+        hyperparameters = cls.model_validate_strings(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise AblationsError(f"{place}: {name} is '{given.get(name, '')}' ({first['msg']})") from None
+    return Run(kind, places["dataset"], places["model"], hyperparameters)
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise AblationsError(
+            f"{place}: '{text}' is not a number; if the run diverged, its status is to be 'diverged'"
+        )
+    return number
