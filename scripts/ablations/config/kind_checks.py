@@ -57,7 +57,7 @@ def _check_hyperparameter(where: str, key: str, section: HyperparameterSection) 
             return
     if section.default is not None and not _fits(TypeAdapter(type_of(section)), section.default):
         allowed = f"one of {', '.join(map(str, section.choices))}" if section.choices else "within its bounds"
-        yield f"{where}.default: {show(section.default)} is not a {section.type_name} {allowed}"
+        yield f"{where}.default: {show(section.default)} is not a valid {section.type_name} {allowed}"
 
 
 def _fits(adapter: TypeAdapter[Any], value: Any) -> bool:

@@ -114,6 +114,11 @@ def _nothing(value: Any) -> Any:
     return {} if value is None else value
 
 
+OneHyperparameter = Annotated[
+    HyperparameterSection,
+    BeforeValidator(_type_alone, json_schema_input_type=TypeName | HyperparameterSection),
+]
+OneMetric = Annotated[MetricSection, BeforeValidator(_nothing, json_schema_input_type=MetricSection | None)]
 Names = list[Name] | dict[Name, PathText]
 
 
@@ -123,10 +128,8 @@ class KindSection(Section):
     command: Annotated[
         Commands | None, Field(description="what a run executes; only runs taken from a table have none")
     ] = None
-    hyperparameters: dict[Identifier, Annotated[HyperparameterSection, BeforeValidator(_type_alone)]] = {}
-    metrics: Annotated[
-        dict[Identifier, Annotated[MetricSection, BeforeValidator(_nothing)]], Field(min_length=1)
-    ]
+    hyperparameters: dict[Identifier, OneHyperparameter] = {}
+    metrics: Annotated[dict[Identifier, OneMetric], Field(min_length=1)]
     random: Annotated[bool, Field(description="whether another seed gives another result")] = True
     datasets: Annotated[Names, Field(description="names that a grid may use, or a file for each")] = []
     models: Annotated[Names, Field(description="names that a grid may use, or a file for each")] = []
