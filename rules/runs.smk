@@ -79,7 +79,7 @@ def time_limit(kind, otherwise):
     def limit(wildcards, attempt):
         # A plan that is made while the study runs counts for further attempts.
         plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
-        names = {"model": "", **dict(wildcards.items())}
+        names = {"dataset": "", "model": "", **dict(wildcards.items())}
         planned = plan.get(f"{kind.directory(**names)}/record.tsv")
         return time_limit_min(planned, attempt, *bounds)
 

@@ -122,7 +122,9 @@ class Study:
         """The processes that are at runs of this study."""
         for process in psutil.process_iter(["cmdline", "name"]):
             line = process.info["cmdline"] or []
-            if not re.search(r"scripts/(train_cnn|fit_svm)\.py$", line[1] if len(line) > 1 else ""):
+            if not re.search(
+                r"scripts/(train_cnn|fit_svm|run_command)\.py$", line[1] if len(line) > 1 else ""
+            ):
                 continue
             try:
                 if process.cwd() == str(self.root):
