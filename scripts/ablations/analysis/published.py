@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from ablations.analysis.cells import Cell
-from ablations.analysis.inference import ALPHA, binomial_error
+from ablations.analysis.inference import ALPHA
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.kinds import Kind
@@ -172,13 +172,13 @@ def compare(published: str, content: Cell, kind: Kind, items: int) -> Verdict:
     of_seeds = 0.0
     if content.sd:
         n = len(content.values)
-        of_seeds = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * content.sd * math.sqrt(1 + 1 / n)
+        of_seeds = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) ** 2 * content.sd**2 * (1 + 1 / n)
     reason: Reason = "one_run" if content.sd is None else "seeds"
     if metric.noise == "proportion" and items:
-        errors = (binomial_error(p, items, metric.whole) for p in (expected, content.mean))
-        half = math.hypot(of_seeds, *(Z * error for error in errors))
+        of_items = Z**2 * sum(p * (metric.whole - p) / items for p in (expected, content.mean))
+        half = math.sqrt(of_items + of_seeds)
     elif of_seeds:
-        half, reason = max(of_seeds, rounding), "seeds_alone"
+        half, reason = max(math.sqrt(of_seeds), rounding), "seeds_alone"
     else:
         return Verdict("not comparable", "no_measure", difference)
     return Verdict("within noise" if abs(difference) <= half else "differs", reason, difference, allowed=half)
