@@ -416,7 +416,7 @@ def test_noise_alone_is_rarely_significant_in_other_metrics(metric, seeds):
             if effect.comparison.p is not None:
                 wrong.append(effect.comparison.p < 0.05)
     assert len(wrong) >= 900
-    assert 0.01 <= np.mean(wrong) <= 0.07
+    assert 0 < np.mean(wrong) <= 0.07
 
 
 # --- two runs ------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ def test_any_two_runs_can_be_compared_by_their_images(tmp_path):
     assert f"second minus first: +4.25 points (95 % interval +1.90 to +6.60), p = {p:.4g}" in done.stdout
     assert "the difference is significant on these test images\n" in done.stdout
     noise = "single runs of this metric do not show whether that is noise"
-    assert f"Training time (ms) ↓: 1000 and 2000\n  second over first: ×2.00; {noise}\n" in done.stdout
+    assert f"Training time (ms) ↓: 1000 and 2000\n  second over first: ×2.000; {noise}\n" in done.stdout
     assert "Support vectors ↓: 40 and 40\n  second minus first: +0, which is exact\n" in done.stdout
 
 

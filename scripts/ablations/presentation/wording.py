@@ -26,8 +26,10 @@ def listed(words: Iterable[str]) -> str:
 
 
 def ratio_text(ratio: float) -> str:
-    """A ratio with three digits: `×0.974`."""
-    return f"×{ratio:,.0f}" if ratio >= 1000 else f"×{ratio:#.3g}".rstrip(".")
+    """A ratio, with three decimals near 1: `×0.974`."""
+    if 0.1 <= ratio < 10:
+        return f"×{ratio:.3f}"
+    return f"×{ratio:.3g}" if ratio < 1000 else f"×{ratio:,.0f}"
 
 
 def difference_unit(metric: Metric) -> str:

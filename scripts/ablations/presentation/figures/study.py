@@ -6,6 +6,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.cells import cell
 from ablations.analysis.measurements import Records
@@ -18,6 +19,8 @@ from ablations.presentation.figures.style import (
     MOST_PANELS,
     MOST_ROWS,
     PUBLISHED,
+    axis_label,
+    axis_scale,
     cut_note,
     labelled_handles,
     level_name,
@@ -25,7 +28,6 @@ from ablations.presentation.figures.style import (
     shown_metrics,
     varying_factors,
 )
-from ablations.presentation.wording import marked
 from ablations.runs.run import Run
 
 
@@ -68,7 +70,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     each = ((name, panel) for name in metrics for panel in panels)
     for axis, (name, panel) in zip(axes.flat, each, strict=True):
         _draw_panel(axis, rows, panel, dots[name])
-        axis.set_xlabel(marked(metrics[name]))
+        axis.set_xlabel(axis_label(metrics[name]))
     figure.suptitle(study.title + cut, fontsize="medium")
     if handles := labelled_handles(axes.flat):
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
@@ -76,18 +78,20 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
 
 
 def _dots(study: Study, records: Records, published: Path | None, name: str) -> Dots:
-    layout, kind = study.table, study.kind
+    layout, kind, metric = study.table, study.kind, study.kind.metrics[name]
+    scale = axis_scale(metric)
     printed: dict[Run, float] = {}
     for value in read_published(study, published) if published else ():
         if value.metric == name:
-            printed |= dict.fromkeys(value.runs, float(value.text))
+            printed |= dict.fromkeys(value.runs, float(value.text) * scale)
     factors = varying_factors(study, layout.rows)
     dots: Dots = {}
     for values, runs in study.points():
         row = point_name(kind, values, factors) or study.title
         panel = level_name(kind, layout.columns, spell(values[layout.columns])) if layout.columns else ""
-        content = cell(kind.metrics[name], [records.get(run) for run in runs])
-        dots[row, panel] = _Dot(content.mean, content.sd, printed.get(runs[0]))
+        found = cell(metric, [records.get(run) for run in runs])
+        mean, sd = (value if value is None else value * scale for value in (found.mean, found.sd))
+        dots[row, panel] = _Dot(mean, sd, printed.get(runs[0]))
     return dots
 
 
@@ -99,6 +103,7 @@ def _draw_panel(axis: Axes, rows: list[str], panel: str, dots: Dots) -> None:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_title(panel, fontsize="medium")
     axis.grid(axis="x", color="0.9")
+    axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.margins(x=0.08)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -1,6 +1,7 @@
 """The common style of all figures: colours, names of levels, legends and file formats."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ablations.files import atomic_path
 from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
+from ablations.presentation.wording import marked
 
 # The palette of Okabe and Ito, which is distinct for colour-blind readers and in grey print.
 MEASURED, PUBLISHED = "#0072B2", "#D55E00"
@@ -41,6 +43,16 @@ def varying_factors(study: Study, factors: Sequence[str]) -> list[str]:
 def shown_metrics(study: Study) -> dict[str, Metric]:
     """The metrics that a figure of a study shows, by name: the first few that it analyses."""
     return {name: study.kind.metrics[name] for name in study.analysed[:MOST_METRICS]}
+
+
+def axis_scale(metric: Metric) -> float:
+    """What turns a metric into the unit of an axis: one in thousands of milliseconds is hard to read."""
+    return 1e-3 if metric.unit == "ms" else 1.0
+
+
+def axis_label(metric: Metric) -> str:
+    """The heading of a metric in the unit of an axis."""
+    return marked(replace(metric, unit="s") if metric.unit == "ms" else metric)
 
 
 def point_name(kind: Kind, values: Mapping[str, Any], factors: Sequence[str]) -> str:
@@ -76,8 +88,8 @@ def cut_note(*sides: tuple[int, int, str]) -> str:
 def set_log_ticks(axis: Axis, low: float, high: float) -> None:
     """Ticks at round numbers, for an axis on a log scale with values between these two."""
     subs = (1,) if high > 100 * low else (1, 2, 5)
-    axis.set_major_locator(LogLocator(subs=subs) if high > 5 * low else MaxNLocator(4))
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_locator(LogLocator(subs=subs) if high > 5 * low else MaxNLocator(6, steps=[1, 2.5, 5, 10]))
+    axis.set_major_formatter("{x:,.10g}")
     axis.set_minor_locator(NullLocator())
 
 

@@ -14,6 +14,8 @@ from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     MOST_METRICS,
+    axis_label,
+    axis_scale,
     cut_note,
     finished,
     look_of,
@@ -21,7 +23,7 @@ from ablations.presentation.figures.style import (
     set_log_ticks,
     varying_factors,
 )
-from ablations.presentation.wording import ARROWS, in_sentence, listed, marked
+from ablations.presentation.wording import in_sentence, listed, marked
 
 # Names of points on the front.
 LETTERS = "ABCDEFGHIJ"
@@ -64,7 +66,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
                 key = [f"{letter}: {name}" for letter, name in zip(LETTERS, names, strict=False)]
                 figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
     for axis, cost in zip(axes[-1], costs.values(), strict=False):
-        axis.set_xlabel(_cost_label(cost))
+        axis.set_xlabel(axis_label(cost))
     if not any(axis.has_data() for axis in axes.flat):
         why = "no completed runs" if costs else "this kind of run declares no costs"
         axes[0][0].text(0.5, 0.5, why, ha="center", transform=axes[0][0].transAxes)
@@ -95,23 +97,12 @@ def _points(study: Study, records: Records, name: str, cost_name: str) -> list[_
     for metric in (study.kind.metrics[cost_name], study.kind.metrics[name]):
         found = comparable(metric, available(metric, study.runs(), records))
         sides.append([cell(metric, [found.get(run) for run in runs]) for _, runs in study.points()])
-    scale = _cost_scale(study.kind.metrics[cost_name])
+    scale = axis_scale(study.kind.metrics[cost_name])
     return [
         _Point(values, cost.mean * scale, content.mean, content.sd)
         for (values, _), cost, content in zip(study.points(), *sides, strict=True)
         if cost.mean is not None and content.mean is not None
     ]
-
-
-def _cost_scale(cost: Metric) -> float:
-    """What turns a cost into the unit of its axis: one in thousands of milliseconds is hard to read."""
-    return 1e-3 if cost.unit == "ms" else 1.0
-
-
-def _cost_label(cost: Metric) -> str:
-    if cost.unit == "ms":
-        return f"{cost.label} (s){ARROWS[cost.better]}"
-    return marked(cost)
 
 
 def _signs(cost: Metric, metric: Metric) -> tuple[int, int]:
