@@ -1,19 +1,28 @@
-"""Compare two finished runs by the test images that each classified correctly (McNemar's exact test).
+"""Compare two finished runs in every metric of their kind.
 
     python scripts/compare_runs.py results/runs/…/record.tsv results/runs/…/record.tsv
 
-The result holds for these two runs; other seeds may give another.
+A proportion is compared by the items that each run got right, such as the test images that it classified
+correctly (McNemar's exact test). The result holds for these two runs; other seeds may give another. Of
+most other metrics, single runs do not show the noise.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-from ablations.analysis.inference import ALPHA, compare_images
+from ablations.analysis.inference import ALPHA, compare_items
+from ablations.analysis.measurements import CONDITIONS, items_of
 from ablations.errors import AblationsError, run_script
 from ablations.kinds.hits import unpack
+from ablations.kinds.hyperparameters import spell
+from ablations.kinds.metrics import Metric
+from ablations.presentation.wording import difference_text, interval_text, listed, marked, ratio_text
 from ablations.runs.records import read_record
 from ablations.runs.run import Run
+
+# A run, and the columns of its record as text.
+Finished = tuple[Run, dict[str, str]]
 
 
 def main() -> None:
@@ -26,37 +35,68 @@ def main() -> None:
 
 
 def compare_runs(first: Path, second: Path) -> list[str]:
-    """The lines that describe the comparison. Raises AblationsError for runs that cannot be compared."""
-    (one, correct), (other, also_correct) = map(_answers, (first, second))
-    images = f"test images of {one.dataset}"
-    if (one.dataset, len(correct)) != (other.dataset, len(also_correct)):
-        raise AblationsError(
-            f"{first} has {len(correct)} {images}, but {second} has {len(also_correct)} of {other.dataset}; "
-            "only runs on the same images can be compared"
-        )
-    found = compare_images([((one.dataset, correct), (other.dataset, also_correct))])
-    assert found.p is not None
-    assert found.interval is not None
-    significant = "significant" if found.p < ALPHA else "not significant"
-    seeds = "; it may be larger for other seeds" if one.kind.is_random else ""
-    return [
-        f"first:  {100 * np.mean(correct):.2f} %  {first}",
-        f"second: {100 * np.mean(also_correct):.2f} %  {second}",
-        f"of {len(correct):,} {images}, {np.sum(correct & ~also_correct)} are correct in the first only and "
-        f"{np.sum(also_correct & ~correct)} in the second only",
-        f"second minus first: {found.difference:+.2f} points (95 % interval {found.interval.low:+.2f} to "
-        f"{found.interval.high:+.2f}), p = {found.p:.4g} by McNemar's exact test",
-        f"the difference is {significant} on these test images{seeds}",
-    ]
+    """The lines that describe the comparison. Raises AblationsError for runs without a common metric."""
+    one, other = map(_finished, (first, second))
+    lines = [f"first:  {first}", f"second: {second}"]
+    for name, metric in one[0].kind.metrics.items():
+        if other[0].kind.metrics.get(name) != metric:
+            continue
+        if metric.column in one[1].keys() & other[1].keys():
+            lines += ["", _values(metric, one, other), *map("  {}".format, _judged(metric, one, other))]
+    if len(lines) == 2:
+        raise AblationsError(f"{first} and {second} have no metric in common")
+    return lines
 
 
-def _answers(path: Path) -> tuple[Run, np.ndarray]:
-    """A run, and whether it classified each test image correctly, of shape (images,)."""
+def _finished(path: Path) -> Finished:
     run, record = read_record(path)
-    if record.status != "ok" or record.test_correct is None:
-        why = "the run diverged" if record.status != "ok" else "an older version wrote the record"
-        raise AblationsError(f"{path}: it does not list the test images that the run got right: {why}")
-    return run, unpack(record.test_correct, record.test_samples)
+    if record.status != "ok":
+        raise AblationsError(f"{path}: the run diverged, so there is nothing to compare")
+    return run, {name: spell(value) for name, value in dict(record).items() if value is not None}
+
+
+def _values(metric: Metric, one: Finished, other: Finished) -> str:
+    texts = (f"{float(row[metric.column]) * metric.scale:.{metric.decimals}f}" for _, row in (one, other))
+    return f"{marked(metric)}: {' and '.join(texts)}"
+
+
+def _judged(metric: Metric, one: Finished, other: Finished) -> list[str]:
+    """What can be said about the difference in this metric."""
+    if metric.answers:
+        return _by_items(metric, one, other)
+    (run, row), (_, other_row) = one, other
+    first, second = (float(each[metric.column]) for each in (row, other_row))
+    if metric.noise == "time":
+        if differ := [name for name in CONDITIONS if row.get(name) != other_row.get(name)]:
+            return [f"not compared: the runs differ in {listed(differ)}"]
+        text = f"second over first: {ratio_text(second / first)}" if first else "the first is 0"
+    else:
+        text = f"second minus first: {difference_text(metric, (second - first) * metric.scale)}"
+        if metric.noise == "exact" or not run.kind.is_random:
+            return [f"{text}, which is exact"]
+    return [f"{text}; single runs of this metric do not show whether that is noise"]
+
+
+def _by_items(metric: Metric, one: Finished, other: Finished) -> list[str]:
+    (first, row), (second, other_row) = one, other
+    if metric.answers not in row.keys() & other_row.keys():
+        return [f"not compared: one record does not list the {metric.noun} that the run got right"]
+    counts = items_of(metric, row), items_of(metric, other_row)
+    sets = [f"{n:,} {metric.noun} of {run.dataset}" for n, run in zip(counts, (first, second), strict=True)]
+    if sets[0] != sets[1]:
+        return [f"not compared: one run has {sets[0]}, and the other {sets[1]}"]
+    right, also_right = (unpack(r[metric.answers], counts[0]) for r in (row, other_row))
+    found = compare_items([((first.dataset, right), (second.dataset, also_right))], metric.whole)
+    assert found.p is not None
+    significant = "significant" if found.p < ALPHA else "not significant"
+    seeds = "; it may be larger for other seeds" if first.kind.is_random else ""
+    return [
+        f"of {sets[0]}, {np.sum(right & ~also_right)} are correct in the first only and "
+        f"{np.sum(also_right & ~right)} in the second only",
+        f"second minus first: {difference_text(metric, found.difference)} (95 % interval "
+        f"{interval_text(metric, found.interval)}), p = {found.p:.4g} by McNemar's exact test",
+        f"the difference is {significant} on these {metric.noun}{seeds}",
+    ]
 
 
 if __name__ == "__main__":

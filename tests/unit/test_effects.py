@@ -1,5 +1,6 @@
 """The effects table: pairs that differ in nothing else, and a verdict for each comparison."""
 
+import math
 import subprocess
 import sys
 import zlib
@@ -7,13 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from ablations.analysis.design import design
 from ablations.analysis.effects import effects
+from ablations.config.studies import parse_study
 from ablations.kinds import hits
 from ablations.presentation.effects_table import effects_table
 from ablations.runs.records import write_record
 from ablations.runs.run import Run
+from denoiser import denoiser, measure
 from scipy import stats
 from test_design import study_of, with_points
 from test_records import make_record, make_run
@@ -32,8 +36,12 @@ def records_of(study, accuracy: Callable[[Run], float | None]) -> Records:
     }
 
 
-def row(table, factor: str) -> Mapping[str, str]:
-    [found] = [row for row in table.data.to_dict("records") if row["hyperparameter"] == factor]
+def row(table, factor: str, metric: str = "test_accuracy") -> Mapping[str, str]:
+    [found] = [
+        row
+        for row in table.data.to_dict("records")
+        if (row["metric"], row["hyperparameter"]) == (metric, factor)
+    ]
     return found
 
 
@@ -60,7 +68,7 @@ def test_an_effect_is_found_and_another_is_not():
     assert float(batch["difference"]) == pytest.approx(-1, abs=0.2)
     assert float(batch["difference_ci_low"]) < -1 < float(batch["difference_ci_high"])
     assert float(batch["p_holm"]) < 1e-3
-    assert batch["verdict"] == "16 is more accurate"
+    assert batch["verdict"] == "16 is better (higher)"
     sentence, _, seeds = rate["verdict"].rpartition(" about ")
     assert sentence == "not significant; detecting a difference of this size would take"
     assert seeds.endswith(" seeds")
@@ -75,7 +83,7 @@ def test_pairs_are_of_the_same_seed_and_of_runs_that_are_there():
         gone = run.value("seed") == 3 and run.value("batch_size") == 16
         return None if gone else 90.0 + run.value("seed")
 
-    [effect] = effects(study, records_of(study, accuracy))
+    [effect] = effects(study, records_of(study, accuracy), "test_accuracy")
     comparison = effect.comparison
     assert (comparison.units, comparison.pairs, comparison.difference) == (4, 4, 0)
     assert (
@@ -107,7 +115,7 @@ def test_one_pair_of_single_runs_is_compared_by_their_images():
     assert (batch["pairs"], batch["difference"], batch["verdict"]) == (
         "1",
         "-2.0000",
-        "16 is more accurate, in these two runs",
+        "16 is better (higher), in these two runs",
     )
     assert any("McNemar" in note and "may be larger for other seeds" in note for note in table.notes)
     same = effects_table("it", study, {one: found[one], other: record(other, **_accuracy_of(found[one]))})
@@ -133,8 +141,8 @@ def test_the_settings_of_support_vector_machines_are_not_a_sample():
     dataset, kernel = row(table, "dataset"), row(table, "kernel")
     assert (dataset["judged_by"], kernel["judged_by"]) == ("test images", "test images")
     assert (dataset["difference"], kernel["difference"]) == ("-12.0600", "-2.2200")
-    assert dataset["verdict"] == "mnist is more accurate"
-    assert kernel["verdict"] == "rbf is more accurate"
+    assert dataset["verdict"] == "mnist is better (higher)"
+    assert kernel["verdict"] == "rbf is better (higher)"
 
 
 def test_the_same_image_of_two_datasets_is_two_images():
@@ -204,7 +212,7 @@ def test_noise_alone_is_rarely_significant():
         luck = dict(zip(study.runs(), draw.normal(90, 1, 24), strict=True))
         verdicts = effects_table("it", study, records_of(study, luck.get)).data["verdict"]
         assert len(verdicts) == 3
-        wrong += any("is more accurate" in verdict for verdict in verdicts)
+        wrong += any("is better (higher)" in verdict for verdict in verdicts)
     assert 1 <= wrong <= 12
 
 
@@ -231,7 +239,7 @@ def test_duplicate_runs_do_not_count_as_a_sample(grid, seeds):
             key = tuple(value for name, value in run.values().items() if name != "pin_memory")
             [columns] = right(luck.setdefault(key, draw.normal(90, 1)))
             found[run] = record(run, **columns)
-        for effect in effects(study, found):
+        for effect in effects(study, found, "test_accuracy"):
             if effect.factor == "pin_memory":
                 assert effect.comparison.difference == 0
             elif effect.comparison.p is not None:
@@ -244,7 +252,7 @@ def test_duplicate_runs_do_not_count_as_a_sample(grid, seeds):
 
 def test_many_levels_are_compared_with_the_first():
     study = study_of({"batch_size": list(range(1, 21))}, seeds=(0, 1))
-    found = list(effects(study, records_of(study, lambda run: 90 + noise(run, 1))))
+    found = list(effects(study, records_of(study, lambda run: 90 + noise(run, 1)), "test_accuracy"))
     assert [effect.first for effect in found] == [1] * 19
     notes = effects_table("it", study, {}).notes
     [note] = [note for note in notes if "more than 8 levels (batch_size)" in note]
@@ -256,8 +264,159 @@ def test_a_study_of_one_point_has_an_empty_table(tmp_path):
     table = effects_table("it", study, records_of(study, lambda run: 90.0))
     table.write(tmp_path / "it_effects")
     assert "No hyperparameter varies in this study." in (tmp_path / "it_effects.md").read_text()
-    assert (tmp_path / "it_effects.tsv").read_text().startswith("hyperparameter\tfirst\tsecond\tpairs")
+    assert (
+        (tmp_path / "it_effects.tsv").read_text().startswith("metric\thyperparameter\tfirst\tsecond\tpairs")
+    )
     assert r"\begin{table}" in (tmp_path / "it_effects.tex").read_text()
+
+
+# --- other metrics -------------------------------------------------------------------------------
+
+
+def test_every_verdict_has_the_direction_that_is_better():
+    study = denoiser(["psnr", "artefacts", "run_time_ms", "norm"])
+    deep = lambda run: run.value("depth") == 8  # noqa: E731
+    found = measure(
+        study,
+        lambda run: {
+            "psnr": 30 + 2 * deep(run) + noise(run, 0.1),
+            "artefacts": 0.2 + 0.1 * deep(run) + noise(run, 0.01),
+            "seen": 100,
+            "run_time_ms": 1000 * 2 ** deep(run) * math.exp(noise(run, 0.02)),
+            "norm": 5 + deep(run) + noise(run, 0.1),
+        },
+    )
+    table = effects_table("it", study, found)
+    assert [row(table, "depth", name)["verdict"] for name in study.analysed] == [
+        "8 is better (higher)", "4 is better (lower)", "4 is better (lower)", "8 is higher",
+    ]  # fmt: skip
+    assert table.display["Metric"].tolist()[::2] == [
+        "PSNR (dB) ↑",
+        "Artefacts (%) ↓",
+        "Run time (ms) ↓",
+        "Norm",
+    ]
+    shown = table.display[table.display["Hyperparameter"] == "Depth"]["Difference"].tolist()
+    assert [text.split()[-1] for text in shown[:2]] == ["dB", "points"]
+    assert float(shown[1].split()[0]) == pytest.approx(10, abs=2), "the record has 0.1, and the table 10 %"
+    assert shown[2].startswith(("×1.9", "×2.0"))
+    assert any(
+        note.startswith("Run time: A ratio (×) is the second level over the first.") for note in table.notes
+    )
+    assert any("Holm's correction over 2 tests of this metric." in note for note in table.notes)
+    assert "Metric" not in effects_table("it", denoiser(["psnr"]), found).display
+
+
+def test_times_are_ratios_between_runs_of_the_same_device_and_packing():
+    study = denoiser(["run_time_ms"], seeds=(0, 1, 2, 3))
+
+    def values(run: Run) -> Mapping[str, object]:
+        slow = run.value("seed") == 3
+        shared = run.value("depth") == 8 and run.value("seed") == 2 and run.value("width") == 8
+        time = 1000 * (1 + (run.value("depth") == 8)) * (1 + 9 * slow) * (1 + 4 * shared)
+        return {
+            "run_time_ms": time * math.exp(noise(run, 1e-3)),
+            "device_name": "Slow" if slow else "Fast",
+            "runs_per_job": 1 + shared,
+        }
+
+    table = effects_table("it", study, measure(study, values))
+    depth = row(table, "depth", "run_time_ms")
+    assert depth["pairs"] == "7", "of eight, one shared its job with another run"
+    assert float(depth["ratio"]) == pytest.approx(2, abs=0.01)
+    assert float(depth["ratio_ci_low"]) < float(depth["ratio"]) < float(depth["ratio_ci_high"])
+    assert pd.isna(depth["difference"])
+    left_out = "Pairs left out because the device, threads or runs per job differ: 1 of depth, 1 of width."
+    assert left_out in table.notes
+    assert not any("missing or diverged" in note for note in table.notes)
+
+
+def test_a_linear_model_of_times_takes_the_runs_of_one_device():
+    recipes = [{"optimizer": o, "lr": lr, "epochs": e} for o, lr, e in LATIN]
+    study = study_of({"recipe": recipes, "batch_size": [16, 32]})
+    study = parse_study({**study.written, "analyse": "train_time_ms"})
+    last = study.runs()[-1]
+    times = {run: 1000 * run.value("epochs") * math.exp(noise(run, 1e-3)) for run in study.runs()}
+    found = {
+        run: record(run, train_time_ms=str(time * (1 + 9 * (run == last))), threads=str(1 + (run == last)))
+        for run, time in times.items()
+    }
+    table = effects_table("it", study, found)
+    [epochs] = [r for r in table.data.to_dict("records") if (r["first"], r["second"]) == ("1", "4")]
+    assert float(epochs["ratio"]) == pytest.approx(4, abs=0.05)
+    why = "Runs left out of the linear model because the device, threads or runs per job differ: 1."
+    assert why in table.notes
+
+
+def test_exact_values_are_compared_without_a_test():
+    study = denoiser(["weights", "psnr"])
+    found = measure(study, lambda run: {"weights": 1000 * run.value("depth"), "psnr": 30 + noise(run, 1)})
+    table = effects_table("it", study, found)
+    depth = row(table, "depth", "weights")
+    assert (depth["difference"], depth["p_holm"], depth["judged_by"]) == ("4.0000", "", "exact values")
+    assert depth["verdict"] == "4 is better (lower)"
+    assert "Weights: Without any difference, and not listed: levels of width." in table.notes
+    assert not any(word in " ".join(table.data["verdict"][:1]) for word in ("significant", "tested"))
+
+
+def test_single_runs_of_a_kind_with_answers_are_compared_by_their_items():
+    study = denoiser(["restored"], seeds=(0,), depth=[4, 8])
+    masks = {4: np.arange(200) < 100, 8: np.arange(200) < 150}
+    answers = lambda run: (float(masks[run.value("depth")].mean()), hits.pack(masks[run.value("depth")]))  # noqa: E731
+    found = measure(study, lambda run: dict(zip(("restored", "which"), answers(run), strict=True)))
+    table = effects_table("it", study, found)
+    depth = row(table, "depth", "restored")
+    assert (depth["difference"], depth["judged_by"], depth["units"]) == ("0.2500", "patches", "200")
+    assert 0 < float(depth["difference_ci_low"]) < 0.25 < float(depth["difference_ci_high"]) < 0.4
+    assert depth["verdict"] == "8 is better (higher), in these two runs"
+    assert any(note.startswith("Judged by patches: ") for note in table.notes)
+
+
+def test_pin_memory_on_training_time_is_a_row_of_the_published_study():
+    part_a = study("part_a")
+    slower = lambda run: 1.1 if run.value("pin_memory") else 1.0  # noqa: E731
+    found = {
+        run: record(
+            run, train_time_ms=str(1000 * run.value("epochs") * slower(run) * math.exp(noise(run, 1e-2)))
+        )
+        for run in part_a.runs()
+    }
+    pinned = row(effects_table("part_a", part_a, found), "pin_memory", "train_time_ms")
+    assert float(pinned["ratio"]) == pytest.approx(1.1, abs=0.02)
+    assert pinned["verdict"] == "false is better (lower), if there are no interactions"
+
+
+def test_the_times_of_duplicate_runs_are_measured_each():
+    """On a CPU `pin_memory` does nothing, so all accuracies of a pair are equal; the times are not."""
+    study = study_of({"pin_memory": [False, True], "batch_size": [16, 32, 64]}, seeds=(0,))
+    [columns] = right(90)
+    found = {
+        run: record(run, **columns, train_time_ms=str(1000 * math.exp(noise(run, 0.1))))
+        for run in study.runs()
+    }
+    [of_time] = [e for e in effects(study, found, "train_time_ms") if e.factor == "pin_memory"]
+    [of_accuracy] = [e for e in effects(study, found, "test_accuracy") if e.factor == "pin_memory"]
+    assert (of_time.comparison.units, of_accuracy.comparison.noise) == (3, "items")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("metric", ["run_time_ms", "artefacts"])
+def test_noise_alone_is_rarely_significant_in_other_metrics(metric, seeds):
+    """Log-normal times, and a proportion near its bound: of 100 items, about three, with luck of the run."""
+    study = denoiser([metric], seeds=seeds, depth=[2, 4], width=[8, 16, 32, 64])
+    draw, wrong = np.random.default_rng(0), []
+    for _ in range(150):
+
+        def values(run: Run) -> Mapping[str, object]:
+            if metric == "run_time_ms":
+                return {metric: 1000 * math.exp(draw.normal(0, 0.5))}
+            return {metric: draw.binomial(100, draw.beta(3, 97)) / 100, "seen": 100}
+
+        for effect in effects(study, measure(study, values), metric):
+            if effect.comparison.p is not None:
+                wrong.append(effect.comparison.p < 0.05)
+    assert len(wrong) >= 900
+    assert 0 < np.mean(wrong) <= 0.07
 
 
 # --- two runs ------------------------------------------------------------------------------------
@@ -274,7 +433,7 @@ def test_any_two_runs_can_be_compared_by_their_images(tmp_path):
     for samples, mask in zip((100, 200), masks, strict=True):
         columns = {"test_accuracy": 100 * mask.mean(), "test_correct": hits.pack(mask)}
         run = make_run(train_samples=samples)
-        write_record(tmp_path / run.record, run, make_record(**columns))
+        write_record(tmp_path / run.record, run, make_record(**columns, train_time_ms=10.0 * samples))
     paths = [make_run(train_samples=samples).record for samples in (100, 200)]
     done = compare(tmp_path, *paths)
     assert done.returncode == 0, done.stderr
@@ -285,20 +444,38 @@ def test_any_two_runs_can_be_compared_by_their_images(tmp_path):
     )
     assert f"second minus first: +4.25 points (95 % interval +1.90 to +6.60), p = {p:.4g}" in done.stdout
     assert "the difference is significant on these test images\n" in done.stdout
+    noise = "single runs of this metric do not show whether that is noise"
+    assert f"Training time (ms) ↓: 1000 and 2000\n  second over first: ×2.000; {noise}\n" in done.stdout
+    assert "Support vectors ↓: 40 and 40\n  second minus first: +0, which is exact\n" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"status": "diverged", "test_accuracy": None}, "the run diverged"),
-        ({"test_correct": None}, "an older version wrote the record"),
-        ({"test_samples": 200}, "only runs on the same images can be compared"),
+        ({"test_correct": None}, "one record does not list the test images that the run got right"),
+        (
+            {"test_samples": 200},
+            "one run has 400 test images of digits, and the other 200 test images of digits",
+        ),
+        ({"threads": 4}, "the runs differ in threads"),
     ],
 )
-def test_runs_that_cannot_be_compared_are_an_error_without_a_traceback(columns, sentence, tmp_path):
-    for samples, changes in ((100, {}), (200, columns)):
+def test_what_cannot_be_compared_is_named(columns, sentence, tmp_path):
+    for samples, changes in ((100, {"test_samples": 400}), (200, {"test_samples": 400, **columns})):
+        mask = np.ones(changes["test_samples"], bool)
+        mask[: len(mask) // 10] = False
+        changes = {"test_accuracy": 90.0, "test_correct": hits.pack(mask), **changes}
+        run = make_run(train_samples=samples)
+        write_record(tmp_path / run.record, run, make_record(**changes))
+    done = compare(tmp_path, *(make_run(train_samples=samples).record for samples in (100, 200)))
+    assert done.returncode == 0, done.stderr
+    assert f"not compared: {sentence}\n" in done.stdout
+
+
+def test_a_diverged_run_is_an_error_without_a_traceback(tmp_path):
+    for samples, changes in ((100, {}), (200, {"status": "diverged", "test_accuracy": None})):
         run = make_run(train_samples=samples)
         write_record(tmp_path / run.record, run, make_record(**changes))
     done = compare(tmp_path, *(make_run(train_samples=samples).record for samples in (100, 200)))
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert sentence in done.stderr
+    assert "the run diverged" in done.stderr

@@ -13,6 +13,7 @@ from ablations.presentation.figures.grid import grid_figure
 from ablations.presentation.figures.study import study_figure
 from ablations.presentation.figures.style import write_figure
 from ablations.presentation.figures.tradeoff import front_of, tradeoff_figure
+from denoiser import denoiser, measure
 from test_design import study_of
 from test_effects import noise, records_of
 from test_tables import record
@@ -80,7 +81,7 @@ def test_the_trade_off_names_the_points_of_itsfront_of(study):
         for run in study.runs()
     }
     figure = tradeoff_figure(study, records)
-    assert [axis.get_xlabel() for axis in figure.axes] == ["Training time (s)", "MACs (G)"], (
+    assert [axis.get_xlabel() for axis in figure.axes] == ["Training time (s) ↓", "MACs (G) ↓"], (
         "params are all one"
     )
     assert [text for text in texts(figure) if text in "ABCDEF"] == ["A", "B"]
@@ -192,3 +193,83 @@ def test_many_levels_are_distinct(tmp_path):
     assert len({line.get_color() for line in axis.lines}) == 40
     assert 7 <= len(axis.get_legend().texts) <= 14
     write_figure(axis.figure, tmp_path / "many")
+
+
+# --- several metrics -----------------------------------------------------------------------------
+
+FOUR = ["psnr", "artefacts", "run_time_ms", "weights"]
+
+
+def of_denoisers(analyse: list[str]):
+    study = denoiser(analyse, seeds=SEEDS)
+    values = {
+        run: {
+            "psnr": 30 + run.value("depth") / 8 + noise(run, 0.1),
+            "artefacts": 0.5 - run.value("depth") / 40,
+            "seen": 100,
+            "run_time_ms": 100 * run.value("depth") * run.value("width"),
+            "weights": 1000 * run.value("width"),
+            "norm": noise(run, 1),
+            "restored": 0.5,
+        }
+        for run in study.runs()
+    }
+    return study, measure(study, values.__getitem__)
+
+
+@pytest.mark.parametrize("analyse", [FOUR[:1], FOUR[:2], FOUR, [*FOUR, "norm", "restored"]])
+@pytest.mark.parametrize("draw", [study_figure, effects_figure, grid_figure, tradeoff_figure])
+def test_a_figure_shows_the_first_four_metrics_of_a_study(draw, analyse, tmp_path):
+    study, records = of_denoisers(analyse)
+    figure = draw(study, records)
+    labels = {metric.label for name, metric in study.kind.metrics.items() if name in analyse[:4]}
+    if draw is tradeoff_figure:
+        labels -= {"Run time", "Weights"}
+    shown = " ".join(text for a in figure.axes for text in (a.get_xlabel(), a.get_ylabel(), a.get_title()))
+    assert all(label in shown for label in labels), shown
+    assert np.prod(figure.get_size_inches()) < 200
+    cut = "the first 4 of 6 metrics" in figure.get_suptitle()
+    assert cut == (len(analyse) > 4 and draw is not tradeoff_figure)
+    write_figure(figure, tmp_path / "it")
+
+
+def test_the_axis_of_a_ratio_is_logarithmic():
+    study, records = of_denoisers(["psnr", "run_time_ms"])
+    difference, ratio = effects_figure(study, records).axes
+    assert (difference.get_xscale(), ratio.get_xscale()) == ("linear", "log")
+    assert (difference.get_xlabel(), ratio.get_xlabel()) == ("Difference (dB)", "Ratio (×)")
+    assert [line.get_xdata()[0] for line in ratio.lines if line.get_marker() == "o"] == pytest.approx([2, 2])
+
+
+def test_the_brightest_cell_is_the_best():
+    study, records = of_denoisers(["psnr", "artefacts"])
+    best = []
+    for axis in grid_figure(study, records).axes[:2]:
+        [image] = axis.images
+        colours = image.to_rgba(image.get_array())[..., :3].sum(axis=-1)
+        best.append(np.asarray(image.get_array()).ravel()[colours.argmax()])
+    psnr, artefacts = best
+    assert psnr == pytest.approx(31, abs=0.3), "the highest"
+    assert artefacts == pytest.approx(30), "the lowest"
+
+
+def test_the_front_of_a_metric_that_should_be_low_goes_down():
+    study, records = of_denoisers(["artefacts"])
+    [axis] = [a for a in tradeoff_figure(study, records).axes if a.get_xlabel().startswith("Run time")]
+    [front] = [line for line in axis.lines if line.get_label() == "Pareto front"]
+    assert front.get_xdata().tolist() == pytest.approx([3.2, 6.4])
+    assert front.get_ydata().tolist() == pytest.approx([40, 30])
+
+
+def test_curves_are_of_the_metrics_in_the_histories_by_step(tmp_path):
+    study, _ = of_denoisers(["psnr", "weights", "artefacts"])
+    histories = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}
+    for path in histories.values():
+        path.write_text("step\tpsnr\tartefacts\n100\t20\t0.5\n200\t25\t0.25\n")
+    axes = curves_figure(study, histories).axes
+    assert [axis.get_ylabel() for axis in axes if axis.get_ylabel()] == ["PSNR (dB) ↑", "Artefacts (%) ↓"]
+    assert axes[-1].get_xlabel() == "Step"
+    assert axes[-1].lines[0].get_xdata().tolist() == [100, 200]
+    assert axes[-1].lines[0].get_ydata().tolist() == [50, 25]
+    none = curves_figure(denoiser(["weights"], seeds=SEEDS), histories)
+    assert "the histories have none of these metrics" in texts(none)

@@ -11,7 +11,7 @@ from ablations.analysis.inference import (
     Interval,
     LinearModel,
     binomial_error,
-    compare_images,
+    compare_items,
     compare_pairs,
     holm,
     pairs_needed,
@@ -196,7 +196,7 @@ def test_mcnemar_is_the_binomial_test_of_the_differing_images():
     first, second = np.ones(100, bool), np.ones(100, bool)
     second[:10] = False
     first[10:12] = False
-    found = compare_images([(("it", first), ("it", second))])
+    found = compare_items([(("it", first), ("it", second))])
     assert found.difference == pytest.approx(-8.0)
     assert found.p == pytest.approx(stats.binomtest(2, 12).pvalue)
     # Agresti & Min 2005: half an image more in each of the four cells, of which two differ.
@@ -204,7 +204,7 @@ def test_mcnemar_is_the_binomial_test_of_the_differing_images():
     assert (found.interval.low, found.interval.high) == pytest.approx(
         (-8 - 100 * half, -8 + 100 * half), abs=2e-2
     )
-    same = compare_images([(("it", first), ("it", first))])
+    same = compare_items([(("it", first), ("it", first))])
     assert same.p == 1
     assert -3 < same.interval.low < 0 < same.interval.high < 3
 
@@ -212,7 +212,7 @@ def test_mcnemar_is_the_binomial_test_of_the_differing_images():
 def test_images_of_two_test_sets_are_two_samples():
     draw = np.random.default_rng(0)
     first, second = draw.random(10_000) < 0.95, draw.random(10_000) < 0.94
-    found = compare_images([(("one", first), ("other", second))])
+    found = compare_items([(("one", first), ("other", second))])
     p, q = first.mean(), second.mean()
     error = math.sqrt((p * (1 - p) + q * (1 - q)) / 10_000)
     assert found.difference == pytest.approx(100 * (q - p))
@@ -225,9 +225,9 @@ def test_an_image_is_one_observation_over_many_runs():
     first, second = draw.random(10_000) < 0.95, draw.random(10_000) < 0.945
     pair, elsewhere = (("it", first), ("it", second)), (("other", first), ("other", second))
     once, twice, wider = (
-        compare_images([pair]),
-        compare_images([pair, pair]),
-        compare_images([pair, elsewhere]),
+        compare_items([pair]),
+        compare_items([pair, pair]),
+        compare_items([pair, elsewhere]),
     )
     width = lambda found: found.interval.high - found.interval.low  # noqa: E731
     assert width(twice) == pytest.approx(width(once))

@@ -1,5 +1,6 @@
 """Tables: cells over seeds, the published layout, and the verdicts on published values."""
 
+import ast
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ from ablations.presentation.published_table import REASONS, published_table, ver
 from ablations.presentation.study_table import cell_text, study_table
 from ablations.presentation.tables import TABLES
 from ablations.presentation.variance_table import variance_table
+from denoiser import DENOISER, denoiser, measure
 
 PROJECT = Path(__file__).parents[2]
 ACCURACY, MACS, TIME = (CNN.metrics[name] for name in ("test_accuracy", "gmacs", "train_time_ms"))
@@ -83,7 +85,8 @@ def test_the_notes_give_the_noise_of_the_test_set():
     runs = part_a.runs()
     same = study_table("part_a", part_a, {run: record(run) for run in runs})
     assert (
-        "The choice of the 10,000 test images gives accuracies a standard error of 0.09 points." in same.notes
+        "The choice of the 10,000 test images gives the test accuracy a standard error of 0.09 points."
+        in same.notes
     )
     differ = {run: record(run, test_accuracy="50") if run is runs[0] else record(run) for run in runs}
     assert any("of 0.09 to 0.50 points" in n for n in study_table("a", part_a, differ).notes)
@@ -92,7 +95,7 @@ def test_the_notes_give_the_noise_of_the_test_set():
 def test_the_cost_of_a_model_has_no_standard_deviation():
     question_2 = study("question_2", seeds=[0, 1])
     table = study_table("q", question_2, all_records(question_2))
-    assert table.display.iloc[0]["MACs (G)"] == "0.0332"
+    assert table.display.iloc[0]["MACs (G) ↓"] == "0.0332"
     assert "gmacs_sd" not in table.data
     assert any("MACs are multiply-accumulate operations" in note for note in table.notes)
 
@@ -148,6 +151,68 @@ def test_counters_that_disagree_are_noted():
 )
 def test_a_verdict(metric, kind, published, values, verdict):
     assert compare(published, Cell(metric, values), KINDS[kind], 10_000).outcome == verdict
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "reason", "allowed"),
+    [
+        # t(0.975, 2) · 0.1 · √(4/3) = 0.497
+        ((30.0, 30.1, 30.2), "within noise", "seeds_alone", "±0.50"),
+        ((29.0, 29.1, 29.2), "differs", "seeds_alone", "±0.50"),
+        ((29.96, 29.961), "within noise", "seeds_alone", "±0.05"),
+        ((29.9, 29.9), "not comparable", "no_measure", ""),
+        ((29.9,), "not comparable", "no_measure", ""),
+    ],
+)
+def test_a_metric_of_unknown_noise_is_judged_by_its_seeds(values, outcome, reason, allowed):
+    psnr = DENOISER.metrics["psnr"]
+    verdict = compare("30.0", Cell(psnr, values), DENOISER, 0)
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+    assert verdict_fields(verdict, "30.0", psnr)["allowed"] == allowed
+
+
+def test_one_more_run_is_within_noise_at_the_nominal_rate():
+    psnr, draw = DENOISER.metrics["psnr"], np.random.default_rng(0)
+    agreed = [
+        compare(f"{draw.normal(30, 1):.6f}", Cell(psnr, tuple(draw.normal(30, 1, 3))), DENOISER, 0).outcome
+        for _ in range(1000)
+    ]
+    assert 0.93 < agreed.count("within noise") / 1000 < 0.97
+
+
+def test_the_notes_of_a_kind_of_ones_own_name_its_items():
+    study = denoiser(["restored", "run_time_ms"])
+    values = {"restored": 0.5, "run_time_ms": 10.0, "runs_per_job": 4}
+    table = study_table("it", study, measure(study, lambda run: values))
+    assert list(table.display)[2:] == ["Restored ↑", "Run time (ms) ↓"]
+    assert "The choice of the 200 patches gives the restored a standard error of 0.035." in table.notes
+    assert "Run time was measured on A processor (1 thread, 4 runs per job)." in table.notes
+
+
+def test_an_arrow_shows_in_every_format_which_direction_is_better():
+    of = study("part_b")
+    table = study_table("part_b", of, all_records(of))
+    assert r"Test accuracy (\%) $\uparrow$ & Training time (ms) $\downarrow$" in table.latex()
+    assert "| Test accuracy (%) ↑   | Training time (ms) ↓   |" in table.markdown()
+    assert "<th>Test accuracy (%) ↑</th>" in table.html()
+
+
+NAMES = {
+    name
+    for kind in KINDS.values()
+    for name in [
+        *kind.metrics,
+        *(m.column for m in kind.metrics.values()),
+        *kind.hyperparameters.model_fields,
+    ]
+} - {"seed"}
+READERS = [p for d in ("analysis", "presentation") for p in (PROJECT / "scripts/ablations" / d).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", READERS, ids=lambda path: path.relative_to(PROJECT / "scripts").as_posix())
+def test_no_table_or_figure_knows_a_metric_or_hyperparameter_by_name(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not (isinstance(node, ast.Constant) and node.value in NAMES), f"line {node.lineno}"
 
 
 def test_a_time_is_a_ratio():

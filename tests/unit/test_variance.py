@@ -10,6 +10,7 @@ from ablations.analysis.design import design
 from ablations.analysis.effects import effects
 from ablations.analysis.variance import _balanced, _sources, analyse, together
 from ablations.presentation.variance_table import variance_table
+from denoiser import denoiser, measure
 from test_design import study_of
 from test_effects import noise, records_of
 from test_tables import study as published
@@ -42,7 +43,7 @@ def test_the_sums_of_squares_are_those_of_statsmodels(seeds):
     full = "C(model) * C(batch_size) * C(lr)" if len(seeds) > 1 else "(C(model) + C(batch_size) + C(lr)) ** 2"
     expected = anova_lm(ols(f"y ~ {full}", frame).fit(), typ=2)
     total = ((frame["y"] - frame["y"].mean()) ** 2).sum()
-    found = analyse(study, records_of(study, accuracy.get))
+    found = analyse(study, records_of(study, accuracy.get), "test_accuracy")
     assert sum(source.share for source in found.sources) == pytest.approx(100)
     assert sum(source.df for source in found.sources) == len(frame) - 1
     for source in found.sources:
@@ -64,7 +65,7 @@ def test_p_is_that_of_repeated_measures():
     accuracy = made_up(study)
     frame = pd.DataFrame([{**run.values(), "y": y} for run, y in accuracy.items()])
     expected = AnovaRM(frame, "y", "seed", within=list(GRID)).fit().anova_table
-    found = analyse(study, records_of(study, accuracy.get))
+    found = analyse(study, records_of(study, accuracy.get), "test_accuracy")
     tested = [source for source in found.sources if source.what == "effect"]
     assert len(tested) == 6
     for source in tested:
@@ -93,8 +94,8 @@ def test_noise_that_the_points_of_a_seed_share_is_not_an_effect(shared):
 def test_two_levels_have_the_p_of_the_effects_table():
     study = study_of(GRID, seeds=SEEDS)
     records = records_of(study, made_up(study, 1).get)
-    shares = {source.factors: source.p for source in analyse(study, records).sources}
-    ps = {effect.factor: effect.comparison.p for effect in effects(study, records)}
+    shares = {source.factors: source.p for source in analyse(study, records, "test_accuracy").sources}
+    ps = {effect.factor: effect.comparison.p for effect in effects(study, records, "test_accuracy")}
     for factor in ("batch_size", "lr"):
         assert shares[((factor,),)] == pytest.approx(ps[factor])
 
@@ -104,7 +105,7 @@ def test_the_difficulty_of_a_dataset_is_not_a_source():
     study = study_of({**GRID, "dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
     plain = made_up(study)
     harder = {run: y - 8 * (run.dataset == "fashion_mnist") for run, y in plain.items()}
-    found = analyse(study, records_of(study, harder.get))
+    found = analyse(study, records_of(study, harder.get), "test_accuracy")
     assert found.blocked
     names = [source.factors for source in found.sources]
     assert (("dataset",),) not in names
@@ -112,12 +113,14 @@ def test_the_difficulty_of_a_dataset_is_not_a_source():
     assert found.sources[0].factors == (("model",),)
     assert sum(source.raw for source in found.sources) == pytest.approx(100)
     assert sum(source.df for source in found.sources) == len(harder) - 2
-    for one, other in zip(found.sources, analyse(study, records_of(study, plain.get)).sources, strict=True):
+    for one, other in zip(
+        found.sources, analyse(study, records_of(study, plain.get), "test_accuracy").sources, strict=True
+    ):
         assert one.share == pytest.approx(other.share, abs=1e-4), "of nothing but what is within"
     table = variance_table("it", study, records_of(study, harder.get))
     assert "Shares of the variance within datasets of a balanced layout; they add up to 100 %." in table.notes
     alone = study_of({"dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
-    assert analyse(alone, records_of(alone, lambda run: 90 + noise(run, 1))) is None
+    assert analyse(alone, records_of(alone, lambda run: 90 + noise(run, 1)), "test_accuracy") is None
 
 
 def test_known_effects_have_the_largest_shares():
@@ -158,7 +161,7 @@ def test_only_the_balanced_part_is_analysed():
     accuracy = made_up(study)
     gone = next(run for run in accuracy if run.model == "resnet34")
     del accuracy[gone]
-    found = analyse(study, records_of(study, accuracy.get))
+    found = analyse(study, records_of(study, accuracy.get), "test_accuracy")
     assert found.left_out == {("model",): (("resnet34",),)}
     assert (found.points, found.all_points) == (8, 12)
     notes = variance_table("it", study, records_of(study, accuracy.get)).notes
@@ -175,10 +178,12 @@ def test_a_level_without_any_runs_is_listed_as_left_out():
 @pytest.mark.parametrize("value", [90.0, 90.1, 97.222222, 99.7])
 def test_rounding_does_not_count_as_variance(value):
     study = study_of(GRID, seeds=SEEDS)
-    equal = analyse(study, records_of(study, lambda run: value))
+    equal = analyse(study, records_of(study, lambda run: value), "test_accuracy")
     assert {source.raw for source in equal.sources} == {0.0}
     assert {source.p for source in equal.sources} == {None}
-    of_model = analyse(study, records_of(study, lambda run: value + 0.1 * GRID["model"].index(run.model)))
+    of_model = analyse(
+        study, records_of(study, lambda run: value + 0.1 * GRID["model"].index(run.model)), "test_accuracy"
+    )
     assert (of_model.sources[0].factors, of_model.sources[0].share) == ((("model",),), pytest.approx(100))
     assert {source.p for source in of_model.sources} == {None}, "equal seeds have no noise"
 
@@ -210,7 +215,7 @@ def test_one_missing_point_among_many_factors_costs_one_level(gone):
 
 def test_a_point_that_lacks_a_seed_is_left_out():
     study = study_of(GRID, seeds=SEEDS, exclude=({"model": "resnet34", "batch_size": 32, "seed": 2},))
-    found = analyse(study, records_of(study, made_up(study).get))
+    found = analyse(study, records_of(study, made_up(study).get), "test_accuracy")
     assert found.left_out
     assert found.seeds == 3
 
@@ -223,11 +228,41 @@ def test_a_table_without_records_is_empty(grid, tmp_path):
     assert len(table.notes) == 1
     assert table.notes[0].startswith("The completed runs contain no balanced part")
     table.write(tmp_path / "it_variance")
-    assert (tmp_path / "it_variance.tsv").read_text() == "source\tshare_percent\traw_percent\tdf\tp\n"
+    assert (tmp_path / "it_variance.tsv").read_text() == "metric\tsource\tshare_percent\traw_percent\tdf\tp\n"
 
 
 def test_accuracies_that_do_not_vary_have_no_shares():
     study = study_of(GRID, seeds=SEEDS)
-    found = analyse(study, records_of(study, lambda run: 90.0))
+    found = analyse(study, records_of(study, lambda run: 90.0), "test_accuracy")
     assert {source.raw for source in found.sources} == {0.0}
     assert {source.p for source in found.sources} == {None}
+
+
+def test_factors_that_multiply_times_do_not_interact():
+    """On the log scale they add up; the runs on another device are left out."""
+    study = denoiser(["run_time_ms"], seeds=SEEDS)
+    multiplied = lambda run: 100 * run.value("depth") * run.value("width") * math.exp(noise(run, 0.01))  # noqa: E731
+    found = measure(study, lambda run: {"run_time_ms": multiplied(run)})
+    sources = {source.factors: source for source in analyse(study, found, "run_time_ms").sources}
+    assert sources[(("depth",), ("width",))].share < 0.5
+    assert sources[(("depth",),)].share == pytest.approx(50, abs=1)
+    first = study.runs()[0]
+    elsewhere = {**found, first: {**found[first], "device_name": "Another"}}
+    notes = variance_table("it", study, elsewhere).notes
+    why = "the device, threads or runs per job differ from those of most runs"
+    assert f"Runs left out because {why}: 1." in notes
+    assert any(note.startswith("The balanced layout has 2 of 4 points; left out: ") for note in notes)
+
+
+def test_each_metric_that_is_not_exact_has_its_sources():
+    study = denoiser(["psnr", "weights", "norm"], seeds=SEEDS)
+    values = lambda run: {"psnr": 30 + noise(run, 1), "norm": noise(run, 2), "weights": run.value("depth")}  # noqa: E731
+    table = variance_table("it", study, measure(study, values))
+    assert list(dict.fromkeys(table.data["metric"])) == ["psnr", "norm"]
+    assert list(dict.fromkeys(table.display["Metric"])) == ["PSNR (dB) ↑", "Norm"]
+    assert table.title == "Denoisers: sources of variance"
+    alone = variance_table("it", denoiser(["psnr", "weights"]), {})
+    assert (alone.title, "Metric" in alone.display) == ("Denoisers: sources of variance of the PSNR", False)
+    exact = variance_table("it", denoiser(["weights"]), measure(study, values))
+    assert exact.notes == ["Exact values have no noise, and no variance to divide."]
+    assert exact.data.empty

@@ -1,6 +1,6 @@
 """Cells: the values of one metric over the seeds of one point."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -8,13 +8,11 @@ from statistics import fmean, stdev
 import pandas as pd
 
 from ablations.analysis.inference import Interval, t_interval
+from ablations.analysis.measurements import Record, measured
 from ablations.errors import AblationsError
 from ablations.kinds import Kind
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
-
-# The merged record of each run, as a mapping of column to text.
-Records = Mapping[Run, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -65,16 +63,15 @@ def load_records(path: Path, kind: Kind) -> dict[Run, dict[str, str]]:
     return records
 
 
-def cell(metric: Metric, rows: Sequence[Mapping[str, str] | None]) -> Cell:
-    """The cell of the records of one point's runs (None for a missing record).
-
-    A diverged run contributes only counts of its model, because its times are those of fewer steps.
-    """
-    completed = [row for row in rows if row is not None]
-    whole = [row for row in completed if metric.noise == "exact" or row["status"] != "diverged"]
+def cell(metric: Metric, records: Sequence[Record | None]) -> Cell:
+    """The cell of the records of one point's runs (None for a missing record)."""
+    values = [measured(metric, record) for record in records]
     return Cell(
         metric,
-        values=tuple(float(row[metric.column]) * metric.scale for row in whole if metric.column in row),
-        diverged=len(completed) - len(whole),
-        missing=len(rows) - len(completed),
+        values=tuple(value * metric.scale for value in values if value is not None),
+        diverged=sum(
+            record is not None and record["status"] == "diverged" and metric.noise != "exact"
+            for record in records
+        ),
+        missing=sum(record is None for record in records),
     )

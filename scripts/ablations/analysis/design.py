@@ -202,7 +202,7 @@ def _missing(
 
     A point raises the rank by at most one, and any points that raise it can be completed to a basis (the
     exchange property of a matroid). The greedy choice is therefore minimal. It prefers points that break
-    many dependencies between levels, then points with few epochs.
+    many dependencies between levels, then points of short runs (few epochs).
     """
     goal, rank = len(gram), _rank(gram)
     factors = list(levels)
@@ -218,7 +218,7 @@ def _missing(
 
     found = _candidates(points, levels)
     candidates = [point for point in found if _is_run(study, levels, point)]
-    candidates.sort(key=lambda point: (-broken(point), _epochs(levels, point)))
+    candidates.sort(key=lambda point: (-broken(point), _length(study, levels, point)))
     basis = _Basis(gram)
     chosen: list[Point] = []
     for point, row in zip(candidates, model_matrix(candidates, levels) if candidates else (), strict=True):
@@ -284,7 +284,7 @@ def run_of(study: Study, point: Point, seed: int = 0) -> Run:
     return Run(study.kind, values["dataset"], values["model"], cls.model_construct(**own))
 
 
-def _epochs(levels: Mapping[str, Sequence[Any]], point: Sequence[Any]) -> float:
-    values = dict(zip(levels, point, strict=True))
-    epochs = values.get("epochs", 0)
-    return epochs if isinstance(epochs, int) else 0
+def _length(study: Study, levels: Mapping[str, Sequence[Any]], point: Sequence[Any]) -> int:
+    """How often a run of this point repeats what takes its time."""
+    repeats = dict(zip(levels, point, strict=True)).get(study.kind.duration.repeats or "", 0)
+    return repeats if isinstance(repeats, int) else 0

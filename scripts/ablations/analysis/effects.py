@@ -4,61 +4,93 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from ablations.analysis.cells import Records
 from ablations.analysis.design import model_matrix, varying_levels
-from ablations.analysis.inference import Comparison, Hits, LinearModel, compare_images, compare_pairs, holm
+from ablations.analysis.inference import Comparison, Hits, LinearModel, compare_items, compare_pairs, holm
+from ablations.analysis.measurements import (
+    Record,
+    Records,
+    available,
+    comparable,
+    conditions,
+    duplicate_label,
+    items_of,
+    on_scale,
+)
 from ablations.config.studies import Study
+from ablations.kinds import Kind
 from ablations.kinds.hits import unpack
+from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 
 # The levels of a factor with more levels are compared with its first level only.
 MOST_LEVELS = 8
 
+# The pairs of one setting by seed.
+Pairs = Mapping[Any, tuple[Record, Record]]
+
 
 @dataclass(frozen=True)
 class Effect:
-    """Two levels of a factor, and their comparison.
+    """Two levels of a factor, and their comparison: of times the logarithm of their ratio.
 
-    `pairs` counts the pairs of runs in the grid that differ in this factor only. `comparison` uses those
-    with available accuracies, or a linear model if the grid has no pair. It is None if neither is possible.
+    `pairs` counts the pairs of runs in the grid that differ in this factor only. `comparison` uses those with
+    available values, or a linear model if the grid has no pair. It is None if neither is possible. `apart`
+    counts the pairs, or the runs of the linear model, that it leaves out because their times are not
+    comparable.
     """
 
     factor: str
     first: Any
     second: Any
     pairs: int
+    apart: int
     comparison: Comparison | None
 
 
-def effects(study: Study, records: Records) -> Iterator[Effect]:
-    """The comparisons of test accuracy between the levels of each factor that varies."""
-    runs = study.runs()
-    available = {run: record for run in runs if (record := records.get(run)) and "test_accuracy" in record}
-    main_effects = _MainEffects(study, available)
+def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
+    """The comparisons of a metric between the levels of each factor that varies."""
+    metric = study.kind.metrics[name]
+    found = available(metric, study.runs(), records)
+    of_model = comparable(metric, found)
+    main_effects = _MainEffects(study, metric, of_model)
     for factor, levels in varying_levels(study).items():
-        # All factors but this one -> seed -> level -> the record, if it has an accuracy.
-        alike: dict[tuple[Any, ...], dict[Any, dict[Any, Mapping[str, str] | None]]] = {}
-        names = [name for name in study.factors if name != factor]
-        for run in runs:
-            setting = alike.setdefault(tuple(map(run.value, names)), {})
-            setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = available.get(run)
+        settings = _settings(study, factor)
         for first, second in _compared(levels):
             paired = [
                 {seed: (by[first], by[second]) for seed, by in seeds.items() if first in by and second in by}
-                for seeds in alike.values()
+                for seeds in settings
             ]
-            both = [{seed: (a, b) for seed, (a, b) in pairs.items() if a and b} for pairs in paired]
+            both = [
+                {seed: (found[a], found[b]) for seed, (a, b) in pairs.items() if a in found and b in found}
+                for pairs in paired
+            ]
+            alike = [
+                {s: (a, b) for s, (a, b) in pairs.items() if conditions(metric, a) == conditions(metric, b)}
+                for pairs in both
+            ]
             count = sum(map(len, paired))
             comparison = (
-                _compare(study.kind.is_random, [pairs for pairs in both if pairs])
+                _compare(study.kind, metric, [pairs for pairs in alike if pairs])
                 if count
                 else main_effects.compare(factor, first, second)
             )
-            yield Effect(factor, first, second, count, comparison)
+            apart = sum(map(len, both)) - sum(map(len, alike)) if count else len(found) - len(of_model)
+            yield Effect(factor, first, second, count, apart, comparison)
+
+
+def _settings(study: Study, factor: str) -> Iterable[dict[Any, dict[Any, Run]]]:
+    """For each combination of the levels of all other factors, its runs by seed and level."""
+    settings: dict[tuple[Any, ...], dict[Any, dict[Any, Run]]] = {}
+    names = [name for name in study.factors if name != factor]
+    for run in study.runs():
+        setting = settings.setdefault(tuple(map(run.value, names)), {})
+        setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = run
+    return settings.values()
 
 
 def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
@@ -67,69 +99,74 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return ((levels[0], level) for level in levels[1:])
 
 
-def _compare(
-    random: bool, settings: Sequence[Mapping[Any, tuple[Mapping[str, str], Mapping[str, str]]]]
-) -> Comparison | None:
+def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs]) -> Comparison | None:
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
-    # Settings whose runs classified the same images correctly are duplicates, and count as one unit.
+    differences = [
+        {seed: on_scale(metric, b) - on_scale(metric, a) for seed, (a, b) in of_setting.items()}
+        for of_setting in settings
+    ]
+    if metric.noise == "exact":
+        mean = fmean(difference for of_setting in differences for difference in of_setting.values())
+        found = Comparison(len(pairs), len(pairs), "exact", mean, None, None)
+        return in_unit(metric, found)
+    # Settings whose runs got the same items right are duplicates, and count as one unit.
     alike = [
         tuple(
-            (seed, *(record.get("test_correct", i) for record in pair)) for seed, pair in of_setting.items()
+            (seed, *(duplicate_label(kind, metric, record, i) for record in pair))
+            for seed, pair in of_setting.items()
         )
         for i, of_setting in enumerate(settings)
     ]
-    known = all("test_correct" in record for pair in pairs for record in pair)
-    # The settings of a kind that is not random are not a sample, so the test images are the units.
-    if known and (not random or (len(set(alike)) == 1 and len(alike[0]) == 1)):
-        compared = pairs[:1] if random else pairs
-        found = compare_images([(_hits(one), _hits(other)) for one, other in compared])
+    known = metric.answers and all(metric.answers in record for pair in pairs for record in pair)
+    # The settings of a kind that is not random are not a sample, so the items are the units.
+    if known and (not kind.is_random or (len(set(alike)) == 1 and len(alike[0]) == 1)):
+        compared = pairs[:1] if kind.is_random else pairs
+        found = compare_items(
+            [(_hits(metric, one), _hits(metric, other)) for one, other in compared], metric.whole
+        )
         return replace(found, pairs=len(pairs))
-    return compare_pairs(
-        [
-            {
-                seed: float(b["test_accuracy"]) - float(a["test_accuracy"])
-                for seed, (a, b) in of_setting.items()
-            }
-            for of_setting in settings
-        ],
-        alike,
-    )
+    return in_unit(metric, compare_pairs(differences, alike))
 
 
-def _answers(run: Run, record: Mapping[str, str]) -> tuple[Any, ...]:
-    """A label that duplicate runs share: which images are correct; the run itself if unknown."""
-    return (record["dataset"], record["test_correct"]) if "test_correct" in record else (run,)
+def in_unit(metric: Metric, comparison: Comparison) -> Comparison:
+    """A comparison of values from records, in the table's unit. The ratio of two times has none."""
+    return comparison.scaled(1.0 if metric.noise == "time" else metric.scale)
 
 
-def _hits(record: Mapping[str, str]) -> Hits:
-    images = int(record["test_samples"])
-    return (record["dataset"], images), unpack(record["test_correct"], images)
+def _hits(metric: Metric, record: Record) -> Hits:
+    items = items_of(metric, record)
+    return (record.get("dataset"), items), unpack(record[metric.answers], items)
 
 
 class _MainEffects:
-    """The linear model of all main effects on the available accuracies."""
+    """The linear model of all main effects on the available values of a metric."""
 
-    def __init__(self, study: Study, available: Records) -> None:
+    def __init__(self, study: Study, metric: Metric, found: Records) -> None:
+        self.kind, self.metric, self.found = study.kind, metric, found
         self.levels = varying_levels(study)
-        self.available = available
 
     @cached_property
     def model(self) -> LinearModel:
-        points = [tuple(map(run.value, self.levels)) for run in self.available]
-        values = [float(record["test_accuracy"]) for record in self.available.values()]
-        seeds = [run.values().get("seed") for run in self.available]
-        alike = [_answers(run, record) for run, record in self.available.items()]
+        points = [tuple(map(run.value, self.levels)) for run in self.found]
+        values = [on_scale(self.metric, record) for record in self.found.values()]
+        seeds = [run.values().get("seed") for run in self.found]
+        alike = [duplicate_label(self.kind, self.metric, record, run) for run, record in self.found.items()]
         return LinearModel(model_matrix(points, self.levels), np.array(values), seeds, alike)
 
     def compare(self, factor: str, first: Any, second: Any) -> Comparison | None:
-        if not self.available:
+        if not self.found:
             return None
         usual = {name: levels[0] for name, levels in self.levels.items()}
         ends = [tuple({**usual, factor: level}.values()) for level in (first, second)]
         one, other = model_matrix(ends, self.levels)
-        return self.model.compare(other - one)
+        comparison = self.model.compare(other - one)
+        if comparison is None:
+            return None
+        if self.metric.noise == "exact":
+            comparison = replace(comparison, interval=None, p=None)
+        return in_unit(self.metric, comparison)
 
 
 def corrected(found: Sequence[Effect]) -> list[float | None]:

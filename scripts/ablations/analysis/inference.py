@@ -1,12 +1,12 @@
 """Statistical inference: intervals, paired comparisons, linear models and sample sizes.
 
-Accuracies are in percent, their differences in points. All intervals and tests are at 95 %.
+All intervals and tests are at 95 %.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -33,6 +33,10 @@ class Interval:
     low: float
     high: float
 
+    def scaled(self, factor: float) -> "Interval":
+        """The interval in another unit, given by a positive factor."""
+        return Interval(self.low * factor, self.high * factor)
+
 
 def t_interval(values: Sequence[float]) -> Interval | None:
     """Student's interval of the mean of independent values; None for fewer than two."""
@@ -49,14 +53,15 @@ def _interval(mean: float, error: float, df: float) -> Interval:
     return Interval(mean - half, mean + half)
 
 
-def binomial_error(accuracy: float, images: int) -> float:
-    """The standard error, in points, of an accuracy in percent due to the choice of its test images."""
-    return math.sqrt(accuracy * (100 - accuracy) / images)
+def binomial_error(proportion: float, items: int, whole: float = 100.0) -> float:
+    """The standard error of a proportion due to the choice of its items; all of them are `whole`."""
+    return math.sqrt(proportion * (whole - proportion) / items)
 
 
 # The source of noise in a comparison: seeds if the settings have several; the settings if they have one; the
-# test images for single runs; the residuals of a model of all main effects if there are no pairs.
-Noise = Literal["seeds", "settings", "images", "model"]
+# counted items for single runs; the residuals of a model of all main effects if there are no pairs. Exact
+# values have none.
+Noise = Literal["seeds", "settings", "items", "model", "exact"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class Comparison:
     p: float | None
     effect: float | None = None
     effect_interval: Interval | None = None
+
+    def scaled(self, factor: float) -> "Comparison":
+        """The comparison in another unit, given by a positive factor."""
+        interval = self.interval and self.interval.scaled(factor)
+        return replace(self, difference=self.difference * factor, interval=interval)
 
 
 def compare_pairs(
@@ -141,15 +151,15 @@ def _falls_short(t: float, df: int, noncentrality: float) -> float:
 Hits = tuple[Hashable, np.ndarray]
 
 
-def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
-    """Compare single runs by the test images that each classified correctly, regardless of other seeds.
+def compare_items(pairs: Sequence[tuple[Hits, Hits]], whole: float = 100.0) -> Comparison:
+    """Compare single runs by the items that each got right, in a unit where all items are `whole`.
 
-    Each run is given as the name of its test set and a boolean array of shape (images,). One pair on the
-    same images has McNemar's exact test. Otherwise each image is one observation, over all pairs, and p is
-    the normal approximation for their mean. The interval is Wald's after adding two images, one for each
-    run to classify correctly, so that equal runs have an interval too (Agresti & Min 2005).
+    Each run is given as the name of its test set and a boolean array of shape (items,). One pair on the
+    same items has McNemar's exact test. Otherwise each item is one observation, over all pairs, and p is
+    the normal approximation for their mean. The interval is Wald's after adding two items, one for each
+    run to get right, so that equal runs have an interval too (Agresti & Min 2005).
     """
-    # Test set -> the contribution of each image to the difference.
+    # Test set -> the contribution of each item to the difference.
     scores: dict[Hashable, np.ndarray] = {}
     for sides in pairs:
         for sign, (test_set, hits) in zip((-1, 1), sides, strict=True):
@@ -167,9 +177,9 @@ def compare_images(pairs: Sequence[tuple[Hits, Hits]]) -> Comparison:
         p = float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
     else:
         p = float(2 * stats.norm.sf(abs(share) / error))
-    interval = Interval(100 * (share - half), 100 * (share + half))
-    images = sum(map(len, scores.values()))
-    return Comparison(len(pairs), images, "images", 100 * share, interval, p)
+    interval = Interval(whole * (share - half), whole * (share + half))
+    items = sum(map(len, scores.values()))
+    return Comparison(len(pairs), items, "items", whole * share, interval, p)
 
 
 class LinearModel:

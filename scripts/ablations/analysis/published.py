@@ -93,7 +93,7 @@ def _is_value(text: str, metric: Metric) -> bool:
         return False
     if metric.noise == "proportion":
         return 0 <= number <= metric.whole
-    return math.isfinite(number) and number >= 0 and (number > 0 or metric.noise != "time")
+    return math.isfinite(number) and (number > 0 or metric.noise != "time")
 
 
 def _canonical(study: Study, name: str, text: str, place: str) -> str:
@@ -113,7 +113,15 @@ def _canonical(study: Study, name: str, text: str, place: str) -> str:
 Outcome = Literal["reproduced", "within noise", "differs", "not comparable"]
 # The reason for an outcome.
 Reason = Literal[
-    "exact", "one_run", "seeds", "machine", "no_measure", "diverged", "missing", "not_in_the_grid"
+    "exact",
+    "one_run",
+    "seeds",
+    "seeds_alone",
+    "machine",
+    "no_measure",
+    "diverged",
+    "missing",
+    "not_in_the_grid",
 ]
 
 
@@ -139,14 +147,15 @@ def last_digit(published: str) -> int:
     return exponent
 
 
-def compare(published: str, content: Cell, kind: Kind, test_samples: int | None) -> Verdict:
+def compare(published: str, content: Cell, kind: Kind, items: int) -> Verdict:
     """Compare a cell with a published value, given as printed.
 
     A value that is not random (a count, a run of a kind without seeds) is `reproduced` if it rounds to the
-    printed one. An accuracy of a random kind is `within noise` if its difference is at most the half-width
-    of a 95 % interval. The interval combines the binomial variances of both values and, with several seeds,
-    the variance of the seeds, as in Zou and Donner (2008). Times and memory depend on the machine and are
-    `not comparable`.
+    printed one. A proportion of `items` of a random kind is `within noise` if its difference is at most the
+    half-width of a 95 % interval. The interval combines the binomial variances of both values and, with
+    several seeds, the variance of the seeds, as in Zou and Donner (2008). Other values of several seeds have
+    the prediction interval of one more run, and at least the rounding of the printed value. Times and memory
+    depend on the machine and are `not comparable`.
     """
     if content.mean is None:
         return Verdict("differs", "diverged") if content.diverged else Verdict("not comparable", "missing")
@@ -155,18 +164,21 @@ def compare(published: str, content: Cell, kind: Kind, test_samples: int | None)
     if metric.noise == "time":
         return Verdict("not comparable", "machine", ratio=content.mean / expected)
     difference = content.mean - expected
+    rounding = 0.5 * 10.0 ** last_digit(published)
     if metric.noise == "exact" or not kind.is_random:
-        half = 0.5 * 10.0 ** last_digit(published)
         # A margin for rounding errors of float arithmetic.
-        same = abs(difference) <= half + 1e-9
-        return Verdict("reproduced" if same else "differs", "exact", difference, allowed=half)
-    if not test_samples:
-        return Verdict("not comparable", "no_measure", difference)
-    of_images = Z**2 * sum(p * (100 - p) / test_samples for p in (expected, content.mean))
+        same = abs(difference) <= rounding + 1e-9
+        return Verdict("reproduced" if same else "differs", "exact", difference, allowed=rounding)
     of_seeds = 0.0
     if content.sd:
         n = len(content.values)
         of_seeds = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) ** 2 * content.sd**2 * (1 + 1 / n)
-    half = math.sqrt(of_images + of_seeds)
     reason: Reason = "one_run" if content.sd is None else "seeds"
+    if metric.noise == "proportion" and items:
+        of_items = Z**2 * sum(p * (metric.whole - p) / items for p in (expected, content.mean))
+        half = math.sqrt(of_items + of_seeds)
+    elif of_seeds:
+        half, reason = max(math.sqrt(of_seeds), rounding), "seeds_alone"
+    else:
+        return Verdict("not comparable", "no_measure", difference)
     return Verdict("within noise" if abs(difference) <= half else "differs", reason, difference, allowed=half)

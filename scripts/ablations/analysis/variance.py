@@ -1,4 +1,4 @@
-"""The share of each factor and pair of factors in the variance of a study's accuracies.
+"""The share of each factor and pair of factors in the variance of a metric in a study.
 
 The method is analysis of variance on the balanced part of a study, where shares add up. Aliased factors
 count as one. Seeds are blocks: every point has the same ones. Datasets are blocks as well, because their
@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from ablations.analysis.cells import Records
 from ablations.analysis.design import Design, design
 from ablations.analysis.inference import ROUNDING
+from ablations.analysis.measurements import Records, available, comparable, on_scale
 from ablations.config.studies import Study
 
 # Limits of the search for the largest balanced part.
@@ -50,7 +50,8 @@ class Source:
 class Analysis:
     """The sources of variance of the balanced part, the largest first.
 
-    `left_out` lists the levels outside that part. If `blocked`, the variance is that within datasets.
+    `left_out` lists the levels outside that part, and `apart` counts the runs whose times cannot be compared
+    with those of the others. If `blocked`, the variance is that within datasets.
     """
 
     sources: tuple[Source, ...]
@@ -60,6 +61,7 @@ class Analysis:
     all_points: int
     seeds: int
     blocked: bool
+    apart: int
 
 
 def together(found: Design) -> list[Factor]:
@@ -77,18 +79,20 @@ def together(found: Design) -> list[Factor]:
     )
 
 
-def analyse(study: Study, records: Records) -> Analysis | None:
-    """The analysis of a study's test accuracy; None if no balanced part has more than one source."""
+def analyse(study: Study, records: Records, name: str) -> Analysis | None:
+    """The analysis of a metric, of times on the log scale; None if no balanced part has several sources."""
+    metric = study.kind.metrics[name]
+    every_run = available(metric, study.runs(), records)
+    found = comparable(metric, every_run)
     factors = together(design(study))
     cells: dict[tuple[Level, ...], list[float]] = {}
     groups = study.points()
     seeds = max(len(runs) for _, runs in groups)
     for values, runs in groups:
-        found = [records.get(run) for run in runs]
         # A point without all seeds would make the layout unbalanced.
-        if len(runs) == seeds and all(record and "test_accuracy" in record for record in found):
+        if len(runs) == seeds and all(run in found for run in runs):
             key = tuple(tuple(values[name] for name in factor) for factor in factors)
-            cells[key] = [float(record["test_accuracy"]) for record in found if record]
+            cells[key] = [on_scale(metric, found[run]) for run in runs]
     levels = _balanced(cells, len(factors))
     kept = [i for i, each in enumerate(levels) if len(each) > 1]
     of_interest = [i for i in kept if factors[i] != BLOCK]
@@ -109,6 +113,7 @@ def analyse(study: Study, records: Records) -> Analysis | None:
         all_points=len(groups),
         seeds=data.shape[-1],
         blocked=len(of_interest) < len(kept),
+        apart=len(every_run) - len(found),
     )
 
 

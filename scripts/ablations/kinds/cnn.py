@@ -1,5 +1,6 @@
 """Kind `cnn`: one of torchvision's classifiers, trained on images."""
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,6 +13,16 @@ from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Percent
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
 PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
+MACS_NOTE = (
+    "MACs are multiply-accumulate operations counted by thop, for the forward pass of one image. Some "
+    "publications call them FLOPs."
+)
+FLOPS_NOTE = (
+    "FLOPs are floating-point operations counted by torch, two per multiply-accumulate, for the forward pass "
+    "of one image."
+)
+# thop and torch count different operations. A larger relative difference is noted below a table.
+COUNTERS_DISAGREE = 0.05
 
 
 def _none_of_yaml(value: Any) -> Any:
@@ -73,6 +84,30 @@ class CnnRecord(ImageRecord):
     torchvision_version: str
 
 
+def _notes(records: Sequence[Mapping[str, str]], metrics: Collection[str]) -> list[str]:
+    """Settings that had no effect, times that are not comparable, and counters that disagree."""
+    notes = []
+    idle = [r for r in records if r["pin_memory"] == "true" and r["pin_memory_effective"] == "false"]
+    if any(record["device"] == "cpu" for record in idle):
+        notes.append("pin_memory had no effect on machines without an accelerator.")
+    if any(record["device"] != "cpu" for record in idle):
+        notes.append("pin_memory had no effect where the images were stored on the accelerator.")
+    if len({record.get("batches") for record in records if record["device"] != "cpu"}) > 1:
+        notes.append(
+            "Some runs read their batches from the device and others from the host; their times are not "
+            "comparable."
+        )
+    counted = [record for record in records if "macs" in record and {"gmacs", "gflops"} & set(metrics)]
+    for record in {record["model"]: record for record in counted}.values():
+        excess = int(record["flops"]) / (2 * int(record["macs"])) - 1
+        if abs(excess) > COUNTERS_DISAGREE:
+            notes.append(
+                f"The counters disagree for {record['model']}: torch's FLOPs differ from twice thop's MACs "
+                f"by {100 * excess:+.0f} %. One of them does not support a layer of this model."
+            )
+    return notes
+
+
 CNN = Kind(
     name="cnn",
     noun="networks",
@@ -88,8 +123,8 @@ CNN = Kind(
         "train_time_ms": TRAIN_TIME,
         "test_time_ms": TEST_TIME,
         "peak_memory_mb": PEAK_MEMORY,
-        "gmacs": Metric("macs", "MACs", 4, "exact", "G", "lower", scale=1e-9),
-        "gflops": Metric("flops", "FLOPs", 4, "exact", "G", "lower", scale=1e-9),
+        "gmacs": Metric("macs", "MACs", 4, "exact", "G", "lower", scale=1e-9, note=MACS_NOTE),
+        "gflops": Metric("flops", "FLOPs", 4, "exact", "G", "lower", scale=1e-9, note=FLOPS_NOTE),
         "params_m": Metric("params", "Parameters", 2, "exact", "M", "lower", scale=1e-6),
     },
     is_random=True,
@@ -116,4 +151,5 @@ CNN = Kind(
         "train_samples": "Training images",
     },
     clear_factors=("dataset", "model", "optimizer"),
+    notes=_notes,
 )

@@ -1,6 +1,6 @@
 """What a kind of run is: everything that the rest of the project asks of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ablations.kinds.hyperparameters import Hyperparameters
@@ -40,7 +40,8 @@ class Kind:
     `places` are the parts of a run's path that a grid chooses, before its hyperparameters; `fixed` names the
     others. Where the kind `reads_staged_datasets`, its datasets are those of the config. `datasets` and
     `models`, described by `model_noun`, are the names that a grid may give; empty allows any. `labels` are
-    the headings of factors, and the levels of `clear_factors` are clear without one.
+    the headings of factors, and the levels of `clear_factors` are clear without one. `notes` gives what
+    readers of a table must know, from its records (mappings of column to text) and its metrics by name.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Kind:
     model_noun: str = "model"
     labels: Mapping[str, str] = field(default_factory=dict)
     clear_factors: tuple[str, ...] = ("dataset", "model")
+    notes: Callable[[Sequence[Mapping[str, str]], Collection[str]], list[str]] = lambda records, metrics: []
 
     @property
     def main_metric(self) -> str:

@@ -16,7 +16,8 @@ class Metric:
     """One measured number of a run: `scale` turns the unit of the record's `column` into the table's.
 
     `better` is None where neither direction is. A proportion counts `items`, a number or the column that
-    holds it; `answers` is the column that tells which of the items are correct, as `hits.pack` writes it.
+    holds it, and `noun` names them; `answers` is the column that tells which of the items are correct, as
+    `hits.pack` writes it. `note` is what readers of a table must know about its values.
     """
 
     column: str
@@ -28,6 +29,8 @@ class Metric:
     scale: float = 1.0
     items: int | str = 0
     answers: str = ""
+    noun: str = "items"
+    note: str = ""
 
     @property
     def heading(self) -> str:
@@ -42,7 +45,7 @@ class Metric:
 
 TEST_ACCURACY = Metric(
     "test_accuracy", "Test accuracy", 2, "proportion", "%", "higher",
-    items="test_samples", answers="test_correct",
+    items="test_samples", answers="test_correct", noun="test images",
 )  # fmt: skip
 TRAIN_TIME = Metric("train_time_ms", "Training time", 0, "time", "ms", "lower")
 TEST_TIME = Metric("test_time_ms", "Test time", 0, "time", "ms", "lower")

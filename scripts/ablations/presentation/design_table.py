@@ -7,7 +7,7 @@ import pandas as pd
 from ablations.analysis.design import MOST_CANDIDATES, Design, Point, design, run_of
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
-from ablations.presentation.document import LABELS, Table
+from ablations.presentation.document import Table
 
 # With more hyperparameters than this that are separable only without interactions, the text only lists them.
 MOST_LINES = 3
@@ -45,7 +45,7 @@ def design_table(name: str, study: Study) -> Table:
         why = "" if factor in found.pure else _why(found, factor)
         rows.append((factor, str(len(levels)), _separable(found, factor), why))
     data = pd.DataFrame(rows, columns=["hyperparameter", "levels", "separable", "why"])
-    display = data.assign(hyperparameter=[LABELS.get(factor, factor) for factor in found.levels])
+    display = data.assign(hyperparameter=[study.kind.label(factor) for factor in found.levels])
     display.columns = pd.Index(["Hyperparameter", "Levels", "Effect separable", "Why"])
     notes = [f"{found.points} points. This table depends on the grid only, not on results."]
     if found.missing:

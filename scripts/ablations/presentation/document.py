@@ -8,18 +8,6 @@ import pandas as pd
 
 from ablations.files import write_text
 
-LABELS = {
-    "dataset": "Dataset",
-    "model": "Model",
-    "batch_size": "Batch size",
-    "optimizer": "Optimizer",
-    "lr": "Learning rate",
-    "epochs": "Epochs",
-    "pin_memory": "pin_memory",
-    "kernel": "Kernel",
-    "train_samples": "Training images",
-}
-
 
 @dataclass
 class Table:
@@ -95,6 +83,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\le$", "<": r"$<$", ">": r"$>$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$",
 }  # fmt: skip
 
 

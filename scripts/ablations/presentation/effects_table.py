@@ -1,69 +1,96 @@
 """The effects table of a study: every comparison of two levels, with a verdict."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from ablations.analysis.cells import Records
 from ablations.analysis.design import varying_levels
 from ablations.analysis.effects import MOST_LEVELS, Effect, corrected, effects
 from ablations.analysis.inference import ALPHA, MOST_PAIRS, Comparison, Interval, Noise, pairs_needed
+from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
-from ablations.presentation.document import LABELS, Table
+from ablations.kinds.metrics import Metric
+from ablations.presentation.document import Table
+from ablations.presentation.wording import (
+    better_text,
+    difference_text,
+    in_sentence,
+    interval_text,
+    listed,
+    marked,
+    merged,
+)
 
 DATA = (
-    "hyperparameter", "first", "second", "pairs", "judged_by", "units", "difference", "difference_ci_low",
-    "difference_ci_high", "p_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
+    "metric", "hyperparameter", "first", "second", "pairs", "judged_by", "units",
+    "difference", "difference_ci_low", "difference_ci_high", "ratio", "ratio_ci_low", "ratio_ci_high",
+    "p_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
 )  # fmt: skip
 DISPLAY = (
-    "Hyperparameter", "From", "To", "Pairs", "Judged by", "Difference (points)", "95 % interval", "p (Holm)",
+    "Metric", "Hyperparameter", "From", "To", "Pairs", "Judged by", "Difference", "95 % interval", "p (Holm)",
     "Effect size d", "95 % interval of d", "Verdict",
 )  # fmt: skip
-# The names of the sources of noise in the table.
-JUDGED_BY: dict[Noise, str] = {
-    "seeds": "seeds",
-    "settings": "settings",
-    "images": "test images",
-    "model": "linear model",
-}
+
+
+def judged_by(metric: Metric, comparison: Comparison) -> str:
+    """What gives the noise of a comparison."""
+    names = {"items": metric.noun, "model": "linear model", "exact": "exact values"}
+    return names.get(comparison.noise, comparison.noise)
 
 
 def effects_table(name: str, study: Study, records: Records) -> Table:
-    """All comparisons, with Holm's correction over the table and a verdict for each."""
-    found = list(effects(study, records))
-    ps = corrected(found)
-    tests = sum(p is not None for p in ps)
-    rows, shown = [], []
-    for effect, p in zip(found, ps, strict=True):
-        if comparison := effect.comparison:
-            verdict = _verdict(effect, comparison, p, tests, study.kind.is_random)
-            rows.append(_fields(effect, comparison, p, verdict))
-            shown.append(_display(effect, comparison, p, verdict))
+    """All comparisons of each metric, with Holm's correction over them and a verdict for each."""
+    rows, shown, notes = [], [], {}
+    for metric_name in study.analysed:
+        metric = study.kind.metrics[metric_name]
+        found = list(effects(study, records, metric_name))
+        ps = corrected(found)
+        tests = sum(p is not None for p in ps)
+        for effect, p in zip(found, ps, strict=True):
+            comparison = effect.comparison
+            if comparison and not _is_constant(comparison):
+                verdict = _verdict(metric, effect, comparison, p, tests, study.kind.is_random)
+                rows.append({"metric": metric_name, **_fields(metric, effect, comparison, p, verdict)})
+                label = study.kind.label(effect.factor)
+                shown.append(_display(metric, label, effect, comparison, p, verdict))
+        notes[metric.label] = [*_method_notes(study, metric, found, tests), *_gap_notes(study, found)]
     data = pd.DataFrame(rows, columns=DATA)
     display = pd.DataFrame(shown, columns=DISPLAY)
     # Without the columns that no comparison of this study fills.
     display = display[[column for column in display if display.empty or (display[column] != "").any()]]
-    noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
-    notes = [*_method_notes(study, noises, tests), *_gap_notes(study, found)]
-    title = f"{study.title}: effect of each hyperparameter on the test accuracy"
-    return Table(title, f"{name}_effects", data, display, notes)
+    of_one = ""
+    if len(study.analysed) == 1:
+        display = display.drop(columns="Metric")
+        of_one = f" on the {in_sentence(metric.label)}"
+    title = f"{study.title}: effect of each hyperparameter{of_one}"
+    return Table(title, f"{name}_effects", data, display, merged(notes))
 
 
-def _verdict(effect: Effect, comparison: Comparison, p: float | None, tests: int, random: bool) -> str:
+def _is_constant(comparison: Comparison) -> bool:
+    """Whether an exact value is the same for both levels, as the parameters of a model are for all seeds."""
+    return comparison.noise == "exact" and not comparison.difference
+
+
+def _verdict(
+    metric: Metric, effect: Effect, comparison: Comparison, p: float | None, tests: int, random: bool
+) -> str:
     pairs, noise = comparison.pairs, comparison.noise
+    better = better_text(metric, spell(effect.first), spell(effect.second), comparison.difference)
+    if_additive = "" if effect.pairs else ", if there are no interactions"
+    if noise == "exact":
+        return f"{better}{if_additive}"
     if p is None:
         if pairs == 1:
             return "not tested: a single pair; add seeds" if random else "not tested: a single pair"
         return f"{'' if comparison.difference else 'no difference; '}not tested: the differences do not vary"
-    if_additive = ", if there are no interactions" if noise == "model" else ""
     if p < ALPHA:
-        higher = effect.second if comparison.difference > 0 else effect.first
         runs = "these two runs" if pairs == 1 else "these runs"
-        limit = f", in {runs}" if noise == "images" and random else if_additive
-        return f"{spell(higher)} is more accurate{limit}"
-    if noise == "images":
-        return "not significant on these test images"
+        limit = f", in {runs}" if noise == "items" and random else if_additive
+        return f"{better}{limit}"
+    if noise == "items":
+        return f"not significant on these {metric.noun}"
     if comparison.effect is None:
         return f"not significant{if_additive}"
     # More seeds in the same settings where there are several; otherwise more pairs, in any settings.
@@ -73,94 +100,111 @@ def _verdict(effect: Effect, comparison: Comparison, p: float | None, tests: int
     return f"not significant; detecting a difference of this size would take {many} {unit}"
 
 
-def _fields(effect: Effect, comparison: Comparison, p: float | None, verdict: str) -> dict[str, str]:
-    values: dict[str, str] = {
+def _fields(
+    metric: Metric, effect: Effect, comparison: Comparison, p: float | None, verdict: str
+) -> dict[str, str]:
+    is_ratio = metric.noise == "time"
+    size = _numbers(comparison.difference, comparison.interval, math.exp if is_ratio else float)
+    ends = zip(("", "_ci_low", "_ci_high"), size, strict=True)
+    d = _numbers(comparison.effect, comparison.effect_interval, float)
+    return {
         "hyperparameter": effect.factor,
         "first": spell(effect.first),
         "second": spell(effect.second),
         "pairs": str(comparison.pairs),
         "units": str(comparison.units),
-        "judged_by": JUDGED_BY[comparison.noise],
-        "difference": f"{comparison.difference:.4f}",
+        "judged_by": judged_by(metric, comparison),
+        **{f"{'ratio' if is_ratio else 'difference'}{end}": text for end, text in ends},
         "p_holm": "" if p is None else f"{p:.4g}",
-        "effect_size": "" if comparison.effect is None else f"{comparison.effect:.3f}",
+        **dict(zip(("effect_size", "effect_ci_low", "effect_ci_high"), d, strict=True)),
         "verdict": verdict,
     }
-    for key, interval in (("difference", comparison.interval), ("effect", comparison.effect_interval)):
-        values[f"{key}_ci_low"] = "" if interval is None else f"{interval.low:.4f}"
-        values[f"{key}_ci_high"] = "" if interval is None else f"{interval.high:.4f}"
-    return values
 
 
-def _display(effect: Effect, comparison: Comparison, p: float | None, verdict: str) -> dict[str, str]:
+def _numbers(
+    value: float | None, interval: Interval | None, scale: Callable[[float], float]
+) -> tuple[str, str, str]:
+    """A value and the ends of its interval as text."""
+    ends = (interval.low, interval.high) if interval else (None, None)
+    one, low, high = ("" if each is None else f"{scale(each):.4f}" for each in (value, *ends))
+    return one, low, high
+
+
+def _display(
+    metric: Metric, label: str, effect: Effect, comparison: Comparison, p: float | None, verdict: str
+) -> dict[str, str]:
+    d = comparison.effect_interval
     return {
-        "Hyperparameter": LABELS.get(effect.factor, effect.factor),
+        "Metric": marked(metric),
+        "Hyperparameter": label,
         "From": spell(effect.first),
         "To": spell(effect.second),
         "Pairs": str(comparison.pairs or ""),
-        "Judged by": JUDGED_BY[comparison.noise],
-        "Difference (points)": f"{comparison.difference:+.2f}",
-        "95 % interval": _interval_text(comparison.interval, 2),
+        "Judged by": judged_by(metric, comparison),
+        "Difference": difference_text(metric, comparison.difference),
+        "95 % interval": interval_text(metric, comparison.interval),
         "p (Holm)": "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
         "Effect size d": "" if comparison.effect is None else f"{comparison.effect:+.2f}",
-        "95 % interval of d": _interval_text(comparison.effect_interval, 1),
+        "95 % interval of d": "" if d is None else f"{d.low:+.1f} to {d.high:+.1f}",
         "Verdict": verdict,
     }
 
 
-def _interval_text(interval: Interval | None, decimals: int) -> str:
-    return "" if interval is None else f"{interval.low:+.{decimals}f} to {interval.high:+.{decimals}f}"
-
-
-def _method_notes(study: Study, noises: set[Noise], tests: int) -> list[str]:
-    """How the comparisons of this table were made, by the sources of noise that occur in it."""
-    random = study.kind.is_random
+def _method_notes(study: Study, metric: Metric, found: Sequence[Effect], tests: int) -> list[str]:
+    """How the comparisons of a metric were made."""
+    noises = {e.comparison.noise for e in found if e.comparison and e.comparison.p is not None}
     notes = []
-    if tests:
-        pairs = f"Each pair of runs differs in nothing else{' and has the same seed' * random}. "
+    if noises - {"model"}:
+        same_seed = " and has the same seed" * study.kind.is_random
+        notes.append(f"Each pair of runs differs in nothing else{same_seed}.")
+    if metric.noise == "time":
         notes.append(
-            f"{pairs * (noises != {'model'})}A difference is the second level minus the first. p is "
-            f"two-sided, with Holm's correction over {tests} {'test' if tests == 1 else 'tests'}. Each "
-            "interval is that of a single comparison, without correction."
+            "A ratio (×) is the second level over the first. Tests and intervals are on the log scale. Only "
+            "runs on the same device, with the same numbers of threads and of runs per job, are compared."
+        )
+    elif any(effect.comparison for effect in found):
+        notes.append("A difference is the second level minus the first.")
+    if metric.noise == "exact":
+        notes.append("Exact values need no test: a difference is the mean over the pairs.")
+    if tests:
+        several = (
+            f"{tests} {'test' if tests == 1 else 'tests'}{' of this metric' * (len(study.analysed) > 1)}"
+        )
+        notes.append(
+            f"p is two-sided, with Holm's correction over {several}. Each interval is that of a single "
+            "comparison, without correction."
         )
     if noises & {"seeds", "settings"}:
         notes.append(
             "The test is Student's paired test. d is the mean difference in standard deviations of the units "
             "that it is judged by. The number of seeds or pairs needed is for a power of 80 %."
         )
-    if "seeds" in noises:
-        notes.append(
-            "Judged by seeds: the noise is the variation between seeds of the mean difference over the "
-            "settings of this grid. The difference itself may vary between these settings."
-        )
-    if "settings" in noises:
-        notes.append(
-            "Judged by settings: most settings have a single pair, so the variation between settings counts "
-            "as noise. "
-            + (
-                "It includes the noise of seeds; only more seeds separate the two."
-                if random
-                else "Not all runs record which images they classified correctly."
-            )
-        )
-    if "images" in noises:
-        notes.append(
-            "Judged by test images: the test compares which images each run classified correctly (one pair: "
-            "McNemar's exact test). "
-            + (
-                "The difference may be larger for other seeds; two or more seeds would show how large."
-                if random
-                else "Nothing else in these runs is random."
-            )
-        )
-    if "model" in noises:
-        notes.append(
-            "Judged by a linear model: no two runs differ in this hyperparameter only. The difference is "
-            "estimated by a model of all main effects (ordinary least squares). Interactions bias it."
-            + " If each seed has every point, the noise is the variation of the estimate between seeds."
-            * (random and len(study.seeds) > 1)
-        )
-    return notes
+    return notes + [note for noise, note in _noise_notes(study, metric).items() if noise in noises]
+
+
+def _noise_notes(study: Study, metric: Metric) -> dict[Noise, str]:
+    """What each source of noise in a comparison of this metric means."""
+    if random := study.kind.is_random:
+        of_settings = "It includes the noise of seeds; only more seeds separate the two."
+        of_items = "The difference may be larger for other seeds; two or more seeds would show how large."
+    else:
+        of_items = "Nothing else in these runs is random."
+        of_settings = "It includes the noise of the measurement."
+        if metric.answers:
+            of_settings = f"Not all runs record which {metric.noun} they got right."
+    of_model = " If each seed has every point, the noise is the variation of the estimate between seeds."
+    return {
+        "seeds": "Judged by seeds: the noise is the variation between seeds of the mean difference over the "
+        "settings of this grid. The difference itself may vary between these settings.",
+        "settings": "Judged by settings: most settings have a single pair, so the variation between settings "
+        f"counts as noise. {of_settings}",
+        "items": f"Judged by {metric.noun}: the test compares which {metric.noun} each run got right (one "
+        f"pair: McNemar's exact test). {of_items}",
+        "model": "Judged by a linear model: no two runs differ in this hyperparameter only. The difference "
+        "is estimated by a model of all main effects (ordinary least squares). Interactions bias it."
+        + of_model
+        * (random and len(study.seeds) > 1),
+    }
 
 
 def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
@@ -175,11 +219,16 @@ def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
         notes.append(
             f"Some levels of {' and '.join(partly)} never occur in runs that differ in nothing else."
         )
-    lost = dict.fromkeys((effect.factor for effect in found), 0)
-    for effect in found:
-        lost[effect.factor] += effect.pairs - (effect.comparison.pairs if effect.comparison else 0)
-    if missing := ", ".join(f"{count} of {factor}" for factor, count in lost.items() if count):
-        notes.append(f"Pairs left out because a run is missing or diverged: {missing}.")
+    if equal := dict.fromkeys(e.factor for e in found if e.comparison and _is_constant(e.comparison)):
+        notes.append(f"Without any difference, and not listed: levels of {listed(equal)}.")
+    paired = [effect for effect in found if effect.pairs]
+    compared = [effect.comparison.pairs if effect.comparison else 0 for effect in paired]
+    lost = [e.pairs - e.apart - count for e, count in zip(paired, compared, strict=True)]
+    notes += _left_out("a run is missing or diverged", paired, lost)
+    elsewhere = "the device, threads or runs per job differ"
+    notes += _left_out(elsewhere, paired, [effect.apart for effect in paired])
+    if apart := max((e.apart for e in found if e.comparison and not e.pairs), default=0):
+        notes.append(f"Runs left out of the linear model because {elsewhere}: {apart}.")
     many = [f for f, levels in varying_levels(study).items() if len(levels) > MOST_LEVELS]
     if many:
         notes.append(
@@ -189,3 +238,12 @@ def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     if not found:
         notes.append("No hyperparameter varies in this study.")
     return notes
+
+
+def _left_out(why: str, found: Sequence[Effect], counts: Sequence[int]) -> list[str]:
+    """The note on pairs that were left out, if there are any: how many of each hyperparameter."""
+    of_factors = dict.fromkeys((effect.factor for effect in found), 0)
+    for effect, count in zip(found, counts, strict=True):
+        of_factors[effect.factor] += count
+    left_out = ", ".join(f"{count} of {factor}" for factor, count in of_factors.items() if count)
+    return [f"Pairs left out because {why}: {left_out}."] if left_out else []

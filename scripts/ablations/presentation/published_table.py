@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablations.analysis.cells import Records, cell
+from ablations.analysis.cells import cell
+from ablations.analysis.measurements import Records, items_of
 from ablations.analysis.published import Reason, Verdict, compare, last_digit, read_published
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.kinds.metrics import Metric
-from ablations.presentation.document import LABELS, Table
+from ablations.presentation.document import Table
 from ablations.presentation.study_table import cell_text
+from ablations.presentation.wording import marked
 
 # The reasons for the verdicts: the footnotes of the table.
 REASONS: dict[Reason, str] = {
@@ -20,17 +22,22 @@ REASONS: dict[Reason, str] = {
     ),
     "one_run": (
         "One run: within noise if the difference is at most the half-width of its 95 % interval, 1.96 "
-        "standard errors. It includes the binomial errors of both accuracies on this many test images. It "
+        "standard errors. It includes the binomial errors of both values on this many {noun}. It "
         "excludes the noise of seeds; more seeds would show it."
     ),
     "seeds": (
         "Several seeds: within noise if the difference is at most the half-width of its 95 % interval. It "
-        "includes the binomial errors of both accuracies on this many test images. It also includes the "
+        "includes the binomial errors of both values on this many {noun}. It also includes the "
         "variance of one seed (published) and of the mean over seeds (measured), by Student's t: few seeds "
         "make it wide."
     ),
+    "seeds_alone": (
+        "Several seeds: within noise if the difference is at most the half-width of its 95 % interval, or "
+        "half a unit of the last printed digit. The interval includes the variance of one seed (published) "
+        "and of the mean over seeds (measured), by Student's t: few seeds make it wide."
+    ),
     "machine": "Times and memory depend on the machine: a ratio without a verdict.",
-    "no_measure": "Not measured on the test images, so the noise is unknown: a difference without a verdict.",
+    "no_measure": "These runs do not show the noise of this metric: a difference without a verdict.",
     "diverged": "All runs of this point diverged: their loss became NaN or infinite.",
     "missing": "The run is missing.",
     "not_in_the_grid": "The study has no such run.",
@@ -48,7 +55,7 @@ def verdict_fields(verdict: Verdict, published: str, metric: Metric) -> dict[str
         "difference": difference if verdict.ratio is None else f"×{verdict.ratio:.2f}",
         "allowed": "" if verdict.allowed is None else f"±{verdict.allowed:.{decimals}f}",
         "verdict": verdict.outcome,
-        "reason": REASONS[verdict.reason],
+        "reason": REASONS[verdict.reason].format(noun=metric.noun),
     }
 
 
@@ -56,21 +63,20 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
     """Every published value next to the measured one, with their difference and a verdict with its reason."""
     rows = []
     for value in read_published(study, path):
+        metric = study.kind.metrics[value.metric]
         verdict, measured = Verdict("not comparable", "not_in_the_grid"), "not in the grid"
         if value.runs:
             found = [records.get(run) for run in value.runs]
-            content = cell(study.kind.metrics[value.metric], found)
-            # Only the test accuracy has the noise of the test images.
-            samples = next((int(record["test_samples"]) for record in found if record), None)
-            samples = samples if value.metric == "test_accuracy" else None
-            verdict, measured = compare(value.text, content, study.kind, samples), cell_text(content)
+            content = cell(metric, found)
+            items = next((items_of(metric, record) for record in found if record), 0)
+            verdict, measured = compare(value.text, content, study.kind, items), cell_text(content)
         rows.append(
             {
                 **value.where,
                 "metric": value.metric,
                 "published": value.text,
                 "measured": measured,
-                **verdict_fields(verdict, value.text, study.kind.metrics[value.metric]),
+                **verdict_fields(verdict, value.text, metric),
             }
         )
     if not rows:
@@ -80,14 +86,15 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
     data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
     notes = list(dict.fromkeys(data["reason"]))
     display = data.assign(
-        metric=[study.kind.metrics[metric].heading for metric in data["metric"]],
+        metric=[marked(study.kind.metrics[name]) for name in data["metric"]],
         verdict=[
             f"{verdict} [{notes.index(reason) + 1}]"
             for verdict, reason in zip(data["verdict"], data["reason"], strict=True)
         ],
     ).drop(columns="reason")
-    display.columns = [LABELS.get(column, column.capitalize()) for column in display]
-    if {"gmacs", "gflops"} & set(data["metric"]):
-        notes.append("The published FLOPs are multiply-accumulate operations; this table lists them as MACs.")
+    display.columns = [
+        study.kind.label(column) if column in levels else column.capitalize() for column in display
+    ]
+    notes += dict.fromkeys(note for name in data["metric"] if (note := study.kind.metrics[name].note))
     title = f"{study.title}: comparison with the published values"
     return Table(title, f"{name}_vs_published", data, display, notes)

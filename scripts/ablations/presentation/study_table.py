@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ablations.analysis.cells import Cell, Records, cell
+from ablations.analysis.cells import Cell, cell
 from ablations.analysis.inference import binomial_error
+from ablations.analysis.measurements import Records, items_of, measured
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
-from ablations.presentation.document import LABELS, Table
-
-# thop and torch count different operations. A larger relative difference is noted below the table.
-COUNTERS_DISAGREE = 0.05
+from ablations.kinds.metrics import Metric
+from ablations.presentation.document import Table
+from ablations.presentation.wording import difference_unit, in_sentence, listed, marked
 
 
 def cell_text(content: Cell) -> str:
@@ -56,18 +56,18 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         for metric_name in study.values:
             metric = study.kind.metrics[metric_name]
             content = cell(metric, [records.get(run) for run in runs])
-            column, label = metric_name, metric.heading
+            column, label = metric_name, marked(metric)
             if layout.columns:
                 column = label = spell(values[layout.columns])
             fields |= cell_fields(content, column, seeds=len(study.seeds) > 1)
             texts[label] = cell_text(content)
-    shown = [LABELS.get(factor, factor) for factor in layout.rows]
+    shown = [study.kind.label(factor) for factor in layout.rows]
     # A point that the grid excludes has an empty cell; it is not a missing run.
     data = pd.DataFrame([dict(zip(layout.rows, k, strict=True)) | d for k, (d, _) in rows.items()]).fillna("")
     display = pd.DataFrame([dict(zip(shown, k, strict=True)) | d for k, (_, d) in rows.items()]).fillna("")
     title = study.title
     if layout.columns:
-        title += f": {study.kind.metrics[study.values[0]].heading.lower()}"
+        title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"
     found = [records.get(run) for _, runs in groups for run in runs]
     return Table(title, name, data, display, _notes(study, found))
 
@@ -75,79 +75,51 @@ def study_table(name: str, study: Study, records: Records) -> Table:
 def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
     notes = []
     completed = [row for row in rows if row]
-    metrics = set(study.values)
+    metrics = [study.kind.metrics[name] for name in study.values]
     if len(completed) < len(rows):
         notes.append(f"Preliminary: {len(rows) - len(completed)} of {len(rows)} runs are missing.")
     if not completed:
         return notes
-    if {"gmacs", "gflops"} & metrics:
-        notes += _counter_notes(completed)
-    notes += _device_notes(completed)
+    notes += dict.fromkeys(metric.note for metric in metrics if metric.note)
+    notes += study.kind.notes(completed, study.values)
     if len(study.seeds) > 1:
         notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
-    if "test_accuracy" in metrics:
-        notes += _noise_notes(completed)
-    if "train_time_ms" in metrics:
-        notes.append(f"Times were measured on {', '.join(sorted(set(map(_device, completed))))}.")
+    for metric in metrics:
+        notes += _noise_notes(metric, completed) if metric.noise == "proportion" else []
+    if times := [metric.label for metric in metrics if metric.noise == "time"]:
+        labels = listed([times[0], *map(in_sentence, times[1:])])
+        devices = ", ".join(sorted(set(map(_device, completed))))
+        notes.append(f"{labels} {'was' if len(times) == 1 else 'were'} measured on {devices}.")
     if any(row["status"] == "diverged" for row in completed):
         notes.append("A run has diverged if its loss became NaN or infinite; means exclude it.")
     return notes
 
 
-def _counter_notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """What the counters count, and for which models they disagree."""
-    notes = {
-        "": "MACs are multiply-accumulate operations counted by thop. FLOPs are floating-point operations "
-        "counted by torch, two per multiply-accumulate. Both are for the forward pass of one image."
-    }
-    for row in rows:
-        if "macs" not in row:
-            continue
-        macs, flops = int(row["macs"]), int(row["flops"])
-        if abs(flops - 2 * macs) > COUNTERS_DISAGREE * 2 * macs:
-            share = 100 * (flops / (2 * macs) - 1)
-            notes[row["model"]] = (
-                f"The counters disagree for {row['model']}: torch's FLOPs differ from twice thop's MACs by "
-                f"{share:+.0f} %. One of them does not support a layer of this model."
-            )
-    return list(notes.values())
-
-
-def _device_notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Settings that had no effect, and times that are not comparable."""
-    notes = []
-    idle = [r for r in rows if r.get("pin_memory") == "true" and r.get("pin_memory_effective") == "false"]
-    if any(row["device"] == "cpu" for row in idle):
-        notes.append("pin_memory had no effect on machines without an accelerator.")
-    if any(row["device"] != "cpu" for row in idle):
-        notes.append("pin_memory had no effect where the images were stored on the accelerator.")
-    if len({row.get("batches") for row in rows if row["device"] != "cpu"}) > 1:
-        notes.append(
-            "Some runs read their batches from the device and others from the host; their times are not "
-            "comparable."
-        )
-    return notes
-
-
-def _noise_notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The standard error of the accuracies due to the choice of the test images."""
+def _noise_notes(metric: Metric, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The standard error of a proportion due to the choice of its items."""
     errors: dict[int, list[float]] = {}
     for row in rows:
+        value, items = (measured(metric, row) or 0.0) * metric.scale, items_of(metric, row)
         # The normal approximation does not hold where all or none are correct.
-        if 0 < float(row.get("test_accuracy", 0)) < 100:
-            images = int(row["test_samples"])
-            errors.setdefault(images, []).append(binomial_error(float(row["test_accuracy"]), images))
+        if items and 0 < value < metric.whole:
+            errors.setdefault(items, []).append(binomial_error(value, items, metric.whole))
     notes = []
-    for images, found in errors.items():
-        low, high = f"{min(found):.2f}", f"{max(found):.2f}"
+    for items, found in errors.items():
+        low, high = (f"{end:.{metric.decimals}f}" for end in (min(found), max(found)))
         size = low if low == high else f"{low} to {high}"
         notes.append(
-            f"The choice of the {images:,} test images gives accuracies a standard error of {size} points."
+            f"The choice of the {items:,} {metric.noun} gives the {in_sentence(metric.label)} a standard "
+            f"error of {size} {difference_unit(metric)}".rstrip()
+            + "."
         )
     return notes
 
 
 def _device(row: Mapping[str, str]) -> str:
-    if row["device"] != "cpu":
-        return row["device_name"]
-    return f"{row['device_name']} ({row['threads']} thread{'' if row['threads'] == '1' else 's'})"
+    """The device of a run, with the threads of a CPU, and with the runs that shared it."""
+    counts = {"thread": int(row["threads"]) if row["device"] == "cpu" else 0}
+    if (packed := int(row.get("runs_per_job", 1))) > 1:
+        counts["run"] = packed
+    shares = {"thread": "", "run": " per job"}
+    texts = [f"{n} {noun}{'s' * (n > 1)}{shares[noun]}" for noun, n in counts.items() if n]
+    return row["device_name"] + (f" ({', '.join(texts)})" if texts else "")

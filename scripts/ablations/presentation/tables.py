@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.analysis.cells import Records
+from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
 from ablations.presentation.design_table import design_table
 from ablations.presentation.document import Table

@@ -2,59 +2,72 @@
 
 import pandas as pd
 
-from ablations.analysis.cells import Records
+from ablations.analysis.measurements import Records
 from ablations.analysis.variance import Analysis, Source, analyse
 from ablations.config.studies import Study
+from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import spell
-from ablations.presentation.document import LABELS, Table
+from ablations.kinds.metrics import Metric
+from ablations.presentation.document import Table
+from ablations.presentation.wording import in_sentence, marked, merged
+
+DATA = ("metric", "source", "share_percent", "raw_percent", "df", "p")
+DISPLAY = ("Metric", "Source", "Share of variance (%)", "df", "p")
 
 
 def variance_table(name: str, study: Study, records: Records) -> Table:
-    """The sources of variance of a study, with the levels left out in its notes."""
-    found = analyse(study, records)
-    rows, shown = [], []
-    for source in found.sources if found else ():
-        share, raw, df = f"{source.share:.1f}", f"{source.raw:.1f}", str(source.df)
-        p = "" if source.p is None else f"{source.p:.4g}"
-        rows.append((_name(source, plain=True), share, raw, df, p))
-        shown.append(
-            (_name(source), share, df, "< 0.001" if source.p is not None and source.p < 0.001 else p[:5])
-        )
-    data = pd.DataFrame(rows, columns=["source", "share_percent", "raw_percent", "df", "p"])
-    display = pd.DataFrame(shown, columns=["Source", "Share of variance (%)", "df", "p"])
-    if found is None or found.seeds == 1:
+    """The sources of variance of each metric that is not exact, with the levels left out in its notes."""
+    rows, shown, notes = [], [], {}
+    metrics = {name: study.kind.metrics[name] for name in study.analysed}
+    varying = {name: metric for name, metric in metrics.items() if metric.noise != "exact"}
+    for metric_name, metric in varying.items():
+        found = analyse(study, records, metric_name)
+        for source in found.sources if found else ():
+            share, raw, df = f"{source.share:.1f}", f"{source.raw:.1f}", str(source.df)
+            p = "" if source.p is None else f"{source.p:.4g}"
+            rows.append((metric_name, _name(source), share, raw, df, p))
+            p = "< 0.001" if source.p is not None and source.p < 0.001 else p[:5]
+            shown.append((marked(metric), _label(study.kind, source), share, df, p))
+        notes[metric.label] = _notes(study, metric, found)
+    data, display = pd.DataFrame(rows, columns=DATA), pd.DataFrame(shown, columns=DISPLAY)
+    if len(study.seeds) < 2:
         display = display.drop(columns="p")
-    title = f"{study.title}: sources of variance of the test accuracy"
-    return Table(title, f"{name}_variance", data, display, _notes(study, found))
+    of_one = ""
+    if len(varying) == 1:
+        display = display.drop(columns="Metric")
+        of_one = f" of the {in_sentence(metric.label)}"
+    all_notes = merged(notes) or ["Exact values have no noise, and no variance to divide."]
+    return Table(f"{study.title}: sources of variance{of_one}", f"{name}_variance", data, display, all_notes)
 
 
-def _name(source: Source, plain: bool = False) -> str:
-    if source.what == "rest":
-        return "rest" if plain else "interactions of three or more"
-    if source.what == "seeds":
-        return "seeds" if plain else "seeds (noise)"
-    names = [
-        "+".join(factor) if plain else ", ".join(LABELS.get(name, name) for name in factor)
-        for factor in source.factors
-    ]
-    return " × ".join(names)
+def _name(source: Source) -> str:
+    """The name of a source for programs: `lr × batch_size`."""
+    return " × ".join(map("+".join, source.factors)) or source.what
 
 
-def _notes(study: Study, found: Analysis | None) -> list[str]:
+def _label(kind: Kind, source: Source) -> str:
+    """The name of a source for readers: `Learning rate × Batch size`."""
+    labels = {"rest": "interactions of three or more", "seeds": "seeds (noise)", "effect": ""}
+    return " × ".join(", ".join(map(kind.label, f)) for f in source.factors) or labels[source.what]
+
+
+def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:
     if found is None:
         return [
             "The completed runs contain no balanced part with two factors, or with one factor and several "
             "seeds. Shares of variance need one."
         ]
-    return [*_method_notes(study, found), *_scope_notes(found)]
+    return [*_method_notes(study, metric, found), *_scope_notes(found)]
 
 
-def _method_notes(study: Study, found: Analysis) -> list[str]:
+def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
     """What the shares are, and what they can show."""
     where = " within datasets" if found.blocked else ""
     if not any(source.raw for source in found.sources):
-        return [f"All accuracies of the balanced part are equal{where}."]
+        return [f"All values of the balanced part are equal{where}."]
     notes = [f"Shares of the variance{where} of a balanced layout; they add up to 100 %."]
+    if metric.noise == "time":
+        notes.append("The shares are those of the logarithms of the values.")
     if found.seeds > 1:
         notes.append(
             "A share excludes what noise alone would contribute on average (epsilon squared); the remainder "
@@ -67,14 +80,16 @@ def _method_notes(study: Study, found: Analysis) -> list[str]:
                 f"With {found.seeds} seeds, sources with several degrees of freedom are rarely significant "
                 "here. The effects table compares two levels at a time."
             )
-    elif study.kind.is_random:
+    elif study.kind.is_random or metric.noise == "time":
         alike = 100 / sum(source.df for source in found.sources)
         notes.append(
             "One run per point: shares cannot be separated from noise. Noise alone would give each degree of "
             f"freedom (df) {alike:.1f} % on average."
         )
-    else:
-        notes.append("Only the choice of the test images is random, and all runs share these images.")
+    elif metric.noise == "proportion":
+        notes.append(
+            f"Only the choice of the {metric.noun} is random, and all runs share these {metric.noun}."
+        )
     return notes
 
 
@@ -94,4 +109,7 @@ def _scope_notes(found: Analysis) -> list[str]:
             f"The balanced layout has {found.points} of {found.all_points} points"
             + (f"; left out: {lost}." if lost else ".")
         )
+    if found.apart:
+        why = "the device, threads or runs per job differ from those of most runs"
+        notes.append(f"Runs left out because {why}: {found.apart}.")
     return notes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ablations.analysis.cells import Records
+from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
 from ablations.presentation.figures.curves import curves_figure
 from ablations.presentation.figures.effects import effects_figure

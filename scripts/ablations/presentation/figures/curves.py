@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,72 +11,104 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ablations.config.studies import Study
-from ablations.kinds.metrics import TEST_ACCURACY
-from ablations.presentation.document import LABELS
-from ablations.presentation.figures.style import cut_note, finished, look_of, varying_factors
+from ablations.kinds.metrics import Metric
+from ablations.presentation.figures.style import (
+    MOST_METRICS,
+    cut_note,
+    finished,
+    look_of,
+    shown_metrics,
+    varying_factors,
+)
+from ablations.presentation.wording import marked
 from ablations.runs.records import read_history
 from ablations.runs.run import Run
 
 MOST_CURVES, MOST_LINES = 6, 200
-# The values of a point, and its accuracies of shape (seeds, epochs).
-Curve = tuple[Mapping[str, Any], np.ndarray]
+# What a history may count its rows by.
+STEPS = ("epoch", "step")
+# The rows of each run's history.
+Histories = Mapping[Run, Sequence[Mapping[str, float]]]
 
 
-def curves_figure(study: Study, histories: Mapping[Run, Path]) -> Figure:
-    """Test accuracy by epoch: a line per point, with a band of one standard deviation over seeds.
+class _Curve(NamedTuple):
+    """The values of a point, the epochs or steps, and a metric, of shape (seeds, epochs)."""
 
-    Every panel shows the same lines, coloured by the levels of one hyperparameter. Where the colours
-    separate, that hyperparameter matters.
+    point: Mapping[str, Any]
+    steps: np.ndarray
+    metric: np.ndarray
+
+
+def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
+    """Each metric of the histories by epoch: a line per point, with a band of one standard deviation.
+
+    Every panel of a metric shows the same lines, coloured by the levels of one hyperparameter. Where the
+    colours separate, that hyperparameter matters. The band is over seeds.
     """
+    histories = {run: read_history(path) for run, path in paths.items()}
+    recorded = {name for rows in histories.values() for name in (rows[0] if rows else ())}
+    shown = shown_metrics(study)
+    metrics = [metric for metric in shown.values() if metric.column in recorded]
+    curves = [_curves(study, histories, metric) for metric in metrics]
     varying = varying_factors(study, study.factors)
-    factors = varying[:MOST_CURVES] or ["model"]
+    factors = varying[:MOST_CURVES] or study.table.rows[:1]
     columns = min(3, len(factors))
     lines = -(-len(factors) // columns)
-    size = (1.2 + 3.7 * columns, 0.8 + 3.1 * lines)
+    many = max(1, len(metrics))
+    size = (1.2 + 3.7 * columns, 0.8 + 3.1 * lines * many)
     figure, axes = plt.subplots(
-        lines, columns, layout="constrained", figsize=size, sharex=True, sharey=True, squeeze=False
+        lines * many, columns, layout="constrained", figsize=size, sharex=True, sharey="row", squeeze=False
     )
-    curves = _curves(study, histories)
-    for axis, factor in zip(axes.flat, factors, strict=False):
-        _draw_panel(axis, factor, curves[:MOST_LINES])
-    for axis in axes.flat[len(factors) :]:
-        axis.set_visible(False)
+    for i, (metric, of_metric) in enumerate(zip(metrics, curves, strict=True)):
+        block = axes[i * lines : (i + 1) * lines]
+        for axis, factor in zip(block.flat, factors, strict=False):
+            _draw_panel(axis, study.kind.label(factor), factor, of_metric[:MOST_LINES])
+        for axis in block[:, 0]:
+            axis.set_ylabel(marked(metric))
+        for axis in block.flat[len(factors) :]:
+            axis.set_visible(False)
     for axis in axes[-1]:
-        axis.set_xlabel("Epoch")
-    for axis in axes[:, 0]:
-        axis.set_ylabel(TEST_ACCURACY.heading)
-    if not curves:
-        axes[0][0].text(0.5, 0.5, "no completed runs", ha="center", transform=axes[0][0].transAxes)
-    cut = cut_note((len(varying), MOST_CURVES), (len(curves), MOST_LINES))
+        axis.set_xlabel(next((name for name in STEPS if name in recorded), STEPS[0]).capitalize())
+    if not metrics:
+        why = "the histories have none of these metrics" if recorded else "no completed runs"
+        axes[0][0].text(0.5, 0.5, why, ha="center", transform=axes[0][0].transAxes)
+    cut = cut_note(
+        (len(varying), MOST_CURVES, "hyperparameters"),
+        (max(map(len, curves), default=0), MOST_LINES, "curves"),
+        (len(study.analysed), MOST_METRICS, "metrics"),
+    )
     return finished(figure, axes.flat, f"{study.title}: learning curves{cut}", legend=None)
 
 
-def _curves(study: Study, histories: Mapping[Run, Path]) -> list[Curve]:
-    """The points that have a history."""
-    curves: list[Curve] = []
-    for values, runs in study.points():
-        read = ([row["test_accuracy"] for row in read_history(histories[run])]
-                for run in runs if run in histories)  # fmt: skip
-        found = [curve for curve in read if curve]
-        if found:
-            # The history of a diverged run is shorter, and would cut off those of the other seeds.
-            length = max(map(len, found))
-            curves.append((values, np.array([curve for curve in found if len(curve) == length])))
+def _curves(study: Study, histories: Histories, metric: Metric) -> list[_Curve]:
+    """The points that have a history of the metric."""
+    curves: list[_Curve] = []
+    for point, runs in study.points():
+        found = [rows for run in runs if (rows := histories.get(run)) and metric.column in rows[0]]
+        if not found:
+            continue
+        # The history of a diverged run is shorter, and would cut off those of the other seeds.
+        length = max(map(len, found))
+        whole = [rows for rows in found if len(rows) == length]
+        axis = next((name for name in STEPS if name in whole[0][0]), None)
+        steps = [row[axis] if axis else i for i, row in enumerate(whole[0], 1)]
+        values = [[row[metric.column] * metric.scale for row in rows] for rows in whole]
+        curves.append(_Curve(point, np.array(steps), np.array(values)))
     return curves
 
 
-def _draw_panel(axis: Axes, factor: str, curves: Sequence[Curve]) -> None:
-    levels = list(dict.fromkeys(values[factor] for values, _ in curves))
-    for values, accuracies in curves:
-        epochs, mean = np.arange(1, accuracies.shape[1] + 1), accuracies.mean(axis=0)
-        look = look_of(levels, values[factor])
-        axis.plot(epochs, mean, linewidth=1.3, markersize=3.5, **look)
-        if len(accuracies) > 1:
-            sd = accuracies.std(axis=0, ddof=1)
-            axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
-            if len(epochs) == 1:
-                axis.errorbar(epochs, mean, yerr=sd, color=look["color"], capsize=3)
-    axis.set_title(LABELS.get(factor, factor), fontsize="medium")
+def _draw_panel(axis: Axes, label: str, factor: str, curves: Sequence[_Curve]) -> None:
+    levels = list(dict.fromkeys(curve.point[factor] for curve in curves))
+    for point, steps, values in curves:
+        mean = values.mean(axis=0)
+        look = look_of(levels, point[factor])
+        axis.plot(steps, mean, linewidth=1.3, markersize=3.5, **look)
+        if len(values) > 1:
+            sd = values.std(axis=0, ddof=1)
+            axis.fill_between(steps, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+            if len(steps) == 1:
+                axis.errorbar(steps, mean, yerr=sd, color=look["color"], capsize=3)
+    axis.set_title(label, fontsize="medium")
     if levels:
         # One entry per level, although several lines have its label.
         handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))

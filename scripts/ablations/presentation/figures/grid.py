@@ -1,118 +1,153 @@
-"""The map of a grid, coloured by accuracy."""
+"""The map of a grid, coloured by each metric."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from ablations.analysis.cells import Cell, Records, cell
+from ablations.analysis.cells import Cell, cell
+from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
-from ablations.kinds.metrics import TEST_ACCURACY
-from ablations.presentation.document import LABELS
+from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
+    MOST_METRICS,
     MOST_ROWS,
     PUBLISHED,
     cut_note,
     finished,
     point_name,
+    set_log_ticks,
+    shown_metrics,
     varying_factors,
 )
+from ablations.presentation.wording import marked
 from ablations.runs.run import Run
 
 HATCHES = {"missing": "///", "failed": "...", "diverged": "xxx"}
 # For cells that are too small for a hatch.
 PAINTS = {"missing": "0.75", "failed": PUBLISHED, "diverged": "#CC79A7"}
-# A map with more columns than this, or more rows than MOST_ROWS, shows no numbers and only some names.
+# Maps with more columns than this, or more rows than MOST_ROWS, show no numbers and only some names.
 MOST_COLUMNS = 20
 # The most rows, and the most columns, that a map draws; each has only a few pixels then.
 MOST_CELLS = 2000
 
 
 @dataclass(frozen=True)
-class _Map:
-    """The mean accuracy of each cell, of shape (rows, columns), NaN where there is none.
+class _Grid:
+    """The names of rows and columns, and the runs of each cell by them."""
 
-    `marks` lists the cells in each state. `height` and `width` count all rows and columns of the grid.
+    rows: Sequence[str]
+    columns: Sequence[str]
+    runs: Mapping[tuple[str, str], Sequence[Run]]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """The mean of a metric in each cell, of shape (rows, columns), NaN where there is none.
+
+    `marks` lists the cells in each state.
     """
 
-    rows: list[str]
-    columns: list[str]
     means: np.ndarray
     marks: dict[str, list[tuple[int, int]]]
-    height: int
-    width: int
-
-    @property
-    def is_small(self) -> bool:
-        """Whether a cell has room for a number and a hatch."""
-        return self.height <= MOST_ROWS and self.width <= MOST_COLUMNS
 
 
 def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) -> Figure:
-    """Map the grid: a row per point, a column per level of the table's columns, coloured by accuracy.
+    """Map the grid for each metric: a row per point, a column per level of the table's columns.
 
-    Cells with failed, missing or diverged runs are marked. White cells are not in the grid.
+    The brighter a cell, the better. Cells with failed, missing or diverged runs are marked. White cells are
+    not in the grid.
     """
-    found = _map_of(study, records, failed)
-    high, wide = len(found.rows), len(found.columns)
-    size = (4.4 + 1.1 * min(wide, MOST_COLUMNS), 1.8 + 0.32 * min(high, MOST_ROWS))
-    figure, axis = plt.subplots(layout="constrained", figsize=size)
-    image = axis.imshow(np.ma.masked_invalid(found.means), cmap="cividis", aspect="auto")
-    _draw_marks(axis, found)
-    any_mean = bool(np.isfinite(found.means).any())
-    if found.is_small and any_mean:
-        _write_means(axis, found.means)
-    every_row, every_column = -(-high // MOST_ROWS), -(-wide // MOST_COLUMNS)
-    axis.set_xticks(range(0, wide, every_column), found.columns[::every_column])
-    axis.set_yticks(range(0, high, every_row), found.rows[::every_row], fontsize="small")
-    axis.tick_params(length=0)
-    if study.table.columns:
-        axis.set_xlabel(LABELS.get(study.table.columns, study.table.columns))
-    if any_mean:
-        figure.colorbar(image, ax=axis, label=TEST_ACCURACY.heading)
-    if found.marks:
-        figure.legend(handles=_legend(found), loc="outside lower center", ncols=3, frameon=False)
-    cut = cut_note((found.height, MOST_CELLS), (found.width, MOST_CELLS))
+    grid, metrics = _grid_of(study), shown_metrics(study)
+    high, wide = (min(len(side), MOST_CELLS) for side in (grid.rows, grid.columns))
+    most_columns = MOST_COLUMNS // len(metrics)
+    is_small = len(grid.rows) <= MOST_ROWS and len(grid.columns) <= most_columns
+    across = 1.1 * min(wide, most_columns) + 1.1
+    size = (3.3 + across * len(metrics), 1.8 + 0.32 * min(high, MOST_ROWS))
+    figure, axes = plt.subplots(
+        1, len(metrics), layout="constrained", figsize=size, sharey=True, squeeze=False
+    )
+    maps = [_map_of(grid, metric, records, failed) for metric in metrics.values()]
+    for axis, metric, found in zip(axes[0], metrics.values(), maps, strict=True):
+        image = _draw_means(axis, metric, found.means)
+        _draw_marks(axis, found, is_small)
+        if np.isfinite(found.means).any():
+            bar = figure.colorbar(image, ax=axis, label=marked(metric))
+            if isinstance(image.norm, LogNorm):
+                set_log_ticks(bar.ax.yaxis, *image.get_clim())
+            if is_small:
+                _write_means(axis, image, metric, found.means)
+        every = -(-wide // most_columns)
+        axis.set_xticks(range(0, wide, every), grid.columns[:wide:every])
+        axis.tick_params(length=0)
+        if study.table.columns:
+            axis.set_xlabel(study.kind.label(study.table.columns))
+    every = -(-high // MOST_ROWS)
+    axes[0][0].set_yticks(range(0, high, every), grid.rows[:high:every], fontsize="small")
+    if handles := _legend(maps, is_small):
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    cut = cut_note(
+        (len(grid.rows), MOST_CELLS, "rows"),
+        (len(grid.columns), MOST_CELLS, "columns"),
+        (len(study.analysed), MOST_METRICS, "metrics"),
+    )
     return finished(figure, (), f"{study.title}: map of the grid{cut}")
 
 
-def _map_of(study: Study, records: Records, failed: Collection[Run]) -> _Map:
+def _grid_of(study: Study) -> _Grid:
     pivot = study.table.columns
     factors = [factor for factor in varying_factors(study, study.factors) if factor != pivot]
-    cells: dict[tuple[str, str], tuple[Cell, bool]] = {}
-    for values, runs in study.points():
-        content = cell(TEST_ACCURACY, [records.get(run) for run in runs])
-        place = (point_name(values, factors) or study.title, spell(values[pivot]) if pivot else "")
-        cells[place] = (content, any(run in failed for run in runs))
-    rows = list(dict.fromkeys(row for row, _ in cells))
-    columns = list(dict.fromkeys(column for _, column in cells))
-    height, width = len(rows), len(columns)
-    rows, columns = rows[:MOST_CELLS], columns[:MOST_CELLS]
+    runs = {
+        (
+            point_name(study.kind, values, factors) or study.title,
+            spell(values[pivot]) if pivot else "",
+        ): of_point
+        for values, of_point in study.points()
+    }
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*runs, strict=True))
+    return _Grid(rows, columns, runs)
+
+
+def _map_of(grid: _Grid, metric: Metric, records: Records, failed: Collection[Run]) -> _Map:
+    rows, columns = grid.rows[:MOST_CELLS], grid.columns[:MOST_CELLS]
     means = np.full((len(rows), len(columns)), np.nan)
     marks: dict[str, list[tuple[int, int]]] = {}
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            if (row, column) not in cells:
-                continue
-            content, has_failed = cells[row, column]
-            if content.mean is not None:
-                means[i, j] = content.mean
-            if content.missing:
-                marks.setdefault("failed" if has_failed else "missing", []).append((i, j))
-            elif content.diverged:
-                marks.setdefault("diverged", []).append((i, j))
-    return _Map(rows, columns, means, marks, height, width)
+            if runs := grid.runs.get((row, column)):
+                content = cell(metric, [records.get(run) for run in runs])
+                if content.mean is not None:
+                    means[i, j] = content.mean
+                if state := _state(content, any(run in failed for run in runs)):
+                    marks.setdefault(state, []).append((i, j))
+    return _Map(means, marks)
 
 
-def _draw_marks(axis: Axes, found: _Map) -> None:
+def _state(content: Cell, has_failed: bool) -> str:
+    """What is marked in a cell, if anything."""
+    if content.missing:
+        return "failed" if has_failed else "missing"
+    return "diverged" if content.diverged else ""
+
+
+def _draw_means(axis: Axes, metric: Metric, means: np.ndarray) -> AxesImage:
+    colours = "cividis_r" if metric.better == "lower" else "cividis"
+    known = np.ma.masked_invalid(means)
+    # Times are compared as ratios. In a narrow range, the two scales look the same.
+    wide = metric.noise == "time" and known.count() and known.max() > 5 * known.min() > 0
+    return axis.imshow(known, cmap=colours, norm=LogNorm() if wide else None, aspect="auto")
+
+
+def _draw_marks(axis: Axes, found: _Map, is_small: bool) -> None:
     for state, places in found.marks.items():
-        if found.is_small:
+        if is_small:
             for i, j in places:
                 axis.add_patch(
                     plt.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=bool(np.isnan(found.means[i, j])),
@@ -124,18 +159,21 @@ def _draw_marks(axis: Axes, found: _Map) -> None:
             axis.imshow(paint, aspect="auto", interpolation="nearest")
 
 
-def _write_means(axis: Axes, means: np.ndarray) -> None:
-    low, high = np.nanmin(means), np.nanmax(means)
+def _write_means(axis: Axes, image: AxesImage, metric: Metric, means: np.ndarray) -> None:
     for i, j in np.argwhere(np.isfinite(means)):
-        is_dark = means[i, j] < (low + high) / 2 or low == high
-        axis.text(j, i, f"{means[i, j]:.2f}", ha="center", va="center", fontsize="small",
+        red, green, blue, _ = image.to_rgba(means[i, j])
+        is_dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+        axis.text(j, i, f"{means[i, j]:.{metric.decimals}f}", ha="center", va="center", fontsize="small",
                   color="white" if is_dark else "black")  # fmt: skip
 
 
-def _legend(found: _Map) -> list[Patch]:
+def _legend(maps: Sequence[_Map], is_small: bool) -> list[Patch]:
+    counts: dict[str, int] = {}
+    for state, places in ((state, places) for found in maps for state, places in found.marks.items()):
+        counts[state] = max(len(places), counts.get(state, 0))
     return [
         Patch(facecolor="0.85", edgecolor="0.3", hatch=HATCHES[state], label=state)
-        if found.is_small
-        else Patch(facecolor=PAINTS[state], label=f"{state} ({len(found.marks[state])})")
-        for state in sorted(found.marks)
+        if is_small
+        else Patch(facecolor=PAINTS[state], label=f"{state} ({count})")
+        for state, count in sorted(counts.items())
     ]

@@ -1,4 +1,4 @@
-"""The figure of a study's table: a dot per point, a panel per column."""
+"""The figure of a study: a dot per point, a panel per metric and column of its table."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,20 +6,26 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from ablations.analysis.cells import Records, cell
+from ablations.analysis.cells import cell
+from ablations.analysis.measurements import Records
 from ablations.analysis.published import read_published
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.figures.style import (
     MEASURED,
+    MOST_METRICS,
     MOST_PANELS,
     MOST_ROWS,
     PUBLISHED,
+    axis_label,
+    axis_scale,
     cut_note,
     labelled_handles,
     level_name,
     point_name,
+    shown_metrics,
     varying_factors,
 )
 from ablations.runs.run import Run
@@ -33,53 +39,73 @@ class _Dot(NamedTuple):
     published: float | None
 
 
-def study_figure(study: Study, records: Records, published: Path | None = None) -> Figure:
-    """The first metric of the study's table, with one row per point and one panel per column.
+# The dots of a metric by row and panel.
+Dots = dict[tuple[str, str], _Dot]
 
-    Measured values are dots, with a bar of one standard deviation where there are several seeds.
-    Published values are open diamonds.
+
+def study_figure(study: Study, records: Records, published: Path | None = None) -> Figure:
+    """Each analysed metric of a study, with one row per point and one panel per column of the table.
+
+    The panels of one metric are side by side, and so are the metrics of a table without columns. Measured
+    values are dots, with a bar of one standard deviation where there are several seeds. Published values
+    are open diamonds.
     """
-    dots = _dots(study, records, published)
-    rows = list(dict.fromkeys(row for row, _ in dots))
-    panels = list(dict.fromkeys(panel for _, panel in dots))
-    cut = cut_note((len(rows), MOST_ROWS), (len(panels), MOST_PANELS))
-    rows, panels = rows[:MOST_ROWS], panels[:MOST_PANELS]
-    size = (2.2 + 3.6 * len(panels), 1.5 + 0.3 * len(rows))
-    figure, axes = plt.subplots(
-        1, len(panels), layout="constrained", figsize=size, sharey=True, sharex=True, squeeze=False
+    metrics = shown_metrics(study)
+    dots = {name: _dots(study, records, published, name) for name in metrics}
+    places = list(dots[study.analysed[0]])
+    rows, panels = (list(dict.fromkeys(part)) for part in zip(*places, strict=True))
+    most_rows = max(MOST_ROWS // len(metrics), 20) if study.table.columns else MOST_ROWS
+    cut = cut_note(
+        (len(rows), most_rows, "rows"),
+        (len(panels), MOST_PANELS, "columns"),
+        (len(study.analysed), MOST_METRICS, "metrics"),
     )
-    for axis, panel in zip(axes[0], panels, strict=True):
-        for place, row in enumerate(rows):
-            if (row, panel) in dots:
-                _draw_dot(axis, place, dots[row, panel])
-        axis.set_yticks(range(len(rows)), rows, fontsize="small")
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.set_xlabel(study.kind.metrics[study.values[0]].heading)
-        axis.set_title(panel, fontsize="medium")
-        axis.grid(axis="x", color="0.9")
-        axis.margins(x=0.08)
-        axis.spines[["top", "right"]].set_visible(False)
+    rows, panels = rows[:most_rows], panels[:MOST_PANELS]
+    lines, columns = (len(metrics), len(panels)) if study.table.columns else (1, len(metrics))
+    size = (2.2 + 3.6 * columns, (1.5 + 0.3 * len(rows)) * lines)
+    figure, axes = plt.subplots(
+        lines, columns, layout="constrained", figsize=size, sharey=True,
+        sharex="row" if study.table.columns else False, squeeze=False,
+    )  # fmt: skip
+    each = ((name, panel) for name in metrics for panel in panels)
+    for axis, (name, panel) in zip(axes.flat, each, strict=True):
+        _draw_panel(axis, rows, panel, dots[name])
+        axis.set_xlabel(axis_label(metrics[name]))
     figure.suptitle(study.title + cut, fontsize="medium")
-    if handles := labelled_handles(axes[0]):
+    if handles := labelled_handles(axes.flat):
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _dots(study: Study, records: Records, published: Path | None) -> dict[tuple[str, str], _Dot]:
-    """The dots by row and panel."""
-    layout, name = study.table, study.values[0]
+def _dots(study: Study, records: Records, published: Path | None, name: str) -> Dots:
+    layout, kind, metric = study.table, study.kind, study.kind.metrics[name]
+    scale = axis_scale(metric)
     printed: dict[Run, float] = {}
     for value in read_published(study, published) if published else ():
         if value.metric == name:
-            printed |= dict.fromkeys(value.runs, float(value.text))
+            printed |= dict.fromkeys(value.runs, float(value.text) * scale)
     factors = varying_factors(study, layout.rows)
-    dots: dict[tuple[str, str], _Dot] = {}
+    dots: Dots = {}
     for values, runs in study.points():
-        row = point_name(values, factors) or study.title
-        panel = level_name(layout.columns, spell(values[layout.columns])) if layout.columns else ""
-        content = cell(study.kind.metrics[name], [records.get(run) for run in runs])
-        dots[row, panel] = _Dot(content.mean, content.sd, printed.get(runs[0]))
+        row = point_name(kind, values, factors) or study.title
+        panel = level_name(kind, layout.columns, spell(values[layout.columns])) if layout.columns else ""
+        found = cell(metric, [records.get(run) for run in runs])
+        mean, sd = (value if value is None else value * scale for value in (found.mean, found.sd))
+        dots[row, panel] = _Dot(mean, sd, printed.get(runs[0]))
     return dots
+
+
+def _draw_panel(axis: Axes, rows: list[str], panel: str, dots: Dots) -> None:
+    for place, row in enumerate(rows):
+        if (row, panel) in dots:
+            _draw_dot(axis, place, dots[row, panel])
+    axis.set_yticks(range(len(rows)), rows, fontsize="small")
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_title(panel, fontsize="medium")
+    axis.grid(axis="x", color="0.9")
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.margins(x=0.08)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_dot(axis: Axes, place: int, dot: _Dot) -> None:

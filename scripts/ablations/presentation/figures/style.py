@@ -1,6 +1,7 @@
 """The common style of all figures: colours, names of levels, legends and file formats."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablations.analysis.design import varying_levels
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
+from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import spell
-from ablations.presentation.document import LABELS
+from ablations.kinds.metrics import Metric
+from ablations.presentation.wording import marked
 
 # The palette of Okabe and Ito, which is distinct for colour-blind readers and in grey print.
 MEASURED, PUBLISHED = "#0072B2", "#D55E00"
@@ -26,9 +31,7 @@ COLOURS = (MEASURED, PUBLISHED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = "os^Dv<>"
 # A figure names at most this many of each.
-MOST_ROWS, MOST_PANELS, MOST_NAMES = 60, 8, 14
-# The levels of these are clear without the name of the factor.
-CLEAR_FACTORS = ("dataset", "model", "kernel", "optimizer")
+MOST_ROWS, MOST_PANELS, MOST_METRICS, MOST_NAMES = 60, 8, 4, 14
 
 
 def varying_factors(study: Study, factors: Sequence[str]) -> list[str]:
@@ -37,14 +40,29 @@ def varying_factors(study: Study, factors: Sequence[str]) -> list[str]:
     return [factor for factor in factors if factor in levels]
 
 
-def point_name(values: Mapping[str, Any], factors: Sequence[str]) -> str:
+def shown_metrics(study: Study) -> dict[str, Metric]:
+    """The metrics that a figure of a study shows, by name: the first few that it analyses."""
+    return {name: study.kind.metrics[name] for name in study.analysed[:MOST_METRICS]}
+
+
+def axis_scale(metric: Metric) -> float:
+    """What turns a metric into the unit of an axis: one in thousands of milliseconds is hard to read."""
+    return 1e-3 if metric.unit == "ms" else 1.0
+
+
+def axis_label(metric: Metric) -> str:
+    """The heading of a metric in the unit of an axis."""
+    return marked(replace(metric, unit="s") if metric.unit == "ms" else metric)
+
+
+def point_name(kind: Kind, values: Mapping[str, Any], factors: Sequence[str]) -> str:
     """The levels of a point, as `resnet18, Batch size 16`."""
-    return ", ".join(level_name(factor, spell(values[factor])) for factor in factors)
+    return ", ".join(level_name(kind, factor, spell(values[factor])) for factor in factors)
 
 
-def level_name(factor: str, level: str) -> str:
+def level_name(kind: Kind, factor: str, level: str) -> str:
     """A level with the name of its factor, unless the level is clear without it."""
-    return level if factor in CLEAR_FACTORS else f"{LABELS.get(factor, factor)} {level}"
+    return level if factor in kind.clear_factors else f"{kind.label(factor)} {level}"
 
 
 def look_of(levels: Sequence[Any], level: Any) -> dict[str, Any]:
@@ -61,10 +79,18 @@ def look_of(levels: Sequence[Any], level: Any) -> dict[str, Any]:
     }
 
 
-def cut_note(*sides: tuple[int, int]) -> str:
-    """The note in a title for each (count, limit) that does not fit: ` (the first 60 of 300)`."""
-    cut = [f"the first {limit} of {count}" for count, limit in sides if count > limit]
+def cut_note(*sides: tuple[int, int, str]) -> str:
+    """The note in a title for each (count, limit, noun) that does not fit: ` (the first 60 of 300 rows)`."""
+    cut = [f"the first {limit} of {count} {noun}" for count, limit, noun in sides if count > limit]
     return f" ({', '.join(cut)})" if cut else ""
+
+
+def set_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks at round numbers, for an axis on a log scale with values between these two."""
+    subs = (1,) if high > 100 * low else (1, 2, 5)
+    axis.set_major_locator(LogLocator(subs=subs) if high > 5 * low else MaxNLocator(6, steps=[1, 2.5, 5, 10]))
+    axis.set_major_formatter("{x:,.10g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def labelled_handles(axes: Iterable[Axes]) -> dict[str, Artist]:

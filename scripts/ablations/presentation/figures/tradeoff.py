@@ -1,107 +1,147 @@
-"""The trade-off between accuracy and cost."""
+"""The trade-off between what runs attain and what they cost."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from ablations.analysis.cells import Records, cell
+from ablations.analysis.cells import cell
+from ablations.analysis.measurements import Records, available, comparable
 from ablations.config.studies import Study
-from ablations.kinds.metrics import TEST_ACCURACY
-from ablations.presentation.document import LABELS
-from ablations.presentation.figures.style import finished, look_of, point_name, varying_factors
+from ablations.kinds.metrics import Metric
+from ablations.presentation.figures.style import (
+    MOST_METRICS,
+    axis_label,
+    axis_scale,
+    cut_note,
+    finished,
+    look_of,
+    point_name,
+    set_log_ticks,
+    varying_factors,
+)
+from ablations.presentation.wording import in_sentence, listed, marked
 
 # Names of points on the front.
 LETTERS = "ABCDEFGHIJ"
 
 
-@dataclass(frozen=True)
-class _Point:
-    """The mean accuracy of a point, its standard deviation over seeds, and its cost by metric."""
+class _Point(NamedTuple):
+    """The levels of a point, its cost, and its mean and standard deviation over seeds."""
 
     values: Mapping[str, Any]
-    accuracy: float
+    cost: float
+    mean: float
     sd: float | None
-    costs: Mapping[str, float]
 
 
 def tradeoff_figure(study: Study, records: Records) -> Figure:
-    """Accuracy against training time, multiply-accumulates and parameters, with the Pareto front of each.
+    """What the runs attain against each cost of their kind, with the Pareto front of each.
 
-    A point is on the front where no other is more accurate at the same or a lower cost. The points on
-    the first front have letters, which are explained below the figure.
+    A point is on the front where no other is better at the same or a lower cost. The points on the first
+    front have letters, which are explained below the figure. Times are those of the most common device.
     """
+    kind, every = study.kind, _attained(study)
+    metrics = {name: kind.metrics[name] for name in every[:MOST_METRICS]}
+    costs = _costs(study, records)
     varying = varying_factors(study, study.factors)
-    factor = study.table.columns or (varying[0] if varying else "model")
-    points = _points(study, records)
-    first, *others = study.kind.costs
-    shown = [first, *(n for n in others if len({p.costs[n] for p in points if p.costs.get(n)}) > 1)]
-    size = (1.4 + 3.6 * len(shown), 4.2)
-    figure, axes = plt.subplots(1, len(shown), layout="constrained", figsize=size, sharey=True, squeeze=False)
-    levels = list(dict.fromkeys(point.values[factor] for point in points))
-    for axis, name in zip(axes[0], shown, strict=True):
-        # An axis in thousands of milliseconds is hard to read.
-        is_time = name == "train_time_ms"
-        scale, label = (1e-3, "Training time (s)") if is_time else (1.0, study.kind.metrics[name].heading)
-        measured = [(p.costs[name] * scale, p) for p in points if name in p.costs]
-        front = _draw_panel(axis, measured, levels, factor)
-        axis.set_xlabel(label)
-        if name == first and front:
-            for number, (letter, (cost, point)) in enumerate(zip(LETTERS, front, strict=False)):
-                # Letters alternate between the sides of the front, so that neighbours do not overlap.
-                aside = (-12, 4) if number % 2 == 0 else (5, -12)
-                axis.annotate(letter, (cost, point.accuracy), xytext=aside, textcoords="offset points")
-            key = [f"{x}: {point_name(p.values, varying)}" for x, (_, p) in zip(LETTERS, front, strict=False)]
-            figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
-    axes[0][0].set_ylabel(TEST_ACCURACY.heading)
-    if not points:
-        axes[0][0].text(0.5, 0.5, "no completed runs", ha="center", transform=axes[0][0].transAxes)
-    return finished(figure, axes[0], f"{study.title}: accuracy against cost", LABELS.get(factor, factor))
+    factor = study.table.columns or [*varying, *study.table.rows][0]
+    levels = list(dict.fromkeys(values[factor] for values, _ in study.points()))
+    high, wide = len(metrics), max(1, len(costs))
+    size = (1.4 + 3.6 * wide, 1.2 + 3 * high)
+    figure, axes = plt.subplots(
+        high, wide, layout="constrained", figsize=size, sharex="col", sharey="row", squeeze=False
+    )
+    for row, (name, metric) in zip(axes, metrics.items(), strict=True):
+        row[0].set_ylabel(marked(metric))
+        for axis, (cost_name, cost) in zip(row, costs.items(), strict=False):
+            points = _points(study, records, name, cost_name)
+            front = _draw_panel(axis, points, levels, factor, _signs(cost, metric))
+            if axis is axes[0][0]:
+                _name_front(axis, front)
+                names = (point_name(kind, point.values, varying) for point in front)
+                key = [f"{letter}: {name}" for letter, name in zip(LETTERS, names, strict=False)]
+                figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
+    for axis, cost in zip(axes[-1], costs.values(), strict=False):
+        axis.set_xlabel(axis_label(cost))
+    if not any(axis.has_data() for axis in axes.flat):
+        why = "no completed runs" if costs else "this kind of run declares no costs"
+        axes[0][0].text(0.5, 0.5, why, ha="center", transform=axes[0][0].transAxes)
+    labels = listed(in_sentence(metric.label) for metric in metrics.values())
+    title = f"{study.title}: {labels} against cost{cut_note((len(every), MOST_METRICS, 'metrics'))}"
+    return finished(figure, axes.flat, title, kind.label(factor))
 
 
-def _points(study: Study, records: Records) -> list[_Point]:
-    """The points that have an accuracy."""
-    points = []
-    for values, runs in study.points():
-        rows = [records.get(run) for run in runs]
-        accuracy = cell(TEST_ACCURACY, rows)
-        if accuracy.mean is None:
-            continue
-        cells = {name: cell(study.kind.metrics[name], rows) for name in study.kind.costs}
-        costs = {name: found.mean for name, found in cells.items() if found.mean is not None}
-        points.append(_Point(values, accuracy.mean, accuracy.sd, costs))
-    return points
+def _attained(study: Study) -> list[str]:
+    """The analysed metrics that chance varies, and not the machine; the kind's main one if there is none."""
+    kind = study.kind
+    of_chance = [name for name in study.analysed if kind.metrics[name].noise in ("proportion", "unknown")]
+    return [name for name in of_chance if name not in kind.costs] or [kind.main_metric]
+
+
+def _costs(study: Study, records: Records) -> dict[str, Metric]:
+    """The costs of the kind: the first, and the others if they vary between the runs."""
+    first, others = study.kind.costs[:1], study.kind.costs[1:]
+    found = {name: study.kind.metrics[name] for name in others}
+    rows = [record for run in study.runs() if (record := records.get(run))]
+    varying = [n for n, m in found.items() if len({row[m.column] for row in rows if m.column in row}) > 1]
+    return {name: study.kind.metrics[name] for name in (*first, *varying)}
+
+
+def _points(study: Study, records: Records, name: str, cost_name: str) -> list[_Point]:
+    """The points that have a value of both metrics."""
+    sides = []
+    for metric in (study.kind.metrics[cost_name], study.kind.metrics[name]):
+        found = comparable(metric, available(metric, study.runs(), records))
+        sides.append([cell(metric, [found.get(run) for run in runs]) for _, runs in study.points()])
+    scale = axis_scale(study.kind.metrics[cost_name])
+    return [
+        _Point(values, cost.mean * scale, content.mean, content.sd)
+        for (values, _), cost, content in zip(study.points(), *sides, strict=True)
+        if cost.mean is not None and content.mean is not None
+    ]
+
+
+def _signs(cost: Metric, metric: Metric) -> tuple[int, int]:
+    """Factors that make the lowest cost and the highest value the best; 0 where neither is better."""
+    return -1 if cost.better == "higher" else 1, {"higher": 1, "lower": -1, None: 0}[metric.better]
 
 
 def _draw_panel(
-    axis: Axes, points: Sequence[tuple[float, _Point]], levels: Sequence[Any], factor: str
-) -> list[tuple[float, _Point]]:
-    """Draw points given with their cost, and return those on the Pareto front."""
-    for cost, point in points:
+    axis: Axes, points: Sequence[_Point], levels: Sequence[Any], factor: str, signs: tuple[int, int]
+) -> list[_Point]:
+    """Draw points, and return those on the Pareto front."""
+    for point in points:
         look = look_of(levels, point.values[factor]) | {"linestyle": "none"}
-        axis.errorbar(cost, point.accuracy, yerr=point.sd, markersize=6, capsize=3, **look)
-    front = [points[i] for i in front_of([(cost, point.accuracy) for cost, point in points])]
+        axis.errorbar(point.cost, point.mean, yerr=point.sd, markersize=6, capsize=3, **look)
+    cost_sign, sign = signs
+    best = front_of([(cost_sign * point.cost, sign * point.mean) for point in points]) if sign else []
+    front = [points[i] for i in best]
     if len(front) > 1:
-        xs, ys = [cost for cost, _ in front], [point.accuracy for _, point in front]
+        xs, ys = [point.cost for point in front], [point.mean for point in front]
         axis.step(xs, ys, where="post", color="0.5", linewidth=1, zorder=0, label="Pareto front")
-    costs = [cost for cost, _ in points]
+    costs = [point.cost for point in points]
     if costs and max(costs) > 10 * min(costs) > 0:
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_locator(NullLocator())
+        set_log_ticks(axis.xaxis, min(costs), max(costs))
     else:
         axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.margins(0.12)
     return front
 
 
+def _name_front(axis: Axes, front: Sequence[_Point]) -> None:
+    for number, (letter, point) in enumerate(zip(LETTERS, front, strict=False)):
+        # Letters alternate between the sides of the front, so that neighbours do not overlap.
+        aside = (-12, 4) if number % 2 == 0 else (5, -12)
+        axis.annotate(letter, (point.cost, point.mean), xytext=aside, textcoords="offset points")
+
+
 def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The indices of the (cost, accuracy) pairs on the Pareto front, by increasing cost."""
+    """The indices of the (cost, value) pairs on the front of low costs and high values, by cost."""
     found: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if not found or points[i][1] > points[found[-1]][1]:
