@@ -72,12 +72,13 @@ def train(
     import torch
     from ablations.data.staged import open_staged
     from ablations.files import digest
-    from ablations.runs.provenance import processor_name
+    from ablations.runs import provenance
     from ablations.runs.records import write_history
     from ablations.training import checkpoints, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
 
+    code = provenance.code_version(Path(__file__).parent)
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
@@ -91,7 +92,8 @@ def train(
         not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
-    device_name = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
+    on_gpu = device.type == "cuda"
+    device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
     # With another device or torch a run could resume, but neither its bits nor its times would be right.
     attempt.identify(
         {
@@ -109,28 +111,30 @@ def train(
     with progress(attempt, hp.epochs) as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
         if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
-            on_gpu = device.type == "cuda"
             why = "the images are on the device" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
         startup_ms = attempt.elapsed_s * 1000
         result = trainer.train()
-    measured = {"startup_time_ms": startup_ms, "device_name": device_name, "weights_not_loaded": not_loaded}
-    measured |= attempt.columns()
+    measured = {
+        "startup_time_ms": startup_ms,
+        "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
+        "device_name": device_name,
+        "weights_not_loaded": not_loaded,
+        **attempt.columns(),
+    }
     write_history(options.history, result.history, training.Epoch)
-    attempt.write_record(record_of(trainer, result, options.threads, measured))
+    origin = provenance.describe(CNN.libraries, options.threads, code)
+    attempt.write_record(record_of(trainer, result, measured | origin))
     checkpoint.remove()
     log.info("%s: wrote %s", result.status, options.record)
 
 
-def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[str, object]) -> CnnRecord:
+def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) -> CnnRecord:
     """The record of a training that ended, with the columns of `other`, which the trainer does not know."""
-    import torch
     from ablations.kinds import hits
-    from ablations.runs import provenance
     from ablations.training import setup
 
     hp, device = trainer.hp, trainer.device
-    on_gpu = device.type == "cuda"
     last = result.history[-1] if result.status == "ok" else None
     return CnnRecord(
         status=result.status,
@@ -139,7 +143,6 @@ def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[
         train_loss=last.train_loss if last else None,
         train_time_ms=result.train_seconds * 1000,
         test_time_ms=result.test_seconds * 1000,
-        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
         test_samples=len(trainer.dataset.test),
         device=device.type,
         batches=trainer.source,
@@ -148,7 +151,6 @@ def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[
         pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
         precision_effective=setup.precision_in_effect(hp, device),
         **other,
-        **provenance.describe(CNN.libraries, threads),
     )
 
 
