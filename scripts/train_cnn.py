@@ -133,9 +133,14 @@ def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) 
     """The record of a training that ended, with the columns of `other`, which the trainer does not know."""
     from ablations.kinds import hits
     from ablations.training import setup
+    from ablations.training.scores import scores
 
     hp, device = trainer.hp, trainer.device
     last = result.history[-1] if result.status == "ok" else None
+    scored: dict[str, object] = {}
+    if last:
+        of_test = (trainer.test_logits, trainer.test_predicted, trainer.dataset.test.labels)
+        scored = scores(*(tensor.numpy() for tensor in of_test))
     return CnnRecord(
         status=result.status,
         test_accuracy=last.test_accuracy if last else None,
@@ -150,6 +155,7 @@ def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) 
         test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
         pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
         precision_effective=setup.precision_in_effect(hp, device),
+        **scored,
         **other,
     )
 
