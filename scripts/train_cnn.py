@@ -35,7 +35,7 @@ def main() -> None:
     with attempts.attempt(options.record, run, deadline) as attempt:
         if attempt is not None:
             log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
-            train(options, hp, attempt, deadline)
+            train(options, run, hp, attempt, deadline)
 
 
 def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
@@ -55,6 +55,9 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--record", type=Path, required=True, help="the record; checkpoints lie beside")
     parser.add_argument("--history", type=Path, required=True, help="the history to write")
+    parser.add_argument(
+        "--keep", nargs="+", choices=CNN.can_keep, default=(), help="what stays beside the record"
+    )
     parser.add_argument("--checkpoint-interval-s", type=float, default=60, help="least time between two")
     parser.add_argument("--time-limit-min", type=float, help="the time limit of the job, in minutes")
     add_hyperparameters(parser, CnnHyperparameters)
@@ -66,15 +69,19 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
 
 
 def train(
-    options: argparse.Namespace, hp: CnnHyperparameters, attempt: attempts.Attempt, deadline: float | None
+    options: argparse.Namespace,
+    run: Run,
+    hp: CnnHyperparameters,
+    attempt: attempts.Attempt,
+    deadline: float | None,
 ) -> None:
-    """Train the network, and write its history and its record."""
+    """Train the network, and write its history, its record, and what a study keeps of it."""
     import torch
     from ablations.data.staged import open_staged
     from ablations.files import digest
     from ablations.runs import provenance
     from ablations.runs.records import write_history
-    from ablations.training import checkpoints, light_imports, live_taps, models, setup
+    from ablations.training import checkpoints, kept, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
 
@@ -117,11 +124,17 @@ def train(
         result = trainer.train()
     measured = {
         "startup_time_ms": startup_ms,
+        # Of the training alone, whatever is kept of it.
         "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
         **attempt.columns(),
     }
+    # Before the record: a run with a record is completed, and is not started again.
+    logits = trainer.test_logits if result.status == "ok" else None
+    directory, labels = options.record.parent, dataset.test.labels
+    for path in kept.keep(options.keep, directory, run.directory, trainer.model, logits, labels):
+        log.info("kept %s", path)
     write_history(options.history, result.history, training.Epoch)
     origin = provenance.describe(CNN.libraries, options.threads, code)
     attempt.write_record(record_of(trainer, result, measured | origin))

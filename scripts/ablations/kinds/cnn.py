@@ -137,4 +137,5 @@ CNN = Kind(
         "train_samples": "Training images",
     },
     clear_factors=("dataset", "model", "optimizer"),
+    can_keep=("weights", "logits"),
 )

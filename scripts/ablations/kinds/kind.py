@@ -40,7 +40,8 @@ class Kind:
     `places` are the parts of a run's path that a grid chooses, before its hyperparameters; `fixed` names the
     others. Where the kind `reads_staged_datasets`, its datasets are those of the config. `datasets` and
     `models`, described by `model_noun`, are the names that a grid may give; empty allows any. `labels` are
-    the headings of factors, and the levels of `clear_factors` are clear without one.
+    the headings of factors, and the levels of `clear_factors` are clear without one. `can_keep` names what a
+    study may ask to keep of a run beside its record.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Kind:
     model_noun: str = "model"
     labels: Mapping[str, str] = field(default_factory=dict)
     clear_factors: tuple[str, ...] = ("dataset", "model")
+    can_keep: tuple[str, ...] = ()
 
     @property
     def main_metric(self) -> str:
