@@ -8,6 +8,7 @@ from ablations.analysis.cells import Cell, Records, cell
 from ablations.analysis.inference import binomial_error
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
+from ablations.presentation.code_note import code_note
 from ablations.presentation.document import LABELS, Table
 
 # thop and torch count different operations. A larger relative difference is noted below the table.
@@ -83,6 +84,7 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
     if {"gmacs", "gflops"} & metrics:
         notes += _counter_notes(completed)
     notes += _device_notes(completed)
+    notes += code_note(completed)
     if len(study.seeds) > 1:
         notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
     if "test_accuracy" in metrics:
