@@ -1,7 +1,7 @@
 # One job, one record. Everything that a run writes is in its directory, its log included. The command
 # that Snakemake prints runs in a terminal too; without its redirection it shows a progress bar.
 
-from ablations.runs.run import parse_hyperparameters
+from ablations.runs.run import Run, parse_hyperparameters
 from ablations.tracking.plan import PLAN, read_plan, time_limit_min
 
 CNN, SVM = KINDS["cnn"], KINDS["svm"]
@@ -45,7 +45,10 @@ def inputs_of(kind):
 
 
 def flags_of(kind):
-    """For `params`: what determines a run, besides its dataset and model, as flags of its script."""
+    """For `params`: what determines a run, besides its dataset and model, as flags of its script.
+
+    And what is kept of it, which reruns nothing: Snakemake does not compare params that depend on the input.
+    """
 
     def flags(wildcards, input):
         hyperparameters = hyperparameters_of(kind, wildcards.hyperparameters)
@@ -53,6 +56,9 @@ def flags_of(kind):
         words = ["--definition-digest", digest, *hyperparameters.flags()]
         if len(input.files) > 1:
             words += ["--weights", str(input.files[1])]
+        model = wildcards.get("model", kind.fixed.get("model"))
+        if kept := CONFIG.kept_of(Run(kind, wildcards.dataset, model, hyperparameters)):
+            words += ["--keep", *kept]
         return shlex.join(words)
 
     return flags

@@ -46,6 +46,7 @@ def fit(options: argparse.Namespace, hp: SvmHyperparameters, attempt: attempts.A
     from ablations.runs import provenance
     from ablations.training import svm
 
+    code = provenance.code_of(SVM)
     dataset = open_staged(options.dataset, "np", hp.train_samples, options.definition_digest)
     device_name = provenance.processor_name()
     attempt.identify({"data": dataset.sha256, "device": device_name})
@@ -82,7 +83,7 @@ def fit(options: argparse.Namespace, hp: SvmHyperparameters, attempt: attempts.A
         backend=classifier.backend,
         test_correct=hits.pack(correct),
         **attempt.columns(),
-        **provenance.describe(SVM.libraries, options.threads),
+        **provenance.describe(SVM.libraries, options.threads, code),
     )
 
 

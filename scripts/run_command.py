@@ -78,8 +78,8 @@ class CommandRun:
     def execute(self) -> None:
         """Execute the command, and write what it left as the record."""
         device_type, device_name = device()
-        code = provenance.code_digest(self.kind.code)
-        self.attempt.identify({"device": device_name, "code": code or ""})
+        code = provenance.code_of(self.kind)
+        self.attempt.identify({"device": device_name, "code": str(code["code_digest"])})
         with self.given.held(self.deadline) as descriptor:
             self.given.prepare()
             text = self.text()
@@ -92,9 +92,8 @@ class CommandRun:
             run_time_ms=1000 * sum(self.attempt.seconds),
             device=device_type,
             device_name=device_name,
-            code_digest=code,
             **self.attempt.columns(),
-            **provenance.describe(self.kind.libraries, self.threads),
+            **provenance.describe(self.kind.libraries, self.threads, code),
         )
         self.attempt.write_record(record)
         self.given.clean(self.kind.keep)

@@ -1,31 +1,43 @@
 """The progress of the studies: what is done, running, queued and failed, why, and how to resume.
 
-    python scripts/status.py [--configfile FILE] [--study NAME …] [--watch SECONDS] [--json]
+    python scripts/status.py [--configfile FILE] [--study NAME …] [--watch SECONDS | --json | --outdated]
 
 Reads what runs leave on disk, and asks SLURM once where there is one. It changes nothing, and can be
 called at any time.
+
+`--outdated` prints the records of finished runs that other code than the present one made. This reruns them:
+
+    snakemake --profile profiles/local --forcerun $(python scripts/status.py --outdated)
 """
 
 import argparse
 import json
+import logging
 import shlex
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ablations import __version__
+from ablations.analysis.code_versions import CodeVersion, count_versions
 from ablations.command_line import CONFIG, add_config, log_to_stderr, take_config
 from ablations.config.config import Config
 from ablations.data.staged import count_images
 from ablations.errors import run_script
-from ablations.runs.records import read_profile
+from ablations.presentation.code_note import code_note
+from ablations.runs.provenance import code_of
+from ablations.runs.records import quick_record, read_profile
 from ablations.runs.run import Run
 from ablations.tracking.plan import Costs, clock, makespan
 from ablations.tracking.slurm_queue import Slurm
 from ablations.tracking.status import State, states
+
+log = logging.getLogger("status")
 
 # Runs of one kind that are shown by name; the others are counted.
 SHOWN = 20
@@ -35,14 +47,18 @@ STATES = ("done", "running", "queued", "failed", "diverged")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_config(parser)
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--watch", type=float, metavar="SECONDS", help="again and again, until Ctrl-C")
+    how.add_argument("--json", action="store_true", help="for scripts")
+    how.add_argument("--outdated", action="store_true", help="records that other code made, one per line")
     options = parser.parse_args()
     if options.watch is not None and not options.watch > 0:
         parser.error("--watch is a number of seconds above 0")
     log_to_stderr()
     config = take_config(options)
-    if options.json:
+    if options.outdated:
+        print_outdated(config)
+    elif options.json:
         print(json.dumps(as_data(config, look(config)), indent=1))
     elif options.watch:
         watch(config, options)
@@ -60,6 +76,21 @@ def command(options: argparse.Namespace) -> str:
     if options.configfile != CONFIG:
         words += ["--configfile", str(options.configfile)]
     return shlex.join(words)
+
+
+def print_outdated(config: Config) -> None:
+    """Print the record of each finished run that other code than the present one made."""
+    kinds = {study.kind for study in config.studies.values()}
+    present = {kind: CodeVersion.of({**code_of(kind), "workflow_version": __version__}) for kind in kinds}
+    if any(version.modified for version in present.values()):
+        log.warning(
+            "the present code is modified: all finished runs count as made by other code, and will again "
+            "after a rerun; commit your changes first"
+        )
+    for run in config.executed_runs():
+        record = quick_record(Path(run.record))
+        if record is not None and CodeVersion.of(record).is_outdated(present[run.kind]):
+            print(run.record)
 
 
 def look(config: Config) -> tuple[dict[Run, State], Slurm]:
@@ -105,6 +136,10 @@ def as_data(config: Config, looked: tuple[dict[Run, State], Slurm]) -> dict[str,
         },
         "seconds_left": seconds_left(config, found),
         "problem": slurm.problem,
+        "code": [
+            {**asdict(version), "runs": count}
+            for version, count in count_versions(s.record for s in found.values() if s.record).items()
+        ],
         "runs": [
             {
                 "record": state.run.record,
@@ -187,6 +222,8 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
     rest = len(by["queued"]) + len(by["failed"])
     if slurm.problem:
         print(slurm.problem)
+    for note in code_note(state.record for state in found.values() if state.record):
+        print(note)
     if left is not None:
         print(f"about {clock(left)} left, with {len(by['running'])} at a time as now")
     if by["failed"]:

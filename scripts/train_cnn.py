@@ -35,7 +35,7 @@ def main() -> None:
     with attempts.attempt(options.record, run, deadline) as attempt:
         if attempt is not None:
             log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
-            train(options, hp, attempt, deadline)
+            train(options, run, hp, attempt, deadline)
 
 
 def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
@@ -55,6 +55,9 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--record", type=Path, required=True, help="the record; checkpoints lie beside")
     parser.add_argument("--history", type=Path, required=True, help="the history to write")
+    parser.add_argument(
+        "--keep", nargs="+", choices=CNN.can_keep, default=(), help="what stays beside the record"
+    )
     parser.add_argument("--checkpoint-interval-s", type=float, default=60, help="least time between two")
     parser.add_argument("--time-limit-min", type=float, help="the time limit of the job, in minutes")
     add_hyperparameters(parser, CnnHyperparameters)
@@ -66,18 +69,23 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
 
 
 def train(
-    options: argparse.Namespace, hp: CnnHyperparameters, attempt: attempts.Attempt, deadline: float | None
+    options: argparse.Namespace,
+    run: Run,
+    hp: CnnHyperparameters,
+    attempt: attempts.Attempt,
+    deadline: float | None,
 ) -> None:
-    """Train the network, and write its history and its record."""
+    """Train the network, and write its history, its record, and what a study keeps of it."""
     import torch
     from ablations.data.staged import open_staged
     from ablations.files import digest
-    from ablations.runs.provenance import processor_name
+    from ablations.runs import provenance
     from ablations.runs.records import write_history
-    from ablations.training import checkpoints, light_imports, live_taps, models, setup
+    from ablations.training import checkpoints, kept, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
 
+    code = provenance.code_of(CNN)
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
@@ -91,7 +99,8 @@ def train(
         not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
-    device_name = torch.cuda.get_device_name() if device.type == "cuda" else processor_name()
+    on_gpu = device.type == "cuda"
+    device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
     # With another device or torch a run could resume, but neither its bits nor its times would be right.
     attempt.identify(
         {
@@ -109,29 +118,42 @@ def train(
     with progress(attempt, hp.epochs) as on_step:
         trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
         if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
-            on_gpu = device.type == "cuda"
             why = "the images are on the device" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
         startup_ms = attempt.elapsed_s * 1000
         result = trainer.train()
-    measured = {"startup_time_ms": startup_ms, "device_name": device_name, "weights_not_loaded": not_loaded}
-    measured |= attempt.columns()
+    measured = {
+        "startup_time_ms": startup_ms,
+        # Of the training alone, whatever is kept of it.
+        "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
+        "device_name": device_name,
+        "weights_not_loaded": not_loaded,
+        **attempt.columns(),
+    }
+    # Before the record: a run with a record is completed, and is not started again.
+    logits = trainer.test_logits if result.status == "ok" else None
+    directory, labels = options.record.parent, dataset.test.labels
+    for path in kept.keep(options.keep, directory, run.directory, trainer.model, logits, labels):
+        log.info("kept %s", path)
     write_history(options.history, result.history, training.Epoch)
-    attempt.write_record(record_of(trainer, result, options.threads, measured))
+    origin = provenance.describe(CNN.libraries, options.threads, code)
+    attempt.write_record(record_of(trainer, result, measured | origin))
     checkpoint.remove()
     log.info("%s: wrote %s", result.status, options.record)
 
 
-def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[str, object]) -> CnnRecord:
+def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) -> CnnRecord:
     """The record of a training that ended, with the columns of `other`, which the trainer does not know."""
-    import torch
     from ablations.kinds import hits
-    from ablations.runs import provenance
     from ablations.training import setup
+    from ablations.training.scores import scores
 
     hp, device = trainer.hp, trainer.device
-    on_gpu = device.type == "cuda"
     last = result.history[-1] if result.status == "ok" else None
+    scored: dict[str, object] = {}
+    if last:
+        of_test = (trainer.test_logits, trainer.test_predicted, trainer.dataset.test.labels)
+        scored = scores(*(tensor.numpy() for tensor in of_test))
     return CnnRecord(
         status=result.status,
         test_accuracy=last.test_accuracy if last else None,
@@ -139,7 +161,6 @@ def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[
         train_loss=last.train_loss if last else None,
         train_time_ms=result.train_seconds * 1000,
         test_time_ms=result.test_seconds * 1000,
-        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
         test_samples=len(trainer.dataset.test),
         device=device.type,
         batches=trainer.source,
@@ -147,8 +168,8 @@ def record_of(trainer: "Trainer", result: "Training", threads: int, other: dict[
         test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
         pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
         precision_effective=setup.precision_in_effect(hp, device),
+        **scored,
         **other,
-        **provenance.describe(CNN.libraries, threads),
     )
 
 

@@ -247,7 +247,8 @@ def call(staged: Path, folder: Path, *flags: str, **environment: str) -> subproc
         [
             sys.executable,
             "scripts/train_cnn.py",
-            *(word for pair in plain.items() for word in pair),
+            # A flag may have several values.
+            *(word for name, values in plain.items() for word in (name, *values.split())),
         ],
         cwd=PROJECT,
         env={**os.environ, **environment},

@@ -88,6 +88,13 @@ def test_members_run_at_the_same_time_as_there_are_places(tmp_path):
     assert max(accumulate(turns)) == 3
 
 
+@pytest.mark.parametrize("places", [1, 3])
+def test_a_member_learns_how_many_run_at_the_same_time(places, tmp_path):
+    pack = Allocation(tmp_path, *['echo "shared by $SNAKEMAKE_SUBMITIT_PLACES"'] * 3, places=places)
+    assert pack.run() == 0
+    assert [pack.log(i).splitlines()[1:] for i in range(3)] == [[f"shared by {places}"]] * 3
+
+
 def test_a_member_that_uses_too_much_memory_is_killed_alone(tmp_path):
     eats = f'{sys.executable} -c "x = bytearray(400 * 2**20); import time; time.sleep(30)"'
     pack = Allocation(tmp_path, f"({eats}); true", "sleep 3; echo fine", memory_mb=200)

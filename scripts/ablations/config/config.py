@@ -85,6 +85,11 @@ class Config(WithKinds):
             if any(self.studies[name].records is None for name in studies)
         ]
 
+    def kept_of(self, run: Run) -> list[str]:
+        """What the studies that `run` is in keep of it. Only studies with `keep` are looked at."""
+        keeping = [study for study in self.studies.values() if study.keep and study.holds(run)]
+        return [what for what in run.kind.can_keep if any(what in study.keep for study in keeping)]
+
     def runs(self) -> dict[Run, list[str]]:
         """Every run once, in the order of the config, with the names of the studies it is in."""
         if self._runs is None:

@@ -88,6 +88,28 @@ def expand(kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: S
     return list(runs)
 
 
+def holds(
+    kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: Sequence[int], run: Run
+) -> bool:
+    """Whether `run` is one of those that `expand` returns, without making the others."""
+    if run.kind is not kind or any(matches(run, entry) for entry in exclude):
+        return False
+    fields = kind.hyperparameters.model_fields
+    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    if kind.is_random and run.value("seed") not in seeds:
+        return False
+    for block in grid:
+        fitting = [
+            [setting for setting in settings if all(run.value(k) == v for k, v in setting.items())]
+            for _, settings in block.axes()
+        ]
+        for point in itertools.product(*fitting):
+            named = {name for setting in point for name in setting}
+            if all(run.value(name) == value for name, value in defaults.items() if name not in named):
+                return True
+    return False
+
+
 def _runs_of(kind: Kind, block: Block, seeds: Sequence[int]) -> Iterator[Run]:
     cls = kind.hyperparameters
     defaults = {n: f.default for n, f in cls.model_fields.items() if not f.is_required()}

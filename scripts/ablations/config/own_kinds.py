@@ -65,6 +65,7 @@ def _kind(name: str, section: KindSection) -> CommandKind:
         setup=section.setup or "",
         paths={place: names for place, names in choices.items() if isinstance(names, dict)},
         inputs=tuple(section.inputs),
+        is_shipped=False,
         code=tuple(section.code),
         sources={
             key: MetricSource(metric.key or key, metric.file) for key, metric in section.metrics.items()

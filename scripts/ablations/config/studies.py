@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import expand, grid_models, matches
+from ablations.config.grids import expand, grid_models, holds, matches
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
 from ablations.runs.results_table import read_results
@@ -58,6 +58,15 @@ def _file_alone(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+def _nothing_of(kind: Kind) -> BeforeValidator:
+    """Refuse whatever `keep` holds in a study of a kind of which nothing can be kept."""
+
+    def refuse(value: Any) -> Any:
+        raise ValueError(f"nothing of {kind.noun} can be kept besides their records; leave `keep` out")
+
+    return BeforeValidator(refuse)
+
+
 class Study(Section):
     """A named grid of runs of one `kind`, with the table it fills."""
 
@@ -83,6 +92,7 @@ class Study(Section):
         Field(description="results made elsewhere, which are not run: a file, or a mapping with it"),
         BeforeValidator(_file_alone, json_schema_input_type=PathText | Results | None),
     ] = None
+    keep: list[str] = []
     _runs: list[Run] | None = PrivateAttr(default=None)
 
     @property
@@ -117,6 +127,10 @@ class Study(Section):
         """Whether an entry of `exclude` matches a run."""
         return any(matches(run, entry) for entry in self.exclude)
 
+    def holds(self, run: Run) -> bool:
+        """Whether `run` is in the study, in a time that does not depend on the number of its runs."""
+        return holds(self.kind, self.grid, self.exclude, self.seeds, run)
+
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once. Raises ConfigError as `expand`."""
         if self._runs is None:
@@ -141,6 +155,14 @@ def study_model(of: Kind) -> type[Study]:
     if not of.is_random:
         seeds = (Annotated[list[int], Field(max_length=0, description="nothing is random: no seeds")], [])
 
+    if of.can_keep:
+        one: Any = Literal[of.can_keep]  # type: ignore[valid-type]
+        named = Field(description="what stays of each run beside its record; nothing by default")
+        keep: Any = (Annotated[list[one], OneOrMore(), named], [])
+    else:
+        nothing = Field(max_length=0, description="nothing can be kept")
+        keep = (Annotated[list[str], nothing, _nothing_of(of)], [])
+
     class StudyOfKind(Study):
         kind: ClassVar[Kind] = of
 
@@ -150,6 +172,7 @@ def study_model(of: Kind) -> type[Study]:
         "grid": (Annotated[list[block], Field(min_length=1)], ...),  # type: ignore[valid-type]
         "exclude": (list[exclude], []),  # type: ignore[valid-type]
         "seeds": seeds,
+        "keep": keep,
     }
     return create_model(
         f"{of.name.title()}Study", __base__=StudyOfKind, __doc__=f"A study of {of.noun}.", **fields

@@ -9,7 +9,7 @@ from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters, Name
 from ablations.kinds.kind import Duration, Kind
 from ablations.kinds.metrics import PEAK_MEMORY, TEST_ACCURACY, TEST_TIME, TRAIN_TIME, Metric
-from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Percent
+from ablations.kinds.record import IMAGE_TIMES, ImageRecord, NotNegative, Percent
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
 PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
@@ -68,11 +68,26 @@ class CnnRecord(ImageRecord):
     """The record of a network, with the path that its training took.
 
     `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
-    `pin_memory_effective` is false where nothing was transferred to an accelerator.
+    `pin_memory_effective` is false where nothing was transferred to an accelerator. `test_class_accuracy` has
+    the accuracy of each class in percent, in the order of the classes, between semicolons.
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = (*ImageRecord.ADDED, "batches", "cuda_graph")
+    ADDED: ClassVar[tuple[str, ...]] = (
+        *ImageRecord.ADDED,
+        "batches",
+        "cuda_graph",
+        "test_macro_f1",
+        "test_ece",
+        "test_nll",
+        "worst_class_accuracy",
+        "test_class_accuracy",
+    )
 
+    test_macro_f1: Percent | None = None
+    test_ece: Percent | None = None
+    test_nll: NotNegative | None = None
+    worst_class_accuracy: Percent | None = None
+    test_class_accuracy: str | None = None
     train_accuracy: Percent | None = None
     train_loss: float | None = None
     batches: Literal["device", "host"] | None = None
@@ -120,6 +135,12 @@ CNN = Kind(
         "test_accuracy": TEST_ACCURACY,
         "train_accuracy": Metric("train_accuracy", "Training accuracy", 2, "unknown", "%", "higher"),
         "train_loss": Metric("train_loss", "Training loss", 4, "unknown", better="lower"),
+        "test_macro_f1": Metric("test_macro_f1", "Test macro F1", 2, "unknown", "%", "higher"),
+        "worst_class_accuracy": Metric(
+            "worst_class_accuracy", "Worst class accuracy", 2, "unknown", "%", "higher"
+        ),
+        "test_ece": Metric("test_ece", "Test calibration error", 2, "unknown", "%", "lower"),
+        "test_nll": Metric("test_nll", "Test negative log-likelihood", 4, "unknown", "nats", "lower"),
         "train_time_ms": TRAIN_TIME,
         "test_time_ms": TEST_TIME,
         "peak_memory_mb": PEAK_MEMORY,
@@ -152,4 +173,5 @@ CNN = Kind(
     },
     clear_factors=("dataset", "model", "optimizer"),
     notes=_notes,
+    can_keep=("weights", "logits"),
 )

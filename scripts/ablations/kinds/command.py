@@ -68,7 +68,7 @@ class CommandKind(Kind):
     """A kind whose runs execute `command`, a template, in a shell, after the lines of `setup`.
 
     `paths` are the files of datasets and models that stand for files, by place and name; with `inputs` they
-    are what a run needs before it starts. The content of the files in `code` is the version of the code.
+    are what a run needs before it starts.
     `sources` tell where each metric is read. `history` names the history in the directory of the command, if
     it does not take its name from `{history}`. `items` is the metric that its results per item belong to.
     What matches a pattern in `keep` stays of the command's directory. `environment` is a file for conda.
@@ -78,7 +78,6 @@ class CommandKind(Kind):
     setup: str = ""
     paths: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()
     sources: Mapping[str, MetricSource] = field(default_factory=dict)
     history: str = ""
     items: str = ""

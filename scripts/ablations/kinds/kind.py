@@ -42,6 +42,8 @@ class Kind:
     `models`, described by `model_noun`, are the names that a grid may give; empty allows any. `labels` are
     the headings of factors, and the levels of `clear_factors` are clear without one. `notes` gives what
     readers of a table must know, from its records (mappings of column to text) and its metrics by name.
+    `can_keep` names what a study may ask to keep of a run beside its record. The code of a kind that is not
+    shipped is the user's; the content of the files in `code` is then its version.
     """
 
     name: str
@@ -67,6 +69,9 @@ class Kind:
     labels: Mapping[str, str] = field(default_factory=dict)
     clear_factors: tuple[str, ...] = ("dataset", "model")
     notes: Callable[[Sequence[Mapping[str, str]], Collection[str]], list[str]] = lambda records, metrics: []
+    can_keep: tuple[str, ...] = ()
+    is_shipped: bool = True
+    code: tuple[str, ...] = ()
 
     @property
     def main_metric(self) -> str:

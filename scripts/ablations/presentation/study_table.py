@@ -10,6 +10,7 @@ from ablations.analysis.measurements import Records, items_of, measured
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
+from ablations.presentation.code_note import code_note
 from ablations.presentation.document import Table
 from ablations.presentation.wording import difference_unit, in_sentence, listed, marked
 
@@ -82,6 +83,7 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
         return notes
     notes += dict.fromkeys(metric.note for metric in metrics if metric.note)
     notes += study.kind.notes(completed, study.values)
+    notes += code_note(completed)
     if len(study.seeds) > 1:
         notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
     for metric in metrics:

@@ -4,8 +4,9 @@ import hashlib
 import os
 import platform
 import resource
+import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 from ablations import __version__
 from ablations.errors import AblationsError
 from ablations.files import digest
+from ablations.kinds import Kind
 
 # Distribution -> column: the libraries whose version can change a result.
 LIBRARIES = {
@@ -23,19 +25,44 @@ LIBRARIES = {
     "torchvision": "torchvision_version",
     "scikit-learn": "scikit_learn_version",
 }
+# In the environment of a job that shares its allocation: how many jobs do. The executor of
+# `profiles/slurm-packed` sets it.
+RUNS_PER_JOB = "SNAKEMAKE_SUBMITIT_PLACES"
+SCRIPTS = Path(__file__).parents[2]
+# The digits of a commit in a record.
+COMMIT_DIGITS = 12
+# git needs milliseconds; a run does not wait longer than this for it, in seconds.
+GIT_PATIENCE_S = 10.0
+# With these, git would look at another repository than that of the directory.
+OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
-def describe(libraries: Iterable[str], threads: int) -> dict[str, object]:
-    """The provenance columns of a record, of the process that calls."""
+def describe(libraries: Iterable[str], threads: int, code: Mapping[str, object]) -> dict[str, object]:
+    """The provenance columns of a record, of the process that calls.
+
+    `code` is what `code_version` returned when the run began: the files may change while it runs.
+    """
     created = psutil.Process().create_time()
     return {
         "threads": threads,
+        "runs_per_job": runs_per_job(os.environ),
         "host": platform.node(),
         "started_at": datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
         "workflow_version": __version__,
+        **code,
         "python_version": platform.python_version(),
         **{LIBRARIES[name]: version(name) for name in libraries},
     }
+
+
+def code_of(kind: Kind) -> dict[str, object]:
+    """The columns of a record for the code of a kind: that of the scripts, or the user's where it is called.
+
+    Raises AblationsError for a file of the user's code that cannot be read.
+    """
+    if kind.is_shipped:
+        return code_version(SCRIPTS)
+    return {**code_version(Path.cwd()), "code_digest": code_digest(kind.code)}
 
 
 def code_digest(paths: Sequence[str]) -> str | None:
@@ -53,6 +80,48 @@ def code_digest(paths: Sequence[str]) -> str | None:
                     f"{file}: it cannot be read ({error.strerror}); it is a part of `code`"
                 ) from None
     return found.hexdigest()[:16] if paths else None
+
+
+def runs_per_job(environment: Mapping[str, str]) -> int:
+    """How many runs share the job of this one at a time; 1 where nothing says otherwise."""
+    value = environment.get(RUNS_PER_JOB, "")
+    return max(1, int(value)) if value.isdecimal() else 1
+
+
+def code_version(directory: Path) -> dict[str, object]:
+    """The columns of a record for the code in `directory`: `code_commit` and `code_modified`.
+
+    They are the commit of the git repository that tracks the directory, and whether a tracked file in the
+    directory differs from it; files that git does not track are not looked at. A value is None if it cannot
+    be known: there is no git, the directory is not in a repository, or git does not answer in time.
+    """
+    # The second name fails where the repository around the directory does not track it.
+    named = _git(directory, "rev-parse", "HEAD", "HEAD:./")
+    if named is None or named.returncode != 0:
+        return {"code_commit": None, "code_modified": None}
+    # Not `git diff --quiet`: it compares the times of files too, or writes new ones into the index.
+    differs = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    modified = bool(differs.stdout) if differs and differs.returncode == 0 else None
+    return {"code_commit": named.stdout.split()[0][:COMMIT_DIGITS], "code_modified": modified}
+
+
+def _git(directory: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
+    """What git answers in `directory`, or None; it asks nobody, and writes nothing into the repository."""
+    environment = {name: value for name, value in os.environ.items() if name not in OTHER_REPOSITORY}
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        return subprocess.run(
+            ["git", *words],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=GIT_PATIENCE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def seconds_since_start() -> float:

@@ -18,6 +18,7 @@ from ablations.training import live_taps
 from ablations.training.batches import Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import GraphedStep
+from ablations.training.loss_watch import LossWatch
 from ablations.training.setup import make_optimizer
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ class Trainer:
         self._correct.fill_(state.correct)
         total = self.hp.epochs * self.steps_per_epoch
         done = (state.epoch - 1) * self.steps_per_epoch
-        watch = _Watch(self._loss_sum)
+        watch = LossWatch(self._loss_sum)
         _synchronize(device)
         start = time.perf_counter()
         for images, labels in self._batches.take(order[state.step * size :], size):
@@ -191,16 +192,26 @@ class Trainer:
     def evaluate(self) -> float:
         """The accuracy on the test images, in percent.
 
-        Then `test_correct`, on the CPU, is true for each test image that was classified correctly.
+        Then `test_predicted`, on the CPU, is the class of each test image according to the model. After the
+        last epoch `test_logits`, of shape (images, classes), has the float32 logits.
         """
         self.model.eval()
-        correct = []
+        predicted, kept = [], []
         _, height, width = self.dataset.image_shape
         size = max(self.hp.batch_size, EVALUATION_PIXELS // (height * width))
-        for images, labels in self._test_batches.take(range(len(self.dataset.test)), size):
-            correct.append(self._logits(images).argmax(1) == labels)
-        self.test_correct = torch.cat(correct).cpu()
+        for images, _ in self._test_batches.take(range(len(self.dataset.test)), size):
+            logits = self._logits(images)
+            predicted.append(logits.argmax(1))
+            if self.state.epoch == self.hp.epochs:
+                kept.append(logits)
+        self.test_predicted = torch.cat(predicted).cpu()
+        self.test_logits = torch.cat(kept).cpu() if kept else None
         return 100 * int(self.test_correct.sum()) / len(self.dataset.test)
+
+    @property
+    def test_correct(self) -> torch.Tensor:
+        """Whether the last evaluation classified each test image correctly, on the CPU."""
+        return self.test_predicted == self.dataset.test.labels
 
     def _end_epoch(self, test_accuracy: float, test_seconds: float) -> None:
         state, images = self.state, len(self.dataset.train)
@@ -269,29 +280,6 @@ def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.
     mean = torch.tensor(dataset.mean, dtype=torch.float64)[:, None, None]
     std = torch.tensor(dataset.std, dtype=torch.float64)[:, None, None]
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
-
-
-class _Watch:
-    """Checks whether a sum on the device is finite, without waiting for the device.
-
-    On a GPU the answer may be that of an earlier check. It is final at the end of an epoch, which waits.
-    """
-
-    def __init__(self, watched: torch.Tensor) -> None:
-        self.watched = watched
-        self._arrived: torch.cuda.Event | None = None
-        self._seen = torch.zeros((), dtype=watched.dtype, pin_memory=watched.is_cuda)
-
-    def is_finite(self) -> bool:
-        if not self.watched.is_cuda:
-            return math.isfinite(self.watched.item())
-        finite = True
-        if self._arrived is None or self._arrived.query():
-            finite = math.isfinite(self._seen.item())
-            self._seen.copy_(self.watched, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
-        return finite
 
 
 def _synchronize(device: torch.device) -> None:

@@ -21,6 +21,8 @@ log = logging.getLogger("submitit")
 
 # In the environment of a member's processes: the folder in which its pack writes results.
 MEMBER_OF = "SNAKEMAKE_SUBMITIT_RESULTS"
+# There too: how many members run at the same time. Programs may read it; the README documents it.
+PLACES = "SNAKEMAKE_SUBMITIT_PLACES"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,14 @@ from typing import Any
 import psutil
 from submitit.core.utils import DelayedSubmission
 
-from snakemake_executor_plugin_submitit.member import MEMBER_OF, Member, RunningMember, become, is_plain
+from snakemake_executor_plugin_submitit.member import (
+    MEMBER_OF,
+    PLACES,
+    Member,
+    RunningMember,
+    become,
+    is_plain,
+)
 from snakemake_executor_plugin_submitit.mps import multi_process_service
 from snakemake_executor_plugin_submitit.packing import share_cpus
 from snakemake_executor_plugin_submitit.processes import bound_cpus, group_is_alive, kill_group
@@ -129,7 +136,7 @@ class Pack:
 
     def _own_share(self, member: Member) -> dict[str, str | None]:
         """The environment that tells a member its pack, and its share of the pack's CPUs and memory."""
-        own: dict[str, str | None] = {MEMBER_OF: self.results}
+        own: dict[str, str | None] = {MEMBER_OF: self.results, PLACES: str(self.places)}
         cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
         if self.places > 1 and cpus.isdigit():
             own["SLURM_CPUS_PER_TASK"] = str(max(1, int(cpus) // self.places))
