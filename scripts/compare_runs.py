@@ -1,25 +1,29 @@
 """Compare two finished runs in every metric of their kind.
 
-    python scripts/compare_runs.py results/runs/…/record.tsv results/runs/…/record.tsv
+    python scripts/compare_runs.py [--configfile FILE] results/runs/…/record.tsv results/runs/…/record.tsv
 
 A proportion is compared by the items that each run got right, such as the test images that it classified
-correctly (McNemar's exact test). The result holds for these two runs; other seeds may give another. Of
-most other metrics, single runs do not show the noise.
+correctly (McNemar's exact test), and a metric with a score for each item by the paired t test. The result
+holds for these two runs; other seeds may give another. Of other metrics, single runs do not show the noise.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from ablations.analysis.inference import ALPHA, compare_items
+from ablations.analysis.inference import ALPHA, Interval, compare_items
 from ablations.analysis.measurements import CONDITIONS, items_of
+from ablations.command_line import add_config, take_config
 from ablations.errors import AblationsError, run_script
+from ablations.kinds import KINDS, Kind
 from ablations.kinds.hits import unpack
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.wording import difference_text, interval_text, listed, marked, ratio_text
-from ablations.runs.records import read_record
+from ablations.runs.records import quick_record, read_record
 from ablations.runs.run import Run
+from scipy import stats
 
 # A run, and the columns of its record as text.
 Finished = tuple[Run, dict[str, str]]
@@ -29,27 +33,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("first", type=Path, metavar="RECORD")
     parser.add_argument("second", type=Path, metavar="RECORD")
+    add_config(parser)
     options = parser.parse_args()
-    for line in compare_runs(options.first, options.second):
+    kinds = [read_kind(path) for path in (options.first, options.second)]
+    known = KINDS if set(kinds) <= {"", *KINDS} else take_config(options).all_kinds
+    for line in compare_runs(options.first, options.second, known):
         print(line)
 
 
-def compare_runs(first: Path, second: Path) -> list[str]:
+def compare_runs(first: Path, second: Path, kinds: Mapping[str, Kind] = KINDS) -> list[str]:
     """The lines that describe the comparison. Raises AblationsError for runs without a common metric."""
-    one, other = map(_finished, (first, second))
+    one, other = (_finished(path, kinds) for path in (first, second))
     lines = [f"first:  {first}", f"second: {second}"]
     for name, metric in one[0].kind.metrics.items():
         if other[0].kind.metrics.get(name) != metric:
             continue
         if metric.column in one[1].keys() & other[1].keys():
-            lines += ["", _values(metric, one, other), *map("  {}".format, _judged(metric, one, other))]
+            judged = _by_scores(metric, first, second) or _judged(metric, one, other)
+            lines += ["", _values(metric, one, other), *map("  {}".format, judged)]
     if len(lines) == 2:
         raise AblationsError(f"{first} and {second} have no metric in common")
     return lines
 
 
-def _finished(path: Path) -> Finished:
-    run, record = read_record(path)
+def read_kind(path: Path) -> str:
+    """The name of the kind of a record; empty where it cannot be read, which is found out later."""
+    return (quick_record(path) or {}).get("kind", "")
+
+
+def _finished(path: Path, kinds: Mapping[str, Kind]) -> Finished:
+    run, record = read_record(path, kinds)
     if record.status != "ok":
         raise AblationsError(f"{path}: the run diverged, so there is nothing to compare")
     return run, {name: spell(value) for name, value in dict(record).items() if value is not None}
@@ -75,6 +88,25 @@ def _judged(metric: Metric, one: Finished, other: Finished) -> list[str]:
         if metric.noise == "exact" or not run.kind.is_random:
             return [f"{text}, which is exact"]
     return [f"{text}; single runs of this metric do not show whether that is noise"]
+
+
+def _by_scores(metric: Metric, first: Path, second: Path) -> list[str]:
+    """The comparison by the scores of each item, where a metric has them; empty where a run has none."""
+    files = [path.parent / metric.scores for path in (first, second)]
+    if not metric.scores or not all(file.is_file() for file in files):
+        return []
+    one, other = (np.load(file, allow_pickle=False) for file in files)
+    if one.shape != other.shape:
+        return [f"not compared: one run has {one.size:,} items, and the other {other.size:,}"]
+    difference = float(np.mean(other - one))
+    if np.ptp(other - one) == 0:
+        return [f"second minus first: {difference_text(metric, difference)} for each of {one.size:,} items"]
+    found = stats.ttest_rel(other, one)
+    low, high = found.confidence_interval(1 - ALPHA)
+    return [
+        f"second minus first, mean of {one.size:,} items: {difference_text(metric, difference)} (95 % interval "
+        f"{interval_text(metric, Interval(low, high))}), p = {found.pvalue:.4g} by the paired t test"
+    ]
 
 
 def _by_items(metric: Metric, one: Finished, other: Finished) -> list[str]:

@@ -186,7 +186,7 @@ class CommandRun:
         found = read_items(self.given.items, metric, value)
         if metric.answers:
             return {metric.answers: hits.pack(found)}
-        with atomic_path(self.record.with_name("items.npy")) as temporary, temporary.open("wb") as file:
+        with atomic_path(self.record.with_name(metric.scores)) as temporary, temporary.open("wb") as file:
             np.save(file, found)
         return {}
 

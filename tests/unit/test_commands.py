@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -187,6 +188,18 @@ def test_results_per_item_are_in_the_record(place):
 def test_scores_per_item_are_a_file_beside_the_record(place):
     assert place.run(f"""{saved([30.5, 32])} echo '{{{{"psnr": 31.25}}}}'""", items="psnr") == 0
     assert np.load(place.folder / "items.npy").tolist() == [30.5, 32.0]
+
+
+def test_two_runs_are_compared_by_their_scores_per_item(tmp_path):
+    one, other = Place(tmp_path / "one"), Place(tmp_path / "other")
+    for place, scores in ((one, [30, 31, 32, 33]), (other, [31, 32, 32.5, 34.5])):
+        mean = sum(scores) / len(scores)
+        place.root.mkdir()
+        assert place.run(f"""{saved(scores)} echo '{{{{"psnr": {mean}}}}}'""", items="psnr") == 0
+    script = runpy.run_path(str(SCRIPT.with_name("compare_runs.py")))
+    lines = script["compare_runs"](*(p.folder / "record.tsv" for p in (one, other)), one.kinds)
+    said = "  second minus first, mean of 4 items: +1.00 (95 % interval +0.35 to +1.65), p = 0.01631"
+    assert f"{said} by the paired t test" in lines
 
 
 def test_the_code_that_made_a_record_is_in_it(place):

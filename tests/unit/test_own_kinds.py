@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ablations.analysis.effects import effects
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.kinds.command import split_template
@@ -210,3 +211,19 @@ def test_the_schema_accepts_own_kinds_and_still_checks_the_shipped_ones():
         jsonschema.validate({**config, "studies": {"s": {**STUDY, "kind": "cnn"}}}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**config, "studies": {"s": {**STUDY, "sedes": 1}}}, schema)
+
+
+def test_small_values_are_analysed_like_large_ones():
+    config = load(study={"grid": [{"dataset": "faces", "depth": [4, 8], "lr": 0.01}], "seeds": [0, 1, 2]})
+    study = config.studies["s"]
+    values = dict(zip(study.runs(), (3.0, 3.1, 3.3, 3.6, 3.4, 3.9), strict=True))
+
+    def found(scale: float):
+        records = {run: {"status": "ok", "psnr": repr(value * scale)} for run, value in values.items()}
+        (effect,) = effects(study, records, "psnr")
+        return effect.comparison
+
+    small, large = found(1e-9), found(1.0)
+    assert small.p == pytest.approx(large.p)
+    assert small.difference == pytest.approx(large.difference * 1e-9)
+    assert small.interval.low == pytest.approx(large.interval.low * 1e-9)

@@ -20,6 +20,7 @@ from ablations.analysis.measurements import (
     duplicate_label,
     items_of,
     on_scale,
+    unit_of,
 )
 from ablations.config.studies import Study
 from ablations.kinds import Kind
@@ -57,7 +58,8 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
     metric = study.kind.metrics[name]
     found = available(metric, study.runs(), records)
     of_model = comparable(metric, found)
-    main_effects = _MainEffects(study, metric, of_model)
+    unit = unit_of(study.kind, metric, found)
+    main_effects = _MainEffects(study, metric, of_model, unit)
     for factor, levels in varying_levels(study).items():
         settings = _settings(study, factor)
         for first, second in _compared(levels):
@@ -75,7 +77,7 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
             ]
             count = sum(map(len, paired))
             comparison = (
-                _compare(study.kind, metric, [pairs for pairs in alike if pairs])
+                _compare(study.kind, metric, [pairs for pairs in alike if pairs], unit)
                 if count
                 else main_effects.compare(factor, first, second)
             )
@@ -99,18 +101,18 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return ((levels[0], level) for level in levels[1:])
 
 
-def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs]) -> Comparison | None:
+def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float) -> Comparison | None:
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
     differences = [
-        {seed: on_scale(metric, b) - on_scale(metric, a) for seed, (a, b) in of_setting.items()}
+        {seed: (on_scale(metric, b) - on_scale(metric, a)) / unit for seed, (a, b) in of_setting.items()}
         for of_setting in settings
     ]
     if metric.noise == "exact":
         mean = fmean(difference for of_setting in differences for difference in of_setting.values())
         found = Comparison(len(pairs), len(pairs), "exact", mean, None, None)
-        return in_unit(metric, found)
+        return in_unit(metric, found, unit)
     # Settings whose runs got the same items right are duplicates, and count as one unit.
     alike = [
         tuple(
@@ -127,12 +129,12 @@ def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs]) -> Compariso
             [(_hits(metric, one), _hits(metric, other)) for one, other in compared], metric.whole
         )
         return replace(found, pairs=len(pairs))
-    return in_unit(metric, compare_pairs(differences, alike))
+    return in_unit(metric, compare_pairs(differences, alike), unit)
 
 
-def in_unit(metric: Metric, comparison: Comparison) -> Comparison:
-    """A comparison of values from records, in the table's unit. The ratio of two times has none."""
-    return comparison.scaled(1.0 if metric.noise == "time" else metric.scale)
+def in_unit(metric: Metric, comparison: Comparison, unit: float) -> Comparison:
+    """A comparison of values analysed in `unit`, in the table's unit. The ratio of two times has none."""
+    return comparison.scaled(1.0 if metric.noise == "time" else metric.scale * unit)
 
 
 def _hits(metric: Metric, record: Record) -> Hits:
@@ -143,14 +145,14 @@ def _hits(metric: Metric, record: Record) -> Hits:
 class _MainEffects:
     """The linear model of all main effects on the available values of a metric."""
 
-    def __init__(self, study: Study, metric: Metric, found: Records) -> None:
-        self.kind, self.metric, self.found = study.kind, metric, found
+    def __init__(self, study: Study, metric: Metric, found: Records, unit: float) -> None:
+        self.kind, self.metric, self.found, self.unit = study.kind, metric, found, unit
         self.levels = varying_levels(study)
 
     @cached_property
     def model(self) -> LinearModel:
         points = [tuple(map(run.value, self.levels)) for run in self.found]
-        values = [on_scale(self.metric, record) for record in self.found.values()]
+        values = [on_scale(self.metric, record) / self.unit for record in self.found.values()]
         seeds = [run.values().get("seed") for run in self.found]
         alike = [duplicate_label(self.kind, self.metric, record, run) for run, record in self.found.items()]
         return LinearModel(model_matrix(points, self.levels), np.array(values), seeds, alike)
@@ -166,7 +168,7 @@ class _MainEffects:
             return None
         if self.metric.noise == "exact":
             comparison = replace(comparison, interval=None, p=None)
-        return in_unit(self.metric, comparison)
+        return in_unit(self.metric, comparison, self.unit)
 
 
 def corrected(found: Sequence[Effect]) -> list[float | None]:

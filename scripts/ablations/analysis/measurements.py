@@ -54,6 +54,17 @@ def on_scale(metric: Metric, record: Record) -> float:
     return math.log(value) if metric.noise == "time" else value
 
 
+def unit_of(kind: Kind, metric: Metric, found: Records) -> float:
+    """The power of ten in which values are analysed, below which differences of 1e-6 are rounding errors.
+
+    It is smaller than 1 where a kind records all digits and its values are small.
+    """
+    largest = max((abs(float(record[metric.column])) for record in found.values()), default=0.0)
+    if kind.record.DECIMALS is not None or metric.noise == "time" or not 0 < largest < 1:
+        return 1.0
+    return 10.0 ** math.floor(math.log10(largest))
+
+
 def items_of(metric: Metric, record: Record) -> int:
     """How many items a proportion counts; 0 if unknown."""
     return metric.items if isinstance(metric.items, int) else int(record.get(metric.items, 0))

@@ -16,7 +16,7 @@ from scipy import stats
 
 from ablations.analysis.design import Design, design
 from ablations.analysis.inference import ROUNDING
-from ablations.analysis.measurements import Records, available, comparable, on_scale
+from ablations.analysis.measurements import Records, available, comparable, on_scale, unit_of
 from ablations.config.studies import Study
 
 # Limits of the search for the largest balanced part.
@@ -99,7 +99,7 @@ def analyse(study: Study, records: Records, name: str) -> Analysis | None:
     if not of_interest or (seeds == 1 and len(kept) == 1):
         return None  # a single factor without several seeds always has all of the variance
     data = np.array([cells[key] for key in itertools.product(*levels)])
-    data = data.reshape([len(levels[i]) for i in kept] + [-1])
+    data = data.reshape([len(levels[i]) for i in kept] + [-1]) / unit_of(study.kind, metric, found)
     every = [dict.fromkeys(tuple(values[n] for n in factor) for values, _ in groups) for factor in factors]
     return Analysis(
         sources=_sources(data, [factors[i] for i in kept]),

@@ -100,9 +100,10 @@ class MetricSection(Section):
         """The metric; with `items`, the record tells which of its items are correct."""
         noise: Any = "unknown" if self.noise == "none" else self.noise
         answers = "items_correct" if items and noise == "proportion" else ""
+        scores = "items.npy" if items and noise != "proportion" else ""
         return Metric(
             name, self.label or name, self.decimals, noise, self.unit, self.better,
-            items=self.count or 0, answers=answers,
+            items=self.count or 0, answers=answers, scores=scores,
         )  # fmt: skip
 
 

@@ -90,8 +90,9 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
         notes += _noise_notes(metric, completed) if metric.noise == "proportion" else []
     if times := [metric.label for metric in metrics if metric.noise == "time"]:
         labels = listed([times[0], *map(in_sentence, times[1:])])
-        devices = ", ".join(sorted(set(map(_device, completed))))
-        notes.append(f"{labels} {'was' if len(times) == 1 else 'were'} measured on {devices}.")
+        devices = ", ".join(sorted({_device(row) for row in completed if "device_name" in row}))
+        if devices:
+            notes.append(f"{labels} {'was' if len(times) == 1 else 'were'} measured on {devices}.")
     if any(row["status"] == "diverged" for row in completed):
         notes.append("A run has diverged if its loss became NaN or infinite; means exclude it.")
     return notes
