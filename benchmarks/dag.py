@@ -3,10 +3,11 @@
     python benchmarks/dag.py [--runs 1000 10000 100000] [--rounds 3] [--json PATH]
 
 For each size: a dry run of a study of so many runs, and the dry run of one of them (what every cluster
-job does first), against two workflows of two rules with the same number of runs. The rules of the bare
-one hold an output and a command; those of the one written by hand declare what a run's rule declares:
-its input, two outputs, log, resources, message and flags, and the record's merging. In turn, and the
-ratios of the medians. Then the time that 10,000 records take to be merged.
+job does first), against the same of a kind that the config defines, and against two workflows of two rules
+with the same number of runs. The rules of the bare one hold an output and a command; those of the one
+written by hand declare what a run's rule declares: its input, two outputs, log, resources, message and
+flags, and the record's merging. In turn, and the ratios of the medians. Then the time that 10,000 records
+take to be merged.
 """
 
 import argparse
@@ -69,15 +70,24 @@ studies:
     seeds: [{seeds}]
     table: {{rows: [model, batch_size, optimizer, lr], values: test_accuracy}}
 """
+# The same grid of a user's own kind.
+OWN_KIND = """
+kinds:
+  own:
+    command: python train.py {dataset} {model} {hyperparameters} --seed {seed} --history {history}
+    hyperparameters: {batch_size: int, optimizer: str, lr: float, epochs: int, pin_memory: bool}
+    metrics: {test_accuracy: {better: higher}}
+"""
 LEVELS = 2 * 2 * 2  # of model, batch size and optimizer
 RATES = 5
 
 
-def write_study(path: Path, runs: int) -> None:
-    """A config with one study of `runs` runs, a multiple of 40."""
+def write_study(path: Path, runs: int, own: bool = False) -> None:
+    """A config with one study of `runs` runs, a multiple of 40, of a shipped kind or of the user's own."""
     rates = ", ".join(str(0.001 * (i + 1)) for i in range(RATES))
     seeds = ", ".join(map(str, range(runs // (LEVELS * RATES))))
-    path.write_text(STUDY.format(rates=rates, seeds=seeds))
+    study = STUDY.format(rates=rates, seeds=seeds)
+    path.write_text(OWN_KIND + study.replace("kind: cnn", "kind: own") if own else study)
 
 
 def call(folder: Path, *arguments: str) -> tuple[float, float]:
@@ -101,16 +111,20 @@ def compare(runs: int, rounds: int) -> dict[str, float]:
         (folder / "by_hand.smk").write_text(BY_HAND.replace("COUNT", str(runs)))
         (folder / "data.safetensors").touch()
         write_study(folder / "study.yaml", runs)
+        write_study(folder / "own.yaml", runs, own=True)
         last = list(load_config([PROJECT / "config/datasets.yaml", folder / "study.yaml"]).runs())[-1].record
         ours = ["--snakefile", str(PROJECT / "Snakefile"), "--configfile", "study.yaml"]
+        own = [*ours[:-1], "own.yaml"]
         bare_last = f"results/runs/cnn/digits/resnet18/seed={runs - 1}/record.tsv"
         calls = {
             "bare": [],
             "by_hand": ["--snakefile", "by_hand.smk"],
             "study": ours,
+            "own": own,
             # As a cluster job calls Snakemake.
             "bare_one": ["--mode", "remote", bare_last],
             "study_one": ["--mode", "remote", *ours, "--", last],
+            "own_one": ["--mode", "remote", *own, "--", last.replace("/cnn/", "/own/")],
         }
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
         for _ in range(rounds):
@@ -124,11 +138,12 @@ def compare(runs: int, rounds: int) -> dict[str, float]:
         found[f"bare_{what}_ratio"] = found[f"study_{what}"] / found[f"bare_{what}"]
         found[f"by_hand_{what}_ratio"] = found[f"study_{what}"] / found[f"by_hand_{what}"]
         found[f"one_{what}_ratio"] = found[f"study_one_{what}"] / found[f"bare_one_{what}"]
+        found[f"own_{what}_ratio"] = found[f"own_{what}"] / found[f"study_{what}"]
     return found
 
 
 def merge_time() -> float:
-    """Seconds of `rule merge_records`' own script for 10,000 records on disk, its imports included."""
+    """Seconds of what `rule merge_records` does for 10,000 records on disk, its imports included."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         write_study(folder / "study.yaml", RECORDS)
@@ -138,8 +153,9 @@ def merge_time() -> float:
             path.parent.mkdir(parents=True)
             write_record(path, run, A_RECORD)
         code = (
-            "import json, sys; from pathlib import Path; from merge_records import merge_files; "
-            "merge_files(json.load(sys.stdin), {}, Path('records.tsv'))"
+            "import json, sys; from pathlib import Path; "
+            "from ablations.runs.records import merge, write_table; "
+            "write_table(Path('records.tsv'), *merge(map(Path, json.load(sys.stdin)), Path.cwd(), {}))"
         )
         start = time.monotonic()
         subprocess.run(
@@ -184,7 +200,8 @@ def main() -> None:
                 f"{found[f'bare_{what}_ratio']:.2f} times the bare one ({value[f'bare_{what}']}), "
                 f"{found[f'by_hand_{what}_ratio']:.2f} times that by hand ({value[f'by_hand_{what}']}); "
                 f"one target {value[f'study_one_{what}']}, {found[f'one_{what}_ratio']:.2f} times the "
-                f"bare one ({value[f'bare_one_{what}']})",
+                f"bare one ({value[f'bare_one_{what}']}); of an own kind {value[f'own_{what}']}, "
+                f"{found[f'own_{what}_ratio']:.2f} times the study, one target {value[f'own_one_{what}']}",
                 flush=True,
             )
     results["merge_s"] = merge_time()

@@ -4,7 +4,7 @@
 FIGURES = {
     "": "figure of the table",
     "_effects": "figure of the effects",
-    "_tradeoff": "what accuracy costs",
+    "_tradeoff": "trade-off against cost",
     "_grid": "map of the grid",
     "_curves": "learning curves",
 }

@@ -104,8 +104,8 @@ def _by_scores(metric: Metric, first: Path, second: Path) -> list[str]:
     found = stats.ttest_rel(other, one)
     low, high = found.confidence_interval(1 - ALPHA)
     return [
-        f"second minus first, mean of {one.size:,} items: {difference_text(metric, difference)} (95 % interval "
-        f"{interval_text(metric, Interval(low, high))}), p = {found.pvalue:.4g} by the paired t test"
+        f"second minus first, mean of {one.size:,} items: {difference_text(metric, difference)} (95 % "
+        f"interval {interval_text(metric, Interval(low, high))}), p = {found.pvalue:.4g} by the paired t test"
     ]
 
 

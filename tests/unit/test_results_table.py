@@ -131,7 +131,7 @@ def test_times_of_unknown_machines_are_shown(table):
         ([*ROWS, "4,3,high"], {}, "results.csv, line 6, psnr: 'high' is not a number"),
         ([*ROWS, "4,3,nan"], {}, "results.csv, line 6, psnr: 'nan' is not a number"),
         ([*ROWS, "4,3,"], {}, "results.csv, line 6, psnr: '' is not a number"),
-        (["depth,seed,pnsr"], {}, "it has no column 'psnr'; did you mean 'pnsr'? (there are depth, seed, pnsr)"),
+        (["depth,seed,pnsr"], {}, "no column 'psnr'; did you mean 'pnsr'? (there are depth, seed, pnsr)"),
         (["depth,psnr"], {}, "it has no column 'seed'"),
         (["depth,depth,psnr"], {}, "it has the column 'depth' twice"),
         ([f"{ROWS[0]},act", "4,0,1,tanh"], {}, "line 2: act is 'tanh'"),

@@ -22,7 +22,7 @@ studies:
     table: {rows: [kernel], values: [test_accuracy, support_vectors]}
 """
 TABLES = ["table", "design", "effects", "variance"]
-FIGURES = ["figure of the table", "figure of the effects", "what accuracy costs", "map of the grid"]
+FIGURES = ["figure of the table", "figure of the effects", "trade-off against cost", "map of the grid"]
 
 
 @pytest.fixture(scope="module", autouse=True)

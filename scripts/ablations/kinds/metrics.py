@@ -17,7 +17,8 @@ class Metric:
 
     `better` is None where neither direction is. A proportion counts `items`, a number or the column that
     holds it, and `noun` names them; `answers` is the column that tells which of the items are correct, as
-    `hits.pack` writes it. `scores` is the file beside the record with a score for each item. `note` is what readers of a table must know about its values.
+    `hits.pack` writes it. `scores` is the file beside the record with a score for each item. `note` is what
+    readers of a table must know about its values.
     """
 
     column: str
