@@ -71,7 +71,8 @@ class CommandRun:
     ) -> None:
         self.record, self.history, self.threads = options.record, options.history, options.threads
         self.kind, self.run, self.attempt, self.deadline = kind, run, attempt, deadline
-        self.given = Directories(options.record)
+        # A command may change its directory.
+        self.given = Directories(options.record.absolute())
         self.raw = self.given.files / kind.history if kind.history else self.given.history
         self._seen = (0.0, 0.0)
 

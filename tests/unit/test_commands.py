@@ -157,6 +157,20 @@ def test_a_step_that_is_written_again_replaces_the_first(tmp_path):
     assert history.read_rows(tmp_path / "h") == [{"step": 1, "loss": 5}, {"step": 2, "loss": 3}, {"step": 3}]
 
 
+def test_rows_for_the_same_step_are_one(tmp_path):
+    (tmp_path / "h").write_text("epoch,step,train_loss,val_loss\n0,37,,2.5\n0,37,2,\n1,75,,1.5\n")
+    assert history.read_rows(tmp_path / "h") == [
+        {"epoch": 0, "step": 37, "val_loss": 2.5, "train_loss": 2},
+        {"epoch": 1, "step": 75, "val_loss": 1.5},
+    ]
+
+
+def test_a_command_may_change_its_directory(place):
+    write = """echo '{{"epoch": 1}}' > {history}; echo '{{"psnr": 1}}' > {metrics}"""
+    assert place.run(f"cd /; {write}") == 0
+    assert read_history(place.folder / "history.tsv") == [{"epoch": 1}]
+
+
 @pytest.mark.parametrize(
     ("row", "repeats", "steps"),
     [

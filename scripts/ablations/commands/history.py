@@ -16,9 +16,10 @@ Row = dict[str, float]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a history, one for each step or epoch, in its order; a later row replaces an earlier one.
+    """The rows of a history, one for each step or epoch, in its order; a later value replaces an earlier one.
 
-    A line that cannot be read is skipped: the last one may be incomplete while the command writes.
+    Training and validation may each write a row for the same step, as Lightning does. A line that cannot be
+    read is skipped: the last one may be incomplete while the command writes.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -32,8 +33,7 @@ def read_rows(path: Path) -> list[Row]:
         # With both, an epoch may have several steps.
         axis = next((name for name in AXES if name in row), None)
         if axis is not None:
-            rows.pop(row[axis], None)
-            rows[row[axis]] = row
+            rows[row[axis]] = rows.get(row[axis], {}) | row
     return [rows[at] for at in sorted(rows)]
 
 
