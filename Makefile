@@ -14,9 +14,9 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
 
-run: .venv/installed ## the quickstart: every study in small, to its final tables
+run: .venv/installed ## the quickstart: small studies, to their final tables
 	$(SNAKEMAKE) --configfile config/quickstart.yaml
-	@cat results/tables/part_a.md results/tables/part_a_effects.md results/tables/part_b.md results/tables/question_2.md
+	@cat results/tables/forests.md results/tables/part_a.md results/tables/part_a_effects.md results/tables/part_b.md results/tables/question_2.md
 
 part-b: .venv/installed ## the published part B on the real images
 	$(SNAKEMAKE) --config 'studies=[part_b]'
@@ -43,13 +43,13 @@ watch: .venv/installed ## the same, again every ten seconds
 tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or to MLflow; ARGS as for status
 	@.venv/bin/python scripts/export.py $@ $(ARGS)
 
-test: check .venv/exports-installed ## all checks and all tests
+test: check .venv/exports-installed .venv/examples-installed ## all checks and all tests
 	$(PYTEST) tests plugins
 
 test-fast: .venv/exports-installed ## the tests that need neither Snakemake's jobs nor a cluster: minutes
 	$(PYTEST) tests/unit
 
-test-workflow: .venv/exports-installed ## the tests of whole Snakemake calls on this machine
+test-workflow: .venv/exports-installed .venv/examples-installed ## the tests of whole Snakemake calls on this machine
 	$(PYTEST) tests/workflow plugins
 
 test-slurm: .venv/installed ## the tests on a real SLURM of two nodes, on this machine
@@ -90,14 +90,15 @@ format: .venv/installed ## bring the code into its format
 schema: .venv/installed ## write config/schema.json anew, from the config's model
 	.venv/bin/python scripts/write_schema.py
 
-lock: .venv/installed ## pin what envs/requirements.in names, with hashes
+lock: .venv/installed ## pin what envs/requirements.in, exports.in and examples.in name, with hashes
 	.venv/bin/pip install -q pip-tools
 	.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-options \
 	    --output-file envs/requirements.txt envs/requirements.in
-	cd envs && ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
-	    --no-emit-index-url --no-emit-find-links --no-emit-options \
-	    --output-file exports.txt exports.in
+	cd envs && for name in exports examples; do \
+	    ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
+	        --no-emit-index-url --no-emit-find-links --no-emit-options \
+	        --output-file $$name.txt $$name.in || exit; done
 	.venv/bin/python envs/mirror.py
 
 PLUGIN = plugins/snakemake-executor-plugin-submitit
@@ -109,6 +110,6 @@ PLUGIN = plugins/snakemake-executor-plugin-submitit
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(PLUGIN)
 	touch $@
 
-.venv/exports-installed: .venv/installed envs/exports.txt
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/exports.txt
+.venv/exports-installed .venv/examples-installed: .venv/%-installed: envs/%.txt .venv/installed
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
