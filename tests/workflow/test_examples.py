@@ -34,12 +34,13 @@ def made(checkout: Checkout, example: str, study: str) -> list[dict[str, str]]:
 
 def test_the_quickstart_has_the_scikit_learn_example(quickstart):
     rows = rows_of(quickstart, "forests")
-    assert [(row["trees"], row["4_n"], row["16_n"]) for row in rows] == [("10", "3", "3"), ("100", "3", "3")]
-    few, many = ({depth: float(row[depth]) for depth in ("4", "16")} for row in rows)
-    for depth in few:
-        assert 70 < few[depth] < many[depth] < 99
-    for forest in (few, many):
-        assert forest["4"] < forest["16"]
+    assert [(row["trees"], row["depth"]) for row in rows] == [
+        ("10", "4"), ("10", "16"), ("100", "4"), ("100", "16"),
+    ]  # fmt: skip
+    assert {row["accuracy_n"] for row in rows} == {"3"}
+    few_shallow, few_deep, many_shallow, many_deep = (float(row["accuracy"]) for row in rows)
+    assert 70 < few_shallow < min(few_deep, many_shallow)
+    assert max(few_deep, many_shallow) < many_deep < 99
     assert "Random forests on digits" in (quickstart.root / "printed.txt").read_text()
 
 
