@@ -11,7 +11,8 @@ from checkout import Checkout, jobs
 SCRIPT = """
 import json, sys
 values = dict(word.split("=") for word in sys.argv[1:])
-print(json.dumps({"score": int(values["depth"]) + int(values["seed"]) / 10, "size": 2 * int(values["depth"])}))
+depth, seed = int(values["depth"]), int(values["seed"])
+print(json.dumps({"score": depth + seed / 10, "size": 2 * depth}))
 """
 CONFIG = {
     "kinds": {
@@ -191,7 +192,7 @@ def test_a_new_table_of_results_is_merged_again(own):
 
 
 def test_a_failing_script_fails_in_a_sentence_and_stops_no_other(own):
-    (own.root / "toy.py").write_text(SCRIPT.replace("print", "int(values['depth']) == 4 and exit(3)\nprint"))
+    (own.root / "toy.py").write_text(SCRIPT.replace("print", "depth == 4 and exit(3)\nprint"))
     for record in RECORDS:
         (own.root / record).unlink()
     done = call(own, CONFIG)

@@ -7,11 +7,13 @@ from ablations.config.config import Config
 
 def overview(config: Config) -> str:
     """The studies with their kinds and numbers of runs, and how many runs they share."""
+    rows = [("study", "kind", "runs", "title")]
+    rows += [(n, study.kind.name, str(len(study.runs())), study.title) for n, study in config.studies.items()]
+    width, of_kind, of_runs = (max(len(row[i]) for row in rows) for i in range(3))
+    lines = [
+        f"{n:<{width}}  {kind:<{of_kind}}  {count:>{of_runs}}  {title}" for n, kind, count, title in rows
+    ]
     runs = config.runs()
-    width = max(map(len, config.studies))
-    lines = [f"{'study':<{width}}  kind  runs  title"]
-    for name, study in config.studies.items():
-        lines.append(f"{name:<{width}}  {study.kind.name:<4}  {len(study.runs()):>4}  {study.title}")
     shared = sum(len(studies) > 1 for studies in runs.values())
     noun = "run belongs" if shared == 1 else "runs belong"
     total = f"{len(runs)} runs in all"
