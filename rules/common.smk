@@ -83,7 +83,6 @@ def own_kinds(wildcards):
     return CONFIG.own_kinds()
 
 
-
 wildcard_constraints:
     dataset=r"[A-Za-z0-9._-]+",
     model=r"[A-Za-z0-9._-]+",
