@@ -7,7 +7,7 @@ TEST_WORKERS ?= 3
 PYTEST = .venv/bin/pytest -n $(TEST_WORKERS) --dist worksteal
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
-.PHONY: help run part-b preview report design plan status watch tensorboard mlflow check format schema lock \
+.PHONY: help run part-b reproduce reproduction preview report design plan status watch tensorboard mlflow check format schema lock \
         test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
         slurm-up slurm-down
 
@@ -21,6 +21,13 @@ run: .venv/installed ## the quickstart: small studies, to their final tables
 part-b: .venv/installed ## the published part B on the real images
 	$(SNAKEMAKE) --config 'studies=[part_b]'
 	@cat results/tables/part_b.md results/tables/part_b_vs_published.md
+
+reproduce: .venv/installed ## train the published studies at low priority, cheap runs first; it resumes
+	nice -n 19 .venv/bin/python docs/reproduction/reproduce.py train $(ARGS)
+
+reproduction: .venv/installed ## tables and figures of the published studies from the records in docs/reproduction/
+	.venv/bin/python docs/reproduction/reproduce.py tables
+	.venv/bin/python docs/reproduction/reproduce.py figures
 
 preview: .venv/installed ## tables and figures of the runs that are there, of config/config.yaml
 	$(SNAKEMAKE) --nolock preview
