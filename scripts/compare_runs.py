@@ -49,7 +49,9 @@ def compare_runs(first: Path, second: Path, kinds: Mapping[str, Kind] = KINDS) -
         if other[0].kind.metrics.get(name) != metric:
             continue
         if metric.column in one[1].keys() & other[1].keys():
-            judged = _by_scores(metric, first, second) or _judged(metric, one, other)
+            files = [path.parent / metric.scores for path in (first, second)]
+            scored = metric.scores and all(file.is_file() for file in files)
+            judged = _by_scores(metric, one[0], other[0], *files) if scored else _judged(metric, one, other)
             lines += ["", _values(metric, one, other), *map("  {}".format, judged)]
     if len(lines) == 2:
         raise AblationsError(f"{first} and {second} have no metric in common")
@@ -90,14 +92,12 @@ def _judged(metric: Metric, one: Finished, other: Finished) -> list[str]:
     return [f"{text}; single runs of this metric do not show whether that is noise"]
 
 
-def _by_scores(metric: Metric, first: Path, second: Path) -> list[str]:
-    """The comparison by the scores of each item, where a metric has them; empty where a run has none."""
-    files = [path.parent / metric.scores for path in (first, second)]
-    if not metric.scores or not all(file.is_file() for file in files):
-        return []
+def _by_scores(metric: Metric, first: Run, second: Run, *files: Path) -> list[str]:
+    """The comparison by the scores of each item."""
     one, other = (np.load(file, allow_pickle=False) for file in files)
-    if one.shape != other.shape:
-        return [f"not compared: one run has {one.size:,} items, and the other {other.size:,}"]
+    sets = [f"{scores.size:,} items of {run.dataset}" for scores, run in ((one, first), (other, second))]
+    if sets[0] != sets[1]:
+        return [f"not compared: one run has {sets[0]}, and the other {sets[1]}"]
     difference = float(np.mean(other - one))
     if np.ptp(other - one) == 0:
         return [f"second minus first: {difference_text(metric, difference)} for each of {one.size:,} items"]

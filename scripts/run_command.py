@@ -80,7 +80,8 @@ class CommandRun:
         """Execute the command, and write what it left as the record."""
         device_type, device_name = device()
         code = provenance.code_of(self.kind)
-        self.attempt.identify({"device": device_name, "code": str(code["code_digest"])})
+        # A command resumes whatever has changed since, so that all attempts count.
+        self.attempt.identify({})
         with self.given.held(self.deadline) as descriptor:
             self.given.prepare()
             text = self.text()
@@ -142,8 +143,8 @@ class CommandRun:
         self._seen = changed, now
         repeats = self.kind.duration.repeats
         total = int(str(self.run.value(repeats))) if repeats else None
-        if found := history.steps(history.read_rows(self.raw), total):
-            self.attempt.report(*found, found[1])
+        if found := history.progress(history.read_rows(self.raw), total):
+            self.attempt.report(*found)
 
     def check(self, ended: Ended) -> None:
         """Raise AblationsError if the command did not end well, with what to do."""

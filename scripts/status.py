@@ -25,7 +25,7 @@ from typing import Any
 
 from ablations import __version__
 from ablations.analysis.code_versions import CodeVersion, count_versions
-from ablations.command_line import CONFIG, add_config, log_to_stderr, take_config
+from ablations.command_line import CONFIG, PROJECT, add_config, log_to_stderr, take_config
 from ablations.config.config import Config
 from ablations.data.staged import count_images
 from ablations.errors import run_script
@@ -93,11 +93,28 @@ def print_outdated(config: Config) -> None:
             print(run.record)
 
 
+def code_notes(config: Config, found: Mapping[Run, State]) -> list[str]:
+    """What must be said on the code that made the runs, a sentence for each kind."""
+    kinds = {study.kind.name: study.kind for study in config.studies.values()}
+    notes = []
+    for name, kind in kinds.items():
+        records = [state.record for run, state in found.items() if run.kind is kind and state.record]
+        notes += [note.replace("The runs", f"Runs of {name}", 1) for note in code_note(records)]
+    return notes
+
+
 def look(config: Config) -> tuple[dict[Run, State], Slurm]:
     """The state of every run of the config."""
     slurm = Slurm.ask()
     executed = {state.run: state for state in states(config.executed_runs(), slurm)}
-    return {run: executed.get(run) or State(run, "done") for run in config.runs()}, slurm
+    taken = {
+        run
+        for study in config.studies.values()
+        if study.records is not None
+        for run in study.records.read(study, PROJECT / study.records.file)
+    }
+    rest = {run: State(run, "done" if run in taken else "queued") for run in config.runs()}
+    return rest | executed, slurm
 
 
 def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
@@ -222,7 +239,7 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
     rest = len(by["queued"]) + len(by["failed"])
     if slurm.problem:
         print(slurm.problem)
-    for note in code_note(state.record for state in found.values() if state.record):
+    for note in code_notes(config, found):
         print(note)
     if left is not None:
         print(f"about {clock(left)} left, with {len(by['running'])} at a time as now")

@@ -145,6 +145,12 @@ def test_a_run_that_declares_that_it_diverged_is_a_result(place):
     assert (place.record.status, place.record.psnr) == ("diverged", None)
 
 
+def test_a_run_that_diverged_says_so_beside_metrics_of_its_own_file(place):
+    written = "printf 'psnr\\n3\\n' > {directory}/m.csv; echo '{{\"status\": \"diverged\"}}'"
+    assert place.run(written, metrics={"psnr": {"file": "m.csv"}}) == 0
+    assert place.record.status == "diverged"
+
+
 def test_the_history_is_kept_in_the_projects_form(place):
     whole = """echo '{{"epoch": 1, "loss": 2}}' >> {history}"""
     cut_off = """printf '{{"epoch": 2, "loss": 1, "x": "a"}}\\n{{"ep' >> {history}"""
@@ -174,14 +180,14 @@ def test_a_command_may_change_its_directory(place):
 @pytest.mark.parametrize(
     ("row", "repeats", "steps"),
     [
-        ({"epoch": 3.0}, 10, (3, 10)),
-        ({"step": 30.0, "steps": 100.0}, None, (30, 100)),
+        ({"epoch": 3.0}, 10, (3, 10, 10)),
+        ({"step": 30.0, "steps": 100.0}, None, (30, 100, 1)),
         ({"epoch": 3.0, "step": 30.0}, None, None),
         ({"epoch": 12.0}, 10, None),
     ],
 )
 def test_progress_is_known_where_the_whole_is_known(row, repeats, steps):
-    assert history.steps([row], repeats) == steps
+    assert history.progress([row], repeats) == steps
 
 
 def test_what_is_to_be_kept_stays(place):
@@ -191,6 +197,12 @@ def test_what_is_to_be_kept_stays(place):
     assert kept == {"files/a/w.pt", "files/b.png"}
     assert not (place.folder / "files/a/x").exists()
     assert not (place.folder / "files/c").exists()
+
+
+def test_the_target_of_a_link_that_stays_stays_too(place):
+    files = "cd {directory}; touch best.pt other.pt; ln -s best.pt last.pt"
+    assert place.run(f"""{files}; echo '{{{{"psnr": 1}}}}'""", keep="last.pt") == 0
+    assert {path.name for path in (place.folder / "files").iterdir()} == {"best.pt", "last.pt"}
 
 
 def test_results_per_item_are_in_the_record(place):
@@ -335,6 +347,20 @@ def test_output_without_end_is_bounded_in_the_log(place):
     assert '{"psnr": 1}' in place.log
 
 
+def test_a_log_that_cannot_be_written_does_not_hold_the_command_up(place):
+    place.folder.mkdir(parents=True)
+    (place.folder / "run.log").symlink_to("/dev/full")
+    assert place.run("""head -c 500000 /dev/zero; echo; echo '{{"psnr": 1}}'""") == 0
+
+
+@pytest.mark.parametrize("name", ['a\\"b', "a\\tb"])
+def test_a_history_with_odd_names_costs_no_run(place, name):
+    row = f"""echo '{{{{"epoch": 1, "{name}": 1, "n": {"9" * 5000}}}}}' >> {{history}}"""
+    good = """echo '{{"epoch": 2, "loss": 1}}' >> {history}"""
+    assert place.run(f"""{row}; {good}; echo '{{{{"psnr": 1}}}}'""") == 0
+    assert read_history(place.folder / "history.tsv")[-1] == {"epoch": 2, "loss": 1}
+
+
 def test_a_history_that_cannot_be_read_costs_no_run(place):
     assert place.run("""head -c 1000 /dev/urandom > {history}; echo '{{"psnr": 1}}'""") == 0
     assert read_history(place.folder / "history.tsv") == []
@@ -380,6 +406,23 @@ def test_a_command_that_exits_well_when_told_to_stop_is_not_finished(place):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 1
     assert not (place.folder / "record.tsv").exists()
+
+
+def test_no_further_line_is_executed_after_sigterm(place):
+    waits = "python -c 'import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); "
+    process = place.start(f"""{waits}open("started", "w"); time.sleep(600)'\ntouch second""")
+    wait_for((place.root / "started").exists, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 1
+    assert not (place.root / "second").exists()
+
+
+def test_attempts_count_although_the_code_has_changed(place):
+    (place.root / "lib.py").write_text("1")
+    place.refused("exit 1", code="lib.py")
+    (place.root / "lib.py").write_text("2")
+    assert place.run("""echo '{{"psnr": 1}}'""", code="lib.py") == 0
+    assert place.record.attempts == 2
 
 
 def test_a_command_stops_before_its_job_ends(place):

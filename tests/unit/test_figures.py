@@ -261,6 +261,18 @@ def test_the_front_of_a_metric_that_should_be_low_goes_down():
     assert front.get_ydata().tolist() == pytest.approx([40, 30])
 
 
+def test_a_curve_has_the_steps_at_which_a_run_was_evaluated(tmp_path):
+    """Not every row has every metric, and a seed may stop early."""
+    study = denoiser(["psnr"], seeds=(0, 1), depth=[4])
+    rows = ["step\tloss\tpsnr", "1\t5\t", "2\t4\t30", "3\t4\t", "4\t3\t32"]
+    paths = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}
+    for path, length in zip(paths.values(), (5, 3), strict=True):
+        path.write_text("".join(f"{row}\n" for row in rows[:length]))
+    (line,) = curves_figure(study, paths).axes[0].lines
+    assert line.get_xdata().tolist() == [2, 4]
+    assert line.get_ydata().tolist() == [30, 32]
+
+
 def test_curves_are_of_the_metrics_in_the_histories_by_step(tmp_path):
     study, _ = of_denoisers(["psnr", "weights", "artefacts"])
     histories = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}

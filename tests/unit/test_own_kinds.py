@@ -9,6 +9,7 @@ from ablations.analysis.effects import effects
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.kinds.command import split_template
+from ablations.tracking.overview import overview
 
 PROJECT = Path(__file__).parents[2]
 KIND = {
@@ -149,6 +150,21 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"repeats": "epochs"}, "kinds.denoiser.repeats: 'epochs' is not a hyperparameter of type int"),
     ({"threads": 0}, "kinds.denoiser.threads: it holds 0; it may hold a number of at least 1"),
     ({"command": None, "setup": "module load cuda"}, "kinds.denoiser.setup: it belongs to a command"),
+    ({"code": "no/such.py"}, "kinds.denoiser.code: there is no 'no/such.py'"),
+    ({"keep": "."}, "kinds.denoiser.keep: '.' is not a pattern of file names"),
+    ({"keep": "a**b"}, "kinds.denoiser.keep: 'a**b' is not a pattern of file names"),
+    ({"metrics": {"acc": None, "acc_sd": None}}, "metrics.acc_sd: a table has a column of this name for acc"),
+    ({"metrics": {"model_dump": None}}, "kinds.denoiser.metrics.model_dump: this name is reserved"),
+    (hyperparameter(type="int", min=0.5), "act.min: it holds 0.5, which is not a bound of a int"),
+    (
+        hyperparameter(type="float", max=float("inf")),
+        "act.max: it holds inf, which is not a bound of a float",
+    ),
+    ({"hyperparameters": {"canonical": "int"}}, "hyperparameters.canonical: this name is reserved"),
+    (
+        {"random": False, "command": "x {depth}", "hyperparameters": {"depth": {"default": 3}}},
+        "kinds.denoiser.hyperparameters: at least one has no default",
+    ),
     ({"models": {"small": "a;b"}}, "kinds.denoiser.models.small: it holds 'a;b'"),
 ]
 
@@ -197,6 +213,32 @@ def test_quotes_are_followed_as_a_shell_does():
     assert [name for _, name in split_template(r"""a "b 'c' \" d" {x} 'e " \' {y} \' {z}""")] == [
         "x", "y", "z",
     ]  # fmt: skip
+
+
+def test_numbers_in_exponents_are_numbers_without_a_type_too():
+    rates = {"choices": ["1e-3", "1e-4"], "default": "1e-4"}
+    kind = {"command": "x {hyperparameters} {seed}", "hyperparameters": {"rate": rates, "depth": "int"}}
+    grid = [{"depth": 4, "rate": [0.001, "1e-4"]}]
+    config = load(kind, {"grid": grid, "seeds": 0, "table": {"rows": ["rate"]}})
+    assert [run.value("rate") for run in config.runs()] == [0.001, 0.0001]
+
+
+def test_a_directory_that_no_file_system_allows_is_refused():
+    names = {f"a_hyperparameter_of_a_very_long_name_{i}": "int" for i in range(8)}
+    kind = {"command": "x {hyperparameters} {seed}", "hyperparameters": names}
+    said = problems(kind, {"grid": [dict.fromkeys(names, 1)], "table": {"rows": list(names)}})
+    assert "a file system allows 255" in said
+
+
+def test_an_apostrophe_in_a_comment_is_no_quote():
+    command = "# don't train twice\npython train.py {dataset} {hyperparameters} {seed}"
+    assert records(load({"command": command})) == records(load())
+
+
+def test_a_call_says_where_a_seed_may_be_unused():
+    said = "denoiser: its command has no {seed}, so its script must read ABLATIONS_SEED"
+    assert said in overview(load({"command": "x {dataset} {hyperparameters}"}))
+    assert said not in overview(load())
 
 
 def test_the_schema_accepts_own_kinds_and_still_checks_the_shipped_ones():

@@ -133,6 +133,9 @@ def test_times_of_unknown_machines_are_shown(table):
         ([*ROWS, "4,3,"], {}, "results.csv, line 6, psnr: '' is not a number"),
         (["depth,seed,pnsr"], {}, "no column 'psnr'; did you mean 'pnsr'? (there are depth, seed, pnsr)"),
         (["depth,psnr"], {}, "it has no column 'seed'"),
+        (ROWS, {"columns": {"status": "state"}}, "it has no column 'state'"),
+        (ROWS, {"columns": {"act": "activation"}}, "it has no column 'activation'"),
+        ([f"{ROWS[0]},time", "4,0,1,0"], {}, "line 2, time: 0 is not possible; a time is above 0"),
         (["depth,depth,psnr"], {}, "it has the column 'depth' twice"),
         ([f"{ROWS[0]},act", "4,0,1,tanh"], {}, "line 2: act is 'tanh'"),
         (ROWS, {"columns": {"dept": "depth"}}, "records.columns: 'dept' is not a hyperparameter or a"),
@@ -151,6 +154,23 @@ def test_a_level_that_the_file_leaves_out_is_given(table):
     rows = ["seed,psnr", "0,30", "1,31"]
     with pytest.raises(AblationsError, match="for 2 of 4 runs"):
         table.config(rows, {"where": {"depth": 4}})
+
+
+def test_two_studies_do_not_take_the_same_run_from_two_files(table):
+    study = {**table.config(ROWS).studies["s"].written}
+    other = {**study, "records": {"file": str(table.file), "columns": {"psnr": "psnr"}}}
+    both = {"kinds": {"denoiser": KIND}, "studies": {"one": study, "two": other}}
+    with pytest.raises(ConfigError, match=r"two.records: depth=4\+seed=0 is also a run of the study one"):
+        load_config([], both, PROJECT)
+    load_config([], {**both, "studies": {"one": study, "two": study}}, PROJECT)
+
+
+def test_the_counts_of_a_model_are_joined_to_networks_alone(table):
+    config = table.config(ROWS)
+    study = config.studies["s"]
+    profiles = {("none", "none"): {"macs": 1, "flops": 2, "params": 3}}
+    _, rows = merge([], table.root, profiles, config.all_kinds, study.records.read(study, table.file))
+    assert not any("params" in row for row in rows)
 
 
 def test_a_kind_without_a_command_is_not_executed(table):

@@ -34,15 +34,23 @@ class Directories:
         self.checkpoints.mkdir(exist_ok=True)
 
     def clean(self, keep: Sequence[str]) -> None:
-        """Remove what a finished run does not need; what matches a pattern in `keep` stays."""
-        for path in (self.checkpoints, self.history, self.lock):
-            _remove(path)
-        kept = {path for pattern in keep for path in self.files.glob(pattern)}
-        for path in sorted(self.files.rglob("*"), reverse=True):
-            if not any(path in (each, *each.parents) or each in path.parents for each in kept):
+        """Remove what a finished run does not need; what matches a pattern in `keep` stays.
+
+        The run is completed: what cannot be removed costs space, and not the run.
+        """
+        try:
+            for path in (self.checkpoints, self.history, self.lock):
                 _remove(path)
-        if not kept:
-            _remove(self.files)
+            kept = {path for pattern in keep for path in self.files.glob(pattern)}
+            # What a link that is kept points to.
+            kept |= {path.resolve() for path in kept}
+            for path in sorted(self.files.rglob("*"), reverse=True):
+                if not any(path in (each, *each.parents) or each in path.parents for each in kept):
+                    _remove(path)
+            if not kept:
+                _remove(self.files)
+        except OSError as error:
+            log.warning("not all files of the run could be removed (%s)", error)
 
     @contextmanager
     def held(self, deadline: float | None) -> Iterator[int]:

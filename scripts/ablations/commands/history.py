@@ -7,10 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.runs.records import write_table
-
-# One of them numbers the rows.
-AXES = ("step", "epoch")
+from ablations.runs.records import AXES, write_table
 
 Row = dict[str, float]
 
@@ -27,14 +24,14 @@ def read_rows(path: Path) -> list[Row]:
         return []
     lines = [line for line in lines if line.strip()]
     table = bool(lines) and not lines[0].lstrip().startswith("{")
-    rows: dict[float, Row] = {}
+    rows: dict[tuple[str, float], Row] = {}
     for given in _table(lines) if table else map(_object, lines):
         row = {str(name): number for name, value in given.items() if (number := _number(value)) is not None}
         # With both, an epoch may have several steps.
         axis = next((name for name in AXES if name in row), None)
         if axis is not None:
-            rows[row[axis]] = rows.get(row[axis], {}) | row
-    return [rows[at] for at in sorted(rows)]
+            rows[axis, row[axis]] = rows.get((axis, row[axis]), {}) | row
+    return [rows[at] for at in sorted(rows, key=lambda at: at[1])]
 
 
 def _table(lines: list[str]) -> Iterable[Mapping[str, Any]]:
@@ -48,7 +45,7 @@ def _table(lines: list[str]) -> Iterable[Mapping[str, Any]]:
 def _object(line: str) -> Mapping[str, Any]:
     try:
         found = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -70,8 +67,10 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     write_table(path, ordered or AXES[:1], rows)
 
 
-def steps(rows: list[Row], repeats: int | None) -> tuple[int, int] | None:
-    """The steps or epochs that are completed, and of how many; None where the history does not tell.
+def progress(rows: list[Row], repeats: int | None) -> tuple[int, int, int] | None:
+    """The steps or epochs that are completed, of how many, and of how many epochs (1 for steps).
+
+    None where the history does not tell.
 
     `repeats` is the number of epochs or steps of the run, if its hyperparameters have it; otherwise each row
     may have it as `epochs` or `steps`.
@@ -81,4 +80,6 @@ def steps(rows: list[Row], repeats: int | None) -> tuple[int, int] | None:
     row = rows[-1]
     done = row.get("epoch", row.get("step", 0.0))
     total = repeats or row.get("epochs" if "epoch" in row else "steps", 0.0)
-    return (int(done), int(total)) if 0 <= done <= total and total >= 1 else None
+    if not (0 <= done <= total and total >= 1):
+        return None
+    return int(done), int(total), int(total) if "epoch" in row else 1

@@ -40,8 +40,7 @@ class Output:
     def _take(self, chunk: bytes) -> None:
         if self._copied < HEAD_BYTES:
             self._copied += len(chunk)
-            self._log.write(chunk)
-            self._log.flush()
+            self._write(chunk)
             return
         self._tail.append(chunk)
         self._tail_bytes += len(chunk)
@@ -50,6 +49,14 @@ class Output:
             self._tail_bytes -= gone
             self._left_out += gone
 
+    def _write(self, text: bytes) -> None:
+        """Write to the log; where it cannot be written, the command must not wait for it."""
+        try:
+            self._log.write(text)
+            self._log.flush()
+        except OSError:
+            self._copied = HEAD_BYTES
+
     def close(self) -> None:
         """Write the end of the output to the log, once the process and its children have ended."""
         for thread in self._threads:
@@ -57,11 +64,10 @@ class Output:
             thread.join(timeout=10)
         with self._lock:
             if self._left_out:
-                self._log.write(b"\n[%d bytes of output are left out here]\n" % self._left_out)
+                self._write(b"\n[%d bytes of output are left out here]\n" % self._left_out)
             for chunk in self._tail:
-                self._log.write(chunk)
+                self._write(chunk)
             self._tail.clear()
-            self._log.flush()
 
     @property
     def last_line(self) -> str:

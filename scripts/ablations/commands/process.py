@@ -25,8 +25,9 @@ GRACE_S = 60.0
 LEFT_GRACE_S = 5.0
 PR_SET_CHILD_SUBREAPER = 36
 
-# Bash would end at SIGTERM, and its job with it, before the command has written its checkpoint.
-PREAMBLE = "trap : TERM\nset -eo pipefail\n"
+# Bash would end at SIGTERM, and its job with it, before the command has written its checkpoint. With a trap
+# it waits for the program that it executes, and executes no further one.
+PREAMBLE = "trap 'exit 143' TERM\nset -eo pipefail\n"
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,24 @@ class Command:
             pass_fds=(held,),
         )
         output = Output(process, sys.stderr.buffer)
+        try:
+            status, stopped = self._supervise(process, poll)
+        except BaseException:
+            _signal_group(process.pid, signal.SIGKILL)
+            raise
+        left = end_children()
+        output.close()
+        poll()
+        return Ended(status if status >= 0 else 128 - status, output.last_line, left, stopped)
+
+    def _supervise(
+        self, process: "subprocess.Popen[bytes]", poll: Callable[[], None]
+    ) -> tuple[int, Stopped | None]:
+        """Wait for the end of the command; return its status, and why it was told to stop, if it was."""
         stopped, told_at = None, 0.0
         while True:
             try:
-                status = process.wait(POLL_S)
-                break
+                return process.wait(POLL_S), stopped
             except subprocess.TimeoutExpired:
                 poll()
             if stopped is None and (stopped := self.reason_to_stop):
@@ -95,10 +109,6 @@ class Command:
             elif stopped is not None and time.monotonic() - told_at > GRACE_S:
                 log.warning("the command has not ended %.0f s after SIGTERM, and is killed", GRACE_S)
                 _signal_group(process.pid, signal.SIGKILL)
-        left = end_children()
-        output.close()
-        poll()
-        return Ended(status if status >= 0 else 128 - status, output.last_line, left, stopped)
 
 
 def adopt_orphans() -> None:

@@ -29,11 +29,8 @@ def read_metrics(kind: CommandKind, given: Path, directory: Path, last_line: str
 
     Raises AblationsError, naming the file and the key, for what is missing or not a number.
     """
-    content: dict[str, Any] = {}
-    place = str(given)
-    own_file = all(source.file for source in kind.sources.values())
-    if given.exists() or not own_file:
-        content, place = _given(given, last_line)
+    own_files = all(source.file for source in kind.sources.values())
+    content, place = _given(given, last_line, optional=own_files)
     status = content.get("status", "ok")
     if status not in STATUSES:
         raise AblationsError(f"{place}: status is {_show(status)}; it may be {' or '.join(STATUSES)}")
@@ -52,11 +49,16 @@ def read_metrics(kind: CommandKind, given: Path, directory: Path, last_line: str
     return columns
 
 
-def _given(path: Path, last_line: str) -> tuple[dict[str, Any], str]:
-    """The metrics, and where they were found."""
+def _given(path: Path, last_line: str, optional: bool) -> tuple[dict[str, Any], str]:
+    """The metrics, and where they were found; nothing if they are `optional` and not there."""
     if path.exists():
         return _parse(_text(path, MOST_JSON_BYTES), str(path)), str(path)
     place = "the last line of the output"
+    if optional:
+        try:
+            return _parse(last_line, place), place
+        except AblationsError:
+            return {}, place
     if not last_line.startswith("{"):
         raise AblationsError(
             f"{path}: the command wrote no metrics there, and {place} is not JSON with them either"
@@ -135,10 +137,8 @@ def _number(value: Any, metric: Metric, place: str) -> float | None:
         raise AblationsError(
             f"{place} is {number}; if the training diverged, its metrics hold the status diverged instead"
         )
-    if metric.noise == "proportion" and not 0 <= number <= metric.whole:
-        raise AblationsError(f"{place} is {number:g}; a proportion is from 0 to {metric.whole:g}")
-    if metric.noise == "time" and number <= 0:
-        raise AblationsError(f"{place} is {number:g}; a time is above 0")
+    if objection := metric.objection(number):
+        raise AblationsError(f"{place} is {number:g}; {objection}")
     return number
 
 
@@ -159,7 +159,12 @@ def read_items(path: Path, metric: Metric, value: float | None) -> np.ndarray:
         raise AblationsError(f"{path}: the command did not write its results per test item") from None
     except (OSError, ValueError, EOFError) as error:
         raise AblationsError(f"{path}: it is not an array that numpy.save wrote ({error})") from None
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "biuf":
+    if (
+        not isinstance(found, np.ndarray)
+        or found.ndim != 1
+        or not found.size
+        or found.dtype.kind not in "biuf"
+    ):
         raise AblationsError(f"{path}: it does not hold one number or boolean for each test item")
     if metric.noise != "proportion":
         if not np.isfinite(found).all():

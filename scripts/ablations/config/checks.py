@@ -10,6 +10,8 @@ from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
 from ablations.runs.run import Run
 
+# Of a directory's name, on every usual file system.
+MOST_NAME_BYTES = 255
 # The names of a study's other tables and figures end in these.
 ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
 
@@ -34,12 +36,17 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
             yield f"{where}.{error}"
             continue
         yield from _check_table(study, runs, f"{where}.table")
+        yield from _check_lengths(study, runs, f"{where}.grid")
         if study.published is not None:
             yield from _check_published(study, f"{where}.published", root)
         if study.records is not None:
             yield from _check_records(config, study, f"{where}.records", root)
         elif not study.kind.rule:
             yield f"{where}.records: it is missing; runs of kind {study.kind.name} have no command"
+    for name, kind in config.kinds.items():
+        for path in kind.code:
+            if not Path(path).exists():
+                yield f"kinds.{name}.code: there is no '{path}'"
     for name, path in config.weights.items():
         if name in ("none", "imagenet"):
             yield f"weights.{name}: this name is taken; give your file another"
@@ -113,6 +120,19 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
             )
 
 
+def _check_lengths(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]:
+    if study.kind.is_shipped:
+        return  # whose hyperparameters are too few
+    for run in runs:
+        text = run.hyperparameters.canonical()
+        if len(text) > MOST_NAME_BYTES:
+            yield (
+                f"{where}: a directory would have the name {text[:40]}…, of {len(text)} bytes; a file system "
+                f"allows {MOST_NAME_BYTES}: shorten names, or give hyperparameters a default"
+            )
+            return
+
+
 def _check_records(config: Config, study: Study, where: str, root: Path) -> Iterator[str]:
     assert study.records is not None
     known = {*study.factors, "seed", "status", *study.kind.metrics}
@@ -121,9 +141,10 @@ def _check_records(config: Config, study: Study, where: str, root: Path) -> Iter
             if name not in known:
                 yield f"{where}.{key}: '{name}' is not a hyperparameter or a metric{nearest(name, known)}"
                 return
-    for other in config.studies.values():
-        if other.records is None and (both := set(other.runs()) & set(study.runs())):
-            yield f"{where}: {_named(both.pop())} is also a run of a study that executes it"
+    for name, other in config.studies.items():
+        if other.records != study.records and (both := set(other.runs()) & set(study.runs())):
+            run = next(run for run in study.runs() if run in both)
+            yield f"{where}: {_named(run)} is also a run of the study {name}, which has it from elsewhere"
             return
     try:
         found = study.records.read(study, root / study.records.file)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,9 +12,12 @@ from ablations.config.sections import show
 from ablations.errors import nearest
 from ablations.kinds import KINDS
 from ablations.kinds.command import PLACEHOLDERS, CommandRecord, split_template
+from ablations.kinds.hyperparameters import Hyperparameters
 
 # Columns of a record, and what a grid holds besides hyperparameters.
 RESERVED = {"kind", "dataset", "model", "seed", "recipe", *CommandRecord.model_fields, *PLACEHOLDERS}
+# Attributes of the models that hold them.
+RESERVED |= {name for name in (*dir(Hyperparameters), *dir(CommandRecord)) if not name.startswith("_")}
 
 
 def check_kind(name: str, section: KindSection) -> Iterator[str]:
@@ -25,12 +29,20 @@ def check_kind(name: str, section: KindSection) -> Iterator[str]:
         yield from _check_hyperparameter(f"{where}.hyperparameters.{key}", key, hyperparameter)
     for key, metric in section.metrics.items():
         yield from _check_metric(f"{where}.metrics.{key}", key, metric, section)
+    for pattern in section.keep:
+        try:
+            list(Path("/nonexistent").glob(pattern))
+        except (ValueError, IndexError, NotImplementedError):
+            yield f"{where}.keep: '{pattern}' is not a pattern of file names"
     yield from _check_names(where, section)
     if section.command is None:
         for key in ("setup", "environment", "history", "keep", "inputs"):
             if getattr(section, key):
                 yield f"{where}.{key}: it belongs to a command, and this kind has none"
     else:
+        is_core = any(each.default is None for each in section.hyperparameters.values())
+        if not (is_core or section.random):
+            yield f"{where}.hyperparameters: at least one has no default, or a run's path would be empty"
         yield from _check_command(f"{where}.command", section)
 
 
@@ -42,6 +54,11 @@ def _check_hyperparameter(where: str, key: str, section: HyperparameterSection) 
         yield f"{where}: its type is missing; it is int, float, bool or str"
         return
     bounds = [bound for bound in ("above", "below", "min", "max") if getattr(section, bound) is not None]
+    for bound in bounds:
+        value = getattr(section, bound)
+        if not math.isfinite(value) or (section.type_name == "int" and value != int(value)):
+            yield f"{where}.{bound}: it holds {value:g}, which is not a bound of a {section.type_name}"
+            return
     if bounds and section.type_name not in ("int", "float"):
         yield f"{where}.{bounds[0]}: a {section.type_name} has no bounds"
         return
@@ -73,6 +90,9 @@ def _check_metric(where: str, key: str, metric: MetricSection, section: KindSect
         yield f"{where}: this name is reserved; choose another"
     elif key in section.hyperparameters:
         yield f"{where}: a hyperparameter has the same name; choose another"
+    for ending in ("_sd", "_ci_low", "_ci_high", "_n"):
+        if key.removesuffix(ending) in section.metrics and key.endswith(ending):
+            yield f"{where}: a table has a column of this name for {key.removesuffix(ending)}; choose another"
     if (metric.noise == "proportion") != (metric.count is not None):
         yield f"{where}.count: a proportion needs it, and no other metric has it"
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds.command import split_template
-from ablations.kinds.hyperparameters import FLOAT_OF_YAML, Name
+from ablations.kinds.hyperparameters import FLOAT_OF_YAML, Name, float_of_yaml
 from ablations.kinds.metrics import Metric
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -42,10 +42,10 @@ class HyperparameterSection(Section):
     """A hyperparameter of an own kind: its type, its bounds or choices, and its default."""
 
     type: TypeName | None = None
-    above: float | None = None
-    below: float | None = None
-    min: float | None = None
-    max: float | None = None
+    above: Annotated[float | None, FLOAT_OF_YAML] = None
+    below: Annotated[float | None, FLOAT_OF_YAML] = None
+    min: Annotated[float | None, FLOAT_OF_YAML] = None
+    max: Annotated[float | None, FLOAT_OF_YAML] = None
     choices: Annotated[list[Any], Field(min_length=1)] | None = None
     default: Annotated[Any, Field(description="a run's path lists other values only; never change it")] = None
     label: Annotated[Line | None, Field(description="heading in tables and figures")] = None
@@ -57,7 +57,7 @@ class HyperparameterSection(Section):
         if self.type:
             return self.type
         values = [*(self.choices or []), *([] if self.default is None else [self.default])]
-        found = {type(value).__name__ for value in values}
+        found = {type(float_of_yaml(value)).__name__ for value in values}
         return "float" if found == {"int", "float"} else found.pop() if len(found) == 1 else None
 
 

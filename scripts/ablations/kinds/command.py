@@ -113,21 +113,25 @@ def split_template(command: str) -> Iterator[tuple[str, str]]:
         quote = _open_quote(text, quote)
         if name is not None and (form or conversion or not name.isidentifier()):
             raise ValueError(f"{{{name}}} is not a placeholder; write other braces twice: {{{{ and }}}}")
-        if name is not None and quote:
+        if name is not None and quote in ("'", '"'):
             raise ValueError(f"{{{name}}} is in quotes; leave them out, each placeholder is quoted already")
         yield text, name or ""
 
 
 def _open_quote(text: str, quote: str) -> str:
-    """The quote that is open after a piece of a shell's text, if it is open before."""
+    """The quote, or `#` of a comment, that is open after a piece of a shell's text, if it is open before."""
+    before = " "
     escaped = False
     for letter in text:
-        if escaped:
+        if quote == "#":
+            quote = "" if letter == "\n" else quote
+        elif escaped:
             escaped = False
         elif letter == "\\" and quote != "'":
             escaped = True
         elif quote:
             quote = "" if letter == quote else quote
-        elif letter in "'\"":
+        elif letter in "'\"" or (letter == "#" and before in " \t\n;"):
             quote = letter
+        before = letter
     return quote

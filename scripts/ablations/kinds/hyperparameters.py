@@ -25,7 +25,7 @@ def safe_name(value: str) -> str:
     return value
 
 
-def _float_of_yaml(value: Any) -> Any:
+def float_of_yaml(value: Any) -> Any:
     """YAML 1.1 reads `1e-3`, which has no point, as text; a user means the number."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
@@ -34,7 +34,7 @@ def _float_of_yaml(value: Any) -> Any:
 
 Name = Annotated[str, AfterValidator(safe_name)]
 # Outside the bounds, so that the JSON schema has them under its own names.
-FLOAT_OF_YAML = BeforeValidator(_float_of_yaml)
+FLOAT_OF_YAML = BeforeValidator(float_of_yaml)
 Count = Annotated[int, Field(ge=1)]
 AllOrCount = Count | Literal["all"]
 

@@ -39,6 +39,12 @@ class Metric:
         """The label with its unit, as the heading of a column or an axis: `Test accuracy (%)`."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
+    def objection(self, value: float) -> str:
+        """Why the metric, in the unit of its column, cannot have this value; empty if it can."""
+        if self.noise == "proportion" and not 0 <= value <= self.whole:
+            return f"a proportion is from 0 to {self.whole:g}"
+        return "a time is above 0" if self.noise == "time" and value <= 0 else ""
+
     @property
     def whole(self) -> float:
         """The value of a proportion of all items: 100 in percent, and 1 otherwise."""

@@ -72,7 +72,7 @@ def code_digest(paths: Sequence[str]) -> str | None:
     """
     found = hashlib.sha256()
     for path in map(Path, paths):
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for file in _python_files(path) if path.is_dir() else [path]:
             try:
                 found.update(f"{file}\n{digest(file, 'sha256')}\n".encode())
             except OSError as error:
@@ -80,6 +80,21 @@ def code_digest(paths: Sequence[str]) -> str | None:
                     f"{file}: it cannot be read ({error.strerror}); it is a part of `code`"
                 ) from None
     return found.hexdigest()[:16] if paths else None
+
+
+def _python_files(directory: Path) -> list[Path]:
+    """The Python files of a directory, without those of hidden directories, results and environments."""
+    found = []
+    for folder, names, files in os.walk(directory):
+        names[:] = [
+            name
+            for name in names
+            if not name.startswith(".")
+            and name not in ("results", "__pycache__")
+            and not Path(folder, name, "pyvenv.cfg").exists()
+        ]
+        found += [Path(folder, name) for name in files if name.endswith(".py") and not name.startswith(".")]
+    return sorted(file for file in found if file.is_file())
 
 
 def runs_per_job(environment: Mapping[str, str]) -> int:

@@ -18,6 +18,8 @@ from ablations.kinds.record import Record
 from ablations.runs.run import Run
 
 PLACES = ("kind", "dataset", "model")
+# What numbers the rows of a history: the first of these that it has.
+AXES = ("step", "epoch")
 
 
 def columns(kind: Kind) -> list[str]:
@@ -36,7 +38,7 @@ def write_table(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, An
     writer = csv.writer(
         out, dialect="excel-tab", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar=None
     )
-    writer.writerow(names)
+    writer.writerow(map(_field, names))
     for row in rows:
         writer.writerow([_field(row.get(name)) for name in names])
     write_text(path, out.getvalue())
@@ -190,7 +192,11 @@ def merge(
         measured[run] = dict(record)
     measured |= results or {}
     rows = [
-        {**run.values(), **columns, **profiles.get((run.dataset, run.model), {})}
+        {
+            **run.values(),
+            **columns,
+            **(profiles.get((run.dataset, run.model), {}) if run.kind.models_are_counted else {}),
+        }
         for run, columns in measured.items()
     ]
     used = {run.kind for run in measured}

@@ -30,13 +30,13 @@ def read_results(
     Raises AblationsError, with the line, for what is missing, mistyped or there twice.
     """
     header, rows = _read(path)
+    for name, given in columns.items():
+        if given not in header:
+            raise AblationsError(_no_column(path, given, header) + f"; it is to hold {name}")
     column = {name: _column(name, header, columns) for name in _names(kind)}
     for name in (*kind.core, *(["seed"] if kind.is_random else []), *metrics):
         if name not in where and column[name] is None:
-            raise AblationsError(
-                f"{path}: it has no column '{columns.get(name, name)}'"
-                f"{nearest(columns.get(name, name), header)} (there are {', '.join(header)})"
-            )
+            raise AblationsError(_no_column(path, name, header))
     found: dict[Run, dict[str, Any]] = {}
     lines: dict[Run, int] = {}
     for line, row in rows:
@@ -56,8 +56,15 @@ def read_results(
         needed = () if diverged else metrics
         for name in set(_measured(kind)) & texts.keys():
             if texts[name] or name in needed:
-                found[run][name] = _number(texts[name], f"{path}, line {line}, {column[name]}")
+                place = f"{path}, line {line}, {column[name]}"
+                found[run][name] = number = _number(texts[name], place)
+                if name in kind.metrics and (objection := kind.metrics[name].objection(number)):
+                    raise AblationsError(f"{place}: {number:g} is not possible; {objection}")
     return found
+
+
+def _no_column(path: Path, name: str, header: Sequence[str]) -> str:
+    return f"{path}: it has no column '{name}'{nearest(name, header)} (there are {', '.join(header)})"
 
 
 def _names(kind: Kind) -> list[str]:
@@ -73,7 +80,7 @@ def _measured(kind: Kind) -> list[str]:
 
 def _column(name: str, header: Sequence[str], columns: Mapping[str, str]) -> str | None:
     if name in columns:
-        return columns[name] if columns[name] in header else None
+        return columns[name]
     return next((found for prefix in PREFIXES if (found := prefix + name) in header), None)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ablations.errors import AblationsError
 from ablations.kinds.hyperparameters import spell
-from ablations.runs.records import Record, read_history, read_record
+from ablations.runs.records import AXES, Record, read_history, read_record
 from ablations.runs.run import Run
 
 # A record's SHA-256, by which an export knows that it is of this record.
@@ -64,7 +64,7 @@ class Finished:
         rows = []
         for row in self.history:
             clock += sum(row[name] for name in times) if timed else self.seconds / len(self.history)
-            axis = "epoch" if "epoch" in row else "step"
+            axis = next(name for name in AXES if name in row)
             rows.append((int(row[axis]), clock, {k: v for k, v in row.items() if k != axis}))
         return rows
 

@@ -13,6 +13,9 @@ def overview(config: Config) -> str:
     lines = [
         f"{n:<{width}}  {kind:<{of_kind}}  {count:>{of_runs}}  {title}" for n, kind, count, title in rows
     ]
+    for name, kind in config.kinds.items():
+        if kind.random and kind.command and "{seed}" not in kind.command:
+            lines.append(f"{name}: its command has no {{seed}}, so its script must read ABLATIONS_SEED")
     runs = config.runs()
     shared = sum(len(studies) > 1 for studies in runs.values())
     noun = "run belongs" if shared == 1 else "runs belong"

@@ -103,7 +103,8 @@ class Costs:
         for basis, key in zip(BASES, _keys(kind, values), strict=False):
             if key in self._repeats:
                 return Estimate(startup + repeats * median(self._repeats[key]), basis)
-        images = self._count(run.dataset, run.values().get("train_samples"))
+        samples = run.values().get("train_samples") if kind.is_shipped else None
+        images = self._count(run.dataset, samples)
         known = median(self.macs.values()) if self.macs else USUAL_MACS
         macs = self.macs.get((run.dataset, run.model), known)
         if kind.models_are_counted and self._per_mac:
@@ -112,7 +113,11 @@ class Costs:
 
 
 def _count_repeats(kind: Kind, values: Mapping[str, str]) -> int:
-    return int(values[kind.duration.repeats]) if kind.duration.repeats else 1
+    name = kind.duration.repeats
+    if name is None:
+        return 1
+    # An older record may lack it.
+    return max(1, int(values.get(name) or kind.hyperparameters.model_fields[name].default))
 
 
 def _keys(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -117,6 +117,8 @@ def _running(run: Run, begun: RunState | None, last_line: str) -> State:
     if eta_s is not None:
         eta_s = max(0.0, eta_s - max(0.0, time.time() - begun.updated_at))
     epoch, share = f"epoch {progress.epoch}/{progress.epochs}", progress.step / progress.steps
+    if progress.epochs == 1:
+        epoch = f"step {progress.step}/{progress.steps}"
     return State(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last_line)
 
 

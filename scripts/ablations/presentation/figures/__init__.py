@@ -19,7 +19,9 @@ Draw = Callable[[Study, Records, Path | None, Collection[Run]], Figure]
 
 
 def _curves(study: Study, records: Records, published: Path | None, failed: Collection[Run]) -> Figure:
-    return curves_figure(study, {run: Path(run.directory) / "history.tsv" for run in study.runs()})
+    # The history of a diverged run is that of fewer steps.
+    whole = [run for run in study.runs() if records.get(run, {}).get("status") != "diverged"]
+    return curves_figure(study, {run: Path(run.directory) / "history.tsv" for run in whole})
 
 
 FIGURES: dict[str, Draw] = {

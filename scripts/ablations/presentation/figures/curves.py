@@ -21,18 +21,16 @@ from ablations.presentation.figures.style import (
     varying_factors,
 )
 from ablations.presentation.wording import marked
-from ablations.runs.records import read_history
+from ablations.runs.records import AXES, read_history
 from ablations.runs.run import Run
 
 MOST_CURVES, MOST_LINES = 6, 200
-# What a history may count its rows by.
-STEPS = ("epoch", "step")
 # The rows of each run's history.
 Histories = Mapping[Run, Sequence[Mapping[str, float]]]
 
 
 class _Curve(NamedTuple):
-    """The values of a point, the epochs or steps, and a metric, of shape (seeds, epochs)."""
+    """The values of a point, its epochs or steps, and a metric, of shape (seeds, epochs); NaN is none."""
 
     point: Mapping[str, Any]
     steps: np.ndarray
@@ -46,7 +44,7 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
     colours separate, that hyperparameter matters. The band is over seeds.
     """
     histories = {run: read_history(path) for run, path in paths.items()}
-    recorded = {name for rows in histories.values() for name in (rows[0] if rows else ())}
+    recorded = {name for rows in histories.values() for row in rows for name in row}
     shown = shown_metrics(study)
     metrics = [metric for metric in shown.values() if metric.column in recorded]
     curves = [_curves(study, histories, metric) for metric in metrics]
@@ -68,7 +66,7 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
         for axis in block.flat[len(factors) :]:
             axis.set_visible(False)
     for axis in axes[-1]:
-        axis.set_xlabel(next((name for name in STEPS if name in recorded), STEPS[0]).capitalize())
+        axis.set_xlabel(next((name for name in AXES if name in recorded), AXES[-1]).capitalize())
     if not metrics:
         why = "the histories have none of these metrics" if recorded else "no completed runs"
         axes[0][0].text(0.5, 0.5, why, ha="center", transform=axes[0][0].transAxes)
@@ -84,27 +82,35 @@ def _curves(study: Study, histories: Histories, metric: Metric) -> list[_Curve]:
     """The points that have a history of the metric."""
     curves: list[_Curve] = []
     for point, runs in study.points():
-        found = [rows for run in runs if (rows := histories.get(run)) and metric.column in rows[0]]
-        if not found:
-            continue
-        # The history of a diverged run is shorter, and would cut off those of the other seeds.
-        length = max(map(len, found))
-        whole = [rows for rows in found if len(rows) == length]
-        axis = next((name for name in STEPS if name in whole[0][0]), None)
-        steps = [row[axis] if axis else i for i, row in enumerate(whole[0], 1)]
-        values = [[row[metric.column] * metric.scale for row in rows] for rows in whole]
-        curves.append(_Curve(point, np.array(steps), np.array(values)))
+        # Each run has the steps at which it was evaluated, and may have stopped early.
+        values = [
+            {_place(i, row): row[metric.column] * metric.scale for i, row in rows if metric.column in row}
+            for run in runs
+            if (rows := list(enumerate(histories.get(run, ()), 1)))
+        ]
+        steps = sorted({step for of_run in values for step in of_run})
+        if steps:
+            matrix = [[of_run.get(step, np.nan) for step in steps] for of_run in values if of_run]
+            curves.append(_Curve(point, np.array(steps), np.array(matrix)))
     return curves
+
+
+def _place(i: int, row: Mapping[str, float]) -> float:
+    """The step or epoch of a row, or else its number."""
+    return next((row[name] for name in AXES if name in row), i)
 
 
 def _draw_panel(axis: Axes, label: str, factor: str, curves: Sequence[_Curve]) -> None:
     levels = list(dict.fromkeys(curve.point[factor] for curve in curves))
     for point, steps, values in curves:
-        mean = values.mean(axis=0)
+        mean = np.nanmean(values, axis=0)
         look = look_of(levels, point[factor])
         axis.plot(steps, mean, linewidth=1.3, markersize=3.5, **look)
         if len(values) > 1:
-            sd = values.std(axis=0, ddof=1)
+            # One seed alone has none.
+            counts = np.sum(~np.isnan(values), axis=0)
+            squares = np.nansum((values - mean) ** 2, axis=0)
+            sd = np.sqrt(squares / np.maximum(counts - 1, 1)) * np.where(counts > 1, 1, np.nan)
             axis.fill_between(steps, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
             if len(steps) == 1:
                 axis.errorbar(steps, mean, yerr=sd, color=look["color"], capsize=3)

@@ -25,6 +25,8 @@ from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.wording import marked
 
+# A title may have two dollar signs.
+matplotlib.rcParams["text.parse_math"] = False
 # The palette of Okabe and Ito, which is distinct for colour-blind readers and in grey print.
 MEASURED, PUBLISHED = "#0072B2", "#D55E00"
 COLOURS = (MEASURED, PUBLISHED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
