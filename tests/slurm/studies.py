@@ -191,7 +191,7 @@ def _flag(process: psutil.Process, name: str) -> str:
 
 # What differs between two runs of the same hyperparameters: when, where, and how long.
 TIMES = re.compile(
-    r"_ms(_sd|_ci_low|_ci_high)?$|_seconds$|^seconds$|images_per_s|^peak_memory|^host$|^started_at$|^attempts$"
+    r"_ms(_sd|_ci_low|_ci_high)?$|_seconds$|^seconds$|images_per_s|^peak_memory|^host$|^started_at$|^attempts$|^runs_per_job$"
 )
 
 
@@ -206,6 +206,9 @@ def content(checkout: Checkout) -> dict[str, list[list[str]]]:
     for file in files:
         rows = [line.split("\t") for line in file.read_text().splitlines()]
         kept = [i for i, name in enumerate(rows[0]) if not TIMES.search(name)]
+        if "metric" in rows[0]:  # in tables with a row for each metric
+            at = rows[0].index("metric")
+            rows = [row for row in rows if not TIMES.search(row[at])]
         found[str(file.relative_to(checkout.root))] = [[row[i] for i in kept] for row in rows]
     return found
 
