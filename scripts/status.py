@@ -99,7 +99,7 @@ def code_notes(config: Config, found: Mapping[Run, State]) -> list[str]:
     notes = []
     for name, kind in kinds.items():
         records = [state.record for run, state in found.items() if run.kind is kind and state.record]
-        notes += [note.replace("The runs", f"Runs of {name}", 1) for note in code_note(records)]
+        notes += code_note(records, f"Runs of {name}")
     return notes
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from ablations.analysis.code_versions import CodeVersion, count_versions
 
 
-def code_note(records: Iterable[Mapping[str, object]]) -> list[str]:
-    """A sentence with the number of runs of each version, if there are several; otherwise none."""
+def code_note(records: Iterable[Mapping[str, object]], runs: str = "The runs") -> list[str]:
+    """A sentence with the number of `runs` of each version, if there are several; otherwise none."""
     counts = count_versions(records)
     if len(counts) < 2:
         return []
     parts = [f"{count} by {_name(version)}" for version, count in counts.items()]
-    return [f"The runs were made by different code: {', '.join(parts[:-1])} and {parts[-1]}."]
+    return [f"{runs} were made by different code: {', '.join(parts[:-1])} and {parts[-1]}."]
 
 
 def _name(version: CodeVersion) -> str:
