@@ -194,7 +194,7 @@ def watch(config: Config, options: argparse.Namespace) -> None:
         print()
 
 
-def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> None:
+def show(config: Config, looked: tuple[dict[Run, State], Slurm], resume: str) -> None:
     """Print the status: a table of the studies, then what runs and what failed."""
     from rich.console import Console
     from rich.table import Table
@@ -244,9 +244,9 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], go_on: str) -> 
     if left is not None:
         print(f"about {clock(left)} left, with {len(by['running'])} at a time as now")
     if by["failed"]:
-        print(f"run the same command to resume; finished runs are skipped: {go_on}")
+        print(f"run the same command to resume; finished runs are skipped: {resume}")
     elif not by["running"] and rest:
-        print(f"nothing is running; to start or resume: {go_on}")
+        print(f"nothing is running; to start or resume: {resume}")
     elif not rest and not by["running"]:
         print("all runs are done")
 

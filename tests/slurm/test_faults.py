@@ -120,7 +120,7 @@ def test_a_run_that_dies_is_tried_again_within_the_call(study, undisturbed):
     assert_finished_as(undisturbed, study)
 
 
-def test_jobs_near_and_at_their_time_limit_go_on(study, undisturbed):
+def test_jobs_near_and_at_their_time_limit_resume(study, undisturbed):
     """Two networks stand still. With the stock executor one moves again near the end of its limit, and stops
     by itself; the other is ended by SLURM, and what it is told then is enough for a checkpoint. With ours
     both are told before the limit, and their job goes back to the queue.
@@ -133,7 +133,7 @@ def test_jobs_near_and_at_their_time_limit_go_on(study, undisturbed):
         assert study.finish() == 0, study.printed
         assert study.state(near.job) == "COMPLETED", "the same job"
         assert "Trying to restart" not in study.printed, "it counts as no attempt"
-        assert_went_on(near, at)
+        assert_resumed(near, at)
         assert_finished_as(undisturbed, study)
         return
     # A run keeps a quarter of a short limit, counted from its own start, to stop in.
@@ -143,14 +143,14 @@ def test_jobs_near_and_at_their_time_limit_go_on(study, undisturbed):
     study.wait_for("the time-out of the second", lambda: study.state(at.job) == "TIMEOUT")
     assert study.finish() == 0, study.printed
     assert "error: its job is about to reach its time limit; the checkpoint" in study.printed
-    assert_went_on(near, at)
+    assert_resumed(near, at)
     assert_finished_as(undisturbed, study)
 
 
-def assert_went_on(*runs: FrozenRun) -> None:
+def assert_resumed(*runs: FrozenRun) -> None:
     """These were begun twice, and the second time where the first had come to."""
     for frozen in runs:
-        assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
+        assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
         assert frozen.columns()["attempts"] == "2"
 
 
@@ -171,13 +171,13 @@ def test_a_job_that_takes_too_much_memory_gets_more(study, undisturbed):
     assert_finished_as(undisturbed, study)
 
 
-def test_a_preempted_job_goes_on_when_it_is_its_turn_again(study, undisturbed):
+def test_a_preempted_job_resumes_when_it_is_its_turn_again(study, undisturbed):
     study.start()
     frozen = study.freeze_a_network()
     preempt(study, frozen.job)
     study.wait_for("the preemption", lambda: study.state(frozen.job) != "RUNNING")
     assert study.finish() == 0, study.printed
-    assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
+    assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study)
     assert frozen.columns()["attempts"] == "2"
 
@@ -191,7 +191,7 @@ def preempt(study: Study, job: str) -> None:
     )  # fmt: skip
 
 
-def test_a_job_that_is_preempted_with_grace_goes_on(study, undisturbed):
+def test_a_job_that_is_preempted_with_grace_resumes(study, undisturbed):
     """It is told, and may end by itself before it is made to."""
     edit_profile(study.checkout, ('slurm_partition: "gpu"', 'slurm_partition: "graceful"'))
     study.start()
@@ -199,7 +199,7 @@ def test_a_job_that_is_preempted_with_grace_goes_on(study, undisturbed):
     preempt(study, frozen.job)
     study.wait_for("the preemption", lambda: study.state(frozen.job) != "RUNNING")
     assert study.finish() == 0, study.printed
-    assert_went_on(frozen)
+    assert_resumed(frozen)
     assert_finished_as(undisturbed, study)
     if study.executor == "submitit":
         assert study.state(frozen.job) == "COMPLETED", "the same job"
@@ -224,7 +224,7 @@ def test_a_job_that_was_preempted_for_good_is_submitted_again(study, undisturbed
     assert_finished_as(undisturbed, study)
 
 
-def test_the_jobs_of_a_node_that_goes_down_go_on_elsewhere(study, undisturbed):
+def test_the_jobs_of_a_node_that_goes_down_resume_elsewhere(study, undisturbed):
     study.start()
     frozen = study.freeze_a_network()
     node = study.cluster.call("squeue", "-h", "-j", frozen.job, "-o", "%N").strip()
@@ -266,7 +266,7 @@ def test_a_job_that_its_user_cancels_is_tried_again(study, undisturbed):
     study.cluster.call("scancel", frozen.job)
     assert study.finish() == 0, study.printed
     assert "CANCELLED" in study.printed
-    assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
+    assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study)
     assert frozen.columns()["attempts"] == "2"
 
@@ -280,7 +280,7 @@ def test_snakemake_that_is_interrupted_takes_its_jobs_with_it(study, undisturbed
     before = study.checkout.records()
     study.start()
     assert study.finish() == 0, study.printed
-    assert "going on from epoch" in frozen.record.with_name("run.log").read_text()
+    assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study, before)
     assert frozen.columns()["attempts"] == "2"
 
@@ -298,7 +298,7 @@ def test_snakemake_that_is_terminated(study, undisturbed):
         study.cluster.call("scancel", other)
         study.start()
         assert study.finish() == 0, study.printed
-        assert_went_on(frozen)
+        assert_resumed(frozen)
         assert_finished_as(undisturbed, study)
         return
     study.cluster.call("scancel", other)

@@ -77,7 +77,7 @@ def test_a_second_process_waits_and_takes_the_record_of_the_first(frozen, staged
     assert "\t1\t" in (tmp_path / "record.tsv").read_text()
 
 
-def test_a_second_process_goes_on_where_the_first_was_killed(frozen, staged, tmp_path):  # noqa: F811
+def test_a_second_process_resumes_where_the_first_was_killed(frozen, staged, tmp_path):  # noqa: F811
     launched = time.monotonic()
     second = start("train_cnn", staged, tmp_path)
     read_until(second, f"process {frozen.pid} on ")

@@ -238,7 +238,7 @@ def test_a_run_that_got_a_signal_ends_as_one_that_did_not(how, staged, undisturb
     assert left.progress.step >= 5, "it is written with each checkpoint"
     assert not (tmp_path / "record.tsv").exists()
 
-    assert "going on from epoch" in finish(start(staged, tmp_path))
+    assert "resuming from epoch" in finish(start(staged, tmp_path))
     assert compared(tmp_path) == compared(undisturbed)
     record = (tmp_path / "record.tsv").read_text().splitlines()
     row = dict(zip(record[0].split("\t"), record[1].split("\t"), strict=True))

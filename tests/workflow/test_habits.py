@@ -565,7 +565,7 @@ studies:
         assert process.poll() is None
         time.sleep(0.02)
     family = process.children(recursive=True)
-    # It stands still in its first epochs, however slow this machine is, until the test lets it go on.
+    # It stands still in its first epochs, however slow this machine is, until the test lets it continue.
     for member in family:
         member.suspend()
     yield process, family
@@ -603,7 +603,7 @@ def test_a_second_call_leaves_the_locks_of_the_first(training, checkout):
     assert process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_after_everything_was_killed_the_same_command_goes_on(training, checkout):
+def test_after_everything_was_killed_the_same_command_resumes(training, checkout):
     process, family = training
     for member in [*family, process]:
         member.send_signal(signal.SIGKILL)

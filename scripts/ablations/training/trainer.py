@@ -272,7 +272,7 @@ class Trainer:
         torch.set_rng_state(saved["random"])
         if self.device.type == "cuda" and saved["random_cuda"] is not None:
             torch.cuda.set_rng_state(saved["random_cuda"])
-        log.info("going on from epoch %d, step %d", self.state.epoch, self.state.step)
+        log.info("resuming from epoch %d, step %d", self.state.epoch, self.state.step)
 
 
 def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
