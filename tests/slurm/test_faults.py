@@ -5,9 +5,9 @@ has two writers, and tables, records and histories equal those of a study that n
 """
 
 import re
-import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -400,11 +400,23 @@ def test_a_study_survives_a_shared_directory_that_is_full(undisturbed, cluster, 
 @contextmanager
 def filled(file: Path) -> Iterator[None]:
     """Have this file take all of its file system, also what others make room of meanwhile."""
-    append = f"dd if=/dev/zero of={shlex.quote(str(file))} bs=4k oflag=append conv=notrunc 2> /dev/null"
-    process = subprocess.Popen(["sh", "-c", f"while {append}; sleep 0.02; do :; done"])
+    full, over = threading.Event(), threading.Event()
+
+    def fill() -> None:
+        with file.open("ab", buffering=0) as taken:
+            while not over.is_set():
+                try:
+                    taken.write(bytes(4096))
+                except OSError:
+                    full.set()
+                    over.wait(0.02)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
     try:
+        full.wait()
         yield
     finally:
-        process.kill()
-        process.wait()
+        over.set()
+        thread.join()
         file.unlink()
