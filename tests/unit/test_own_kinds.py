@@ -10,6 +10,7 @@ from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.kinds.command import split_template
 from ablations.tracking.overview import overview
+from ablations.tracking.plan import Costs
 
 PROJECT = Path(__file__).parents[2]
 KIND = {
@@ -239,6 +240,18 @@ def test_a_call_says_where_a_seed_may_be_unused():
     said = "denoiser: its command has no {seed}, so its script must read ABLATIONS_SEED"
     assert said in overview(load({"command": "x {dataset} {hyperparameters}"}))
     assert said not in overview(load())
+
+
+def test_a_plan_takes_own_hyperparameters_as_they_are():
+    """A name that networks have may be of another type here, and a number of epochs may be 0 or new."""
+    hyperparameters = {"train_samples": "str", "epochs": {"type": "int", "default": 2}}
+    kind = {"command": "x {hyperparameters} {seed}", "hyperparameters": hyperparameters, "repeats": "epochs"}
+    grid = [{"train_samples": "1k", "epochs": [0, 4]}]
+    config = load(kind, {"grid": grid, "seeds": 0, "table": {"rows": ["epochs"]}})
+    none, four = config.runs()
+    old = {"kind": "denoiser", "status": "ok", "dataset": "none", "model": "none", "train_samples": "1k"}
+    costs = Costs([{**old, "run_time_ms": "6000"}], {}, {}, config.all_kinds)
+    assert [costs.of(run).seconds for run in (none, four)] == [3.0, 12.0]
 
 
 def test_the_schema_accepts_own_kinds_and_still_checks_the_shipped_ones():

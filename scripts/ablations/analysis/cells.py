@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def counted(self) -> bool:
-        """Whether the metric is a count, which is the same for every seed."""
+        """Whether the metric is exact, so that every seed has the same value."""
         return self.metric.noise == "exact"
 
 

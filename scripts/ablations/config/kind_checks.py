@@ -30,6 +30,7 @@ def check_kind(name: str, section: KindSection) -> Iterator[str]:
     for key, metric in section.metrics.items():
         yield from _check_metric(f"{where}.metrics.{key}", key, metric, section)
     for pattern in section.keep:
+        # What pathlib raises for a pattern that it cannot use.
         try:
             list(Path("/nonexistent").glob(pattern))
         except (ValueError, IndexError, NotImplementedError):

@@ -108,7 +108,7 @@ def code_version(directory: Path) -> dict[str, object]:
 
     They are the commit of the git repository that tracks the directory, and whether a tracked file in the
     directory differs from it; files that git does not track are not looked at. A value is None if it cannot
-    be known: there is no git, the directory is not in a repository, or git does not answer in time.
+    be known: git is not installed, the directory is not in a repository, or git does not answer in time.
     """
     # The second name fails where the repository around the directory does not track it.
     named = _git(directory, "rev-parse", "HEAD", "HEAD:./")
