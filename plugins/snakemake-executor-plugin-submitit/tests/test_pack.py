@@ -282,22 +282,41 @@ def test_members_have_the_environment_they_were_given(tmp_path):
     assert pack.log(0).splitlines()[-1] == "it's $HOME unset"
 
 
-def test_the_multi_process_service_is_started_for_a_pack_and_ended(tmp_path):
-    """Its control program is a stub: the test needs no GPU."""
+def stub_of_a_driver(folder: Path, answer: int) -> None:
+    """A module that Python imports at its start, and by which every call of the CUDA driver gets `answer`."""
+    (folder / "sitecustomize.py").write_text(
+        "import ctypes\n"
+        "class Driver:\n"
+        "    def __init__(self, name): assert name == 'libcuda.so.1'\n"
+        f"    cuInit = cuDeviceGet = cuDevicePrimaryCtxRetain = lambda self, *arguments: {answer}\n"
+        "ctypes.CDLL = Driver\n"
+    )
+
+
+@pytest.mark.parametrize("answer", [0, 805])
+def test_the_multi_process_service_is_started_for_a_pack_and_ended(answer, tmp_path):
+    """Its control program and the driver are stubs: the test needs no GPU."""
     (tmp_path / "bin").mkdir()
+    stub_of_a_driver(tmp_path / "bin", answer)
     control = tmp_path / "bin/nvidia-cuda-mps-control"
     control.write_text(f'#!/bin/sh\necho "$1 $(cat) $CUDA_MPS_PIPE_DIRECTORY" >> {tmp_path}/mps\n')
     control.chmod(0o755)
     shown = "echo $CUDA_VISIBLE_DEVICES $CUDA_MPS_PIPE_DIRECTORY"
     pack = Allocation(tmp_path, *[shown] * 2, places=2, mps=True)
-    assert pack.run(PATH=f"{tmp_path}/bin:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="2,5") == 0
-    # The service counts its GPUs from 0.
-    devices, pipe = pack.log(0).splitlines()[-1].split()
-    assert devices == "0,1"
-    assert pipe.endswith("/pipe")
-    started, ended = pack.lines("mps")
-    assert started.split() == ["-d", pipe]
-    assert ended.split() == ["quit", pipe]
+    path = os.pathsep.join([f"{tmp_path}/bin", os.environ.get("PYTHONPATH", "")])
+    search = f"{tmp_path}/bin:{os.environ['PATH']}"
+    assert pack.run(PATH=search, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="2,5") == 0
+    started, ended = (line.split() for line in pack.lines("mps"))
+    assert (started[0], ended[0]) == ("-d", "quit")
+    seen = pack.log(0).splitlines()[-1].split()
+    if answer == 0:
+        # The service counts its GPUs from 0.
+        assert seen == ["0,1", started[1]]
+        assert started[1].endswith("/pipe")
+    else:
+        assert seen == ["2,5"]
+        said = (tmp_path / "err").read_text()
+        assert "no CUDA MPS (a client cannot use the GPU: CUDA error 805)" in said
 
 
 def test_members_run_without_that_service(tmp_path):
