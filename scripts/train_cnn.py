@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
-from ablations.errors import run_script
+from ablations.errors import AblationsError, run_script
 from ablations.kinds.cnn import CNN, CnnHyperparameters, CnnRecord
 from ablations.runs import attempts
 from ablations.runs.run import Run
@@ -24,18 +24,24 @@ log = logging.getLogger("train_cnn")
 def main() -> None:
     options, hp = parse()
     log_to_stderr()
-    # Read when torch first uses the GPU and its thread pool; too late afterwards.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Read when torch makes its thread pool; too late afterwards.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     from ablations.data.staged import read_metadata
 
     run = Run(CNN, read_metadata(options.dataset)["name"], options.model, hp)
     deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
-    # Before torch is imported: a process that waits here takes no memory, neither on the host nor on the GPU.
-    with attempts.attempt(options.record, run, deadline) as attempt:
-        if attempt is not None:
-            log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
-            train(options, run, hp, attempt, deadline)
+    try:
+        # Before torch is imported: a process that waits here takes no memory, neither on the host nor on the GPU.
+        with attempts.attempt(options.record, run, deadline) as attempt:
+            if attempt is not None:
+                log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+                train(options, run, hp, attempt, deadline)
+    except AblationsError as error:
+        if type(error).__name__ != "CannotRecord":
+            raise
+        # In a new process, since torch may take this one for one that still records.
+        log.warning("%s; the run starts again without one", error)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--no-graph"])  # noqa: S606  # no shell
 
 
 def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
@@ -52,6 +58,7 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
         default="device",
         help="where batches come from: the images on the device, or a DataLoader, which pin_memory is for",
     )
+    parser.add_argument("--no-graph", action="store_true", help="no CUDA graph: launch each kernel by itself")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--record", type=Path, required=True, help="the record; checkpoints lie beside")
     parser.add_argument("--history", type=Path, required=True, help="the history to write")
@@ -109,6 +116,7 @@ def train(
             "device": device_name,
             "torch": str(torch.__version__),
             "layout": live_taps.LAYOUT,
+            **({"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}),
         }
     )
     # No output: Snakemake deletes the outputs of a job that fails.
@@ -116,7 +124,9 @@ def train(
     checkpoint = checkpoints.Checkpoint(path, attempt, deadline, options.checkpoint_interval_s)
     checkpoint.catch_signals()
     with progress(attempt, hp.epochs) as on_step:
-        trainer = training.Trainer(model, dataset, hp, device, on_step, checkpoint, options.batches)
+        trainer = training.Trainer(
+            model, dataset, hp, device, on_step, checkpoint, options.batches, graph=not options.no_graph
+        )
         if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
             why = "the images are on the device" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
@@ -126,6 +136,7 @@ def train(
         "startup_time_ms": startup_ms,
         # Of the training alone, whatever is kept of it.
         "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
+        "reserved_memory_mb": torch.cuda.max_memory_reserved() / 1e6 if on_gpu else None,
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
         **attempt.columns(),
@@ -165,6 +176,8 @@ def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) 
         device=device.type,
         batches=trainer.source,
         cuda_graph=trainer.graphed,
+        deterministic=setup.is_deterministic(),
+        warm_up_ms=result.warm_up_seconds * 1000 if device.type == "cuda" else None,
         test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
         pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
         precision_effective=setup.precision_in_effect(hp, device),

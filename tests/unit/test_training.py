@@ -167,7 +167,7 @@ def as_a_graph(trainer: training.Trainer) -> GraphedStep:
         # What is recorded where there are no gradients writes them anew at each replay.
         return lambda: (clear(), work())
 
-    return GraphedStep(step, clear, trainer.hp.batch_size, record, lambda work: work())
+    return GraphedStep(step, clear, trainer.hp.batch_size, record)
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adam"}, {"optimizer": "adamw", "weight_decay": 0.01}])

@@ -68,7 +68,9 @@ class CnnRecord(ImageRecord):
     """The record of a network, with the path that its training took.
 
     `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
-    `pin_memory_effective` is false where nothing was transferred to an accelerator. `test_class_accuracy` has
+    `pin_memory_effective` is false where nothing was transferred to an accelerator. On a GPU, `warm_up_ms` is
+    the part of the training time in which kernels were loaded and the step was recorded, and
+    `reserved_memory_mb` what torch held of the GPU's memory at most. `test_class_accuracy` has
     the accuracy of each class in percent, in the order of the classes, between semicolons.
     """
 
@@ -76,6 +78,9 @@ class CnnRecord(ImageRecord):
         *ImageRecord.ADDED,
         "batches",
         "cuda_graph",
+        "deterministic",
+        "warm_up_ms",
+        "reserved_memory_mb",
         "test_macro_f1",
         "test_ece",
         "test_nll",
@@ -92,6 +97,9 @@ class CnnRecord(ImageRecord):
     train_loss: float | None = None
     batches: Literal["device", "host"] | None = None
     cuda_graph: bool | None = None
+    deterministic: bool | None = None
+    warm_up_ms: NotNegative | None = None
+    reserved_memory_mb: NotNegative | None = None
     pin_memory_effective: bool
     precision_effective: str
     weights_not_loaded: str | None = None
@@ -155,6 +163,7 @@ CNN = Kind(
         settings=("batch_size", "optimizer", "precision", "channels_last"),
         usual_seconds=lambda images, macs: images * macs / PUBLISHED_MACS_PER_S,
         repeats="epochs",
+        once=("startup_time_ms", "warm_up_ms"),
     ),
     costs=("train_time_ms", "gmacs", "params_m"),
     times=IMAGE_TIMES,

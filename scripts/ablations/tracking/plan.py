@@ -79,7 +79,8 @@ class Costs:
                 self._take(kinds[record["kind"]], record)
 
     def _take(self, kind: Kind, record: Mapping[str, str]) -> None:
-        startup = float(record.get("startup_time_ms", 0)) / 1000 if kind.duration.repeats else 0.0
+        once = kind.duration.once if kind.duration.repeats else ()
+        startup = sum(float(record.get(column) or 0) for column in once) / 1000
         self._startup[kind.name].append(startup)
         repeat = (seconds_taken(kind, record) - startup) / _count_repeats(kind, record)
         for key in _keys(kind, record):

@@ -1,5 +1,6 @@
 """torch's settings for a run, and its optimizer."""
 
+import os
 from typing import Any
 
 import torch
@@ -21,6 +22,11 @@ def precision_in_effect(hp: CnnHyperparameters, device: torch.device) -> str:
     return hp.precision
 
 
+def is_deterministic() -> bool:
+    """Whether torch refuses every operation whose result is not the same each time."""
+    return torch.get_deterministic_debug_mode() == 2
+
+
 def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Optimizer:
     """torch's fused optimizer with these hyperparameters; on a GPU its steps can be recorded in a graph."""
     common: dict[str, Any] = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
@@ -35,14 +41,17 @@ def configure(hp: CnnHyperparameters, threads: int) -> None:
     """Set torch's global state for a run: determinism, threads, precision and seed."""
     torch.manual_seed(hp.seed)
     torch.set_num_threads(threads)
-    # Some layers have no deterministic version on a GPU (the adaptive pooling of vgg and alexnet). torch
-    # then writes a warning to the run's log, and the run continues.
-    torch.set_deterministic_debug_mode("warn")
+    # Without it, torch refuses cuBLAS in this mode. Read when torch first uses the GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Not "warn": with it, the gradients of attention are computed in no fixed order although they could be.
+    torch.set_deterministic_debug_mode("error")
     # Otherwise torch would fill every new tensor, hundreds per step, as a safeguard against reading it
     # before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     torch.backends.cudnn.benchmark = False
     # By default torch allows cuDNN to use tf32; here tf32 is a hyperparameter.
+    # The older flags first: where they contradict the newer ones, torch raises when they are read.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = hp.precision == "tf32"
     precision = "tf32" if hp.precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # a property

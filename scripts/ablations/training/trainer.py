@@ -4,7 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ from torch.utils.data import RandomSampler
 from ablations.data.staged import StagedDataset
 from ablations.kinds.cnn import CnnHyperparameters
 from ablations.training import live_taps
+from ablations.training.batch_counters import BatchCounters
 from ablations.training.batches import Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped
-from ablations.training.cuda_graphs import GraphedStep
+from ablations.training.cuda_graphs import WARM_UP_STEPS, GraphedStep
+from ablations.training.exact_pooling import pool_exactly
 from ablations.training.loss_watch import LossWatch
+from ablations.training.progress import Epoch, State, Training
 from ablations.training.setup import make_optimizer
 
 log = logging.getLogger(__name__)
@@ -30,52 +34,12 @@ LOSS_CHECK_STEPS = 50
 EVALUATION_PIXELS = 500 * 28 * 28
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One row of a history. Losses are means per image; accuracies are in percent.
-
-    `seconds` is the time of the training, and `test_seconds` that of the evaluation on the test images.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_accuracy: float
-    seconds: float
-    test_seconds: float
-    images_per_s: float
-
-
-@dataclass
-class Training:
-    """The result of a training: its status (`ok`, `diverged`), times in seconds, and history."""
-
-    status: str
-    train_seconds: float
-    test_seconds: float
-    history: list[Epoch] = field(default_factory=list)
-
-
-@dataclass
-class _State:
-    """The progress of a training: `step` of `epoch`, and the sums since the epoch began."""
-
-    epoch: int = 1
-    step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    epoch_seconds: float = 0.0
-    train_seconds: float = 0.0
-    test_seconds: float = 0.0
-    history: list[Epoch] = field(default_factory=list)
-
-
 class Trainer:
     """One training of `model`, in place; it can stop after any step and resumes from its checkpoint.
 
     The order of the samples depends only on the seed, not on the source of the batches. `on_step` receives
     the number of completed steps and the total. `source` is the source that is used, which may differ from
-    the one requested.
+    the one requested. On a GPU, steps run as a CUDA graph if `graph` is true.
     """
 
     def __init__(
@@ -87,17 +51,22 @@ class Trainer:
         on_step: Callable[[int, int], None] = lambda done, total: None,
         checkpoint: Checkpoint | None = None,
         source: Source = "device",
+        *,
+        graph: bool = True,
     ) -> None:
         self.memory_format = torch.channels_last if hp.channels_last else torch.contiguous_format
         model = model.to(device)
         self.model = live_taps.trim(model, dataset.image_shape, decay=hp.weight_decay > 0)
+        if device.type == "cuda":
+            pool_exactly(self.model)
         if hp.channels_last:
             self.model.to(memory_format=self.memory_format)
+        self._counters = BatchCounters(self.model)
         self.dataset, self.hp, self.device = dataset, hp, device
         self.on_step, self.checkpoint = on_step, checkpoint
         self.optimizer = make_optimizer(self.model, hp)
         self.shuffle = torch.Generator().manual_seed(hp.seed)
-        self.state = _State()
+        self.state = State()
         self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
         self.source = source_that_fits(source, (dataset.train, dataset.test), device)
         self._batches, self._test_batches = (
@@ -106,8 +75,11 @@ class Trainer:
         self._scale, self._shift = _normalisation(dataset, device)
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         self._correct = torch.zeros((), device=device, dtype=torch.int64)
+        # One stream for all that the training does on a GPU: torch keeps memory for each stream apart.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._warm_up_left = WARM_UP_STEPS + 1 if self._stream else 0
         self._step = self._plain_step
-        if device.type == "cuda":
+        if self._stream and graph:
             self._step = GraphedStep(self._forward_and_back, self._clear_gradients, hp.batch_size)
         if checkpoint is not None and (saved := checkpoint.load()) is not None:
             self._restore(saved)
@@ -120,16 +92,32 @@ class Trainer:
     def train(self) -> Training:
         """Train, and evaluate after every epoch; the evaluation does not influence the training.
 
-        If the loss is no longer finite, the training ends at once with the status `diverged`.
+        If the loss or the logits of a test image are no longer finite, the training ends at once with the
+        status `diverged`.
 
-        Raises Stopped, after writing a checkpoint, if the run has to stop.
+        Raises Stopped, after writing a checkpoint, if the run has to stop; and CannotRecord, before the
+        first checkpoint, if a step cannot be recorded as a CUDA graph.
         """
+        if self._stream:
+            self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            return self._train()
+
+    def _train(self) -> Training:
         while self.state.epoch <= self.hp.epochs:
-            if not self._train_epoch():
+            self._counters.take()
+            is_finite = self._train_epoch()
+            self._counters.give_back()
+            if not is_finite:
                 log.warning("the loss is not finite in epoch %d: the run has diverged", self.state.epoch)
                 return self._outcome("diverged")
             start = time.perf_counter()
             accuracy = self.evaluate()
+            if not self._tested_finite:
+                log.warning(
+                    "logits of test images are not finite in epoch %d: the run has diverged", self.state.epoch
+                )
+                return self._outcome("diverged")
             self._end_epoch(accuracy, time.perf_counter() - start)
         return self._outcome("ok")
 
@@ -149,6 +137,11 @@ class Trainer:
         for images, labels in self._batches.take(order[state.step * size :], size):
             self._step(images, labels)
             state.step += 1
+            if self._warm_up_left and len(labels) == size:
+                self._warm_up_left -= 1
+                if not self._warm_up_left:
+                    _synchronize(device)
+                    state.warm_up_seconds += time.perf_counter() - start
             if state.step % LOSS_CHECK_STEPS == 0 and not watch.is_finite():
                 break
             self.on_step(done + state.step, total)
@@ -179,6 +172,7 @@ class Trainer:
         loss = F.cross_entropy(logits, labels)
         loss.backward()
         self.optimizer.step()
+        self._counters.increase()
         self._loss_sum += loss.detach() * len(labels)
         self._correct += (logits.detach().argmax(1) == labels).sum()
 
@@ -196,16 +190,18 @@ class Trainer:
         last epoch `test_logits`, of shape (images, classes), has the float32 logits.
         """
         self.model.eval()
-        predicted, kept = [], []
+        predicted, kept, finite = [], [], []
         _, height, width = self.dataset.image_shape
         size = max(self.hp.batch_size, EVALUATION_PIXELS // (height * width))
         for images, _ in self._test_batches.take(range(len(self.dataset.test)), size):
             logits = self._logits(images)
             predicted.append(logits.argmax(1))
+            finite.append(logits.isfinite().all())
             if self.state.epoch == self.hp.epochs:
                 kept.append(logits)
         self.test_predicted = torch.cat(predicted).cpu()
         self.test_logits = torch.cat(kept).cpu() if kept else None
+        self._tested_finite = bool(torch.stack(finite).all())
         return 100 * int(self.test_correct.sum()) / len(self.dataset.test)
 
     @property
@@ -230,21 +226,25 @@ class Trainer:
             row.epoch, self.hp.epochs, row.train_loss, row.train_accuracy, row.test_accuracy,
             row.seconds, row.images_per_s,
         )  # fmt: skip
-        self.state = _State(
+        self.state = State(
             epoch=state.epoch + 1,
             train_seconds=state.train_seconds,
+            warm_up_seconds=state.warm_up_seconds,
             test_seconds=state.test_seconds + test_seconds,
             history=[*state.history, row],
         )
 
     def _outcome(self, status: str) -> Training:
         state = self.state
-        return Training(status, state.train_seconds, state.test_seconds, state.history)
+        return Training(
+            status, state.train_seconds, state.warm_up_seconds, state.test_seconds, state.history
+        )
 
     # --- checkpoints ---
 
     def _save(self) -> None:
         assert self.checkpoint is not None
+        self._counters.give_back()
         self.checkpoint.save(
             {
                 "progress": asdict(self.state),
@@ -255,6 +255,7 @@ class Trainer:
                 "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             }
         )
+        self._counters.take()
         if reason := self.checkpoint.reason_to_stop:
             raise Stopped(
                 f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written; "
@@ -265,7 +266,7 @@ class Trainer:
     def _restore(self, saved: Mapping[str, Any]) -> None:
         progress = saved["progress"]
         history = [Epoch(**row) for row in progress["history"]]
-        self.state = _State(**{**progress, "history": history})
+        self.state = State(**{**progress, "history": history})
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.shuffle.set_state(saved["order"])
