@@ -2,6 +2,7 @@
 
     python benchmarks/train.py [--model resnet18] [--batch-size 16] [--optimizer adam] [--json PATH]
     python benchmarks/train.py --sweep      # whole runs: one after the other, and as the workflow runs them
+    python benchmarks/train.py --device cuda --precision tf32     # all three on the GPU, at this precision
 
 All three take the same steps of the same run on random images of 28×28, in turns and with one thread each;
 a ratio is of two turns that followed one another, and the median over the rounds is printed. Lightning is
@@ -39,6 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 SHAPE = (1, 28, 28)
 TEST_IMAGES = 10
+DEVICE = torch.device("cpu")
 
 
 def images(count: int) -> Split:
@@ -72,7 +74,7 @@ def plain_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Opt
 
 def plain_loop(hp: CnnHyperparameters, steps: int) -> Callable[[], None]:
     torch.manual_seed(hp.seed)
-    model = build_model(MODEL, SHAPE, 10).train()
+    model = build_model(MODEL, SHAPE, 10).to(DEVICE).train()
     optimizer = plain_optimizer(model, hp)
     loader = DataLoader(plain_data(images(steps * hp.batch_size)), hp.batch_size, shuffle=True)
 
@@ -80,7 +82,7 @@ def plain_loop(hp: CnnHyperparameters, steps: int) -> Callable[[], None]:
         total = 0.0
         for x, y in loader:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = F.cross_entropy(model(x.to(DEVICE)), y.to(DEVICE))
             loss.backward()
             optimizer.step()
             total += loss.item()
@@ -116,7 +118,7 @@ def lightning(hp: CnnHyperparameters, steps: int) -> Callable[[], None]:
     }  # fmt: skip
 
     def turn() -> None:
-        L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(module, loader)
+        L.Trainer(max_epochs=1, accelerator=DEVICE.type, devices=1, **quiet).fit(module, loader)
 
     return turn
 
@@ -127,7 +129,7 @@ def engine(hp: CnnHyperparameters, steps: int) -> Callable[[], float]:
     model = build_model(MODEL, SHAPE, 10)
     split = images(steps * hp.batch_size)
     data = StagedDataset("random", "", SHAPE, 10, (0.5,), (0.5,), split, images(TEST_IMAGES))
-    trainer = training.Trainer(model, data, hp.model_copy(update={"epochs": 10_000}), torch.device("cpu"))
+    trainer = training.Trainer(model, data, hp.model_copy(update={"epochs": 10_000}), DEVICE)
 
     def turn() -> float:
         trainer.hp = trainer.hp.model_copy(update={"epochs": trainer.state.epoch})
@@ -190,13 +192,22 @@ def compare(options: argparse.Namespace, hp: CnnHyperparameters) -> dict[str, fl
     rounds = [{name: seconds(turn) for name, turn in turns.items()} for _ in range(options.rounds)]
     count = options.steps * hp.batch_size
     results: dict[str, float] = {}
-    print(f"{hp.optimizer}, batch {hp.batch_size}, {MODEL}, one thread; medians of {options.rounds} rounds")
+    where = "one thread" if DEVICE.type == "cpu" else torch.cuda.get_device_name()
+    print(
+        f"{hp.optimizer}, batch {hp.batch_size}, {MODEL}, {hp.precision}, {where}; "
+        f"medians of {options.rounds} rounds"
+    )
     for name in names:
         speed = statistics.median(count / r[name] for r in rounds)
         ratio = statistics.median(r["plain"] / r[name] for r in rounds)
-        memory = peak_memory_mb(name, options)
-        results |= {f"{name}_images_per_s": speed, f"{name}_ratio": ratio, f"{name}_peak_memory_mb": memory}
-        print(f"{name:10} {speed:7.1f} images/s  {ratio:5.2f} × plain  {memory:6.0f} MB peak memory")
+        results |= {f"{name}_images_per_s": speed, f"{name}_ratio": ratio}
+        print(f"{name:10} {speed:7.1f} images/s  {ratio:5.2f} × plain", end="")
+        if DEVICE.type == "cpu":
+            memory = results[f"{name}_peak_memory_mb"] = peak_memory_mb(name, options)
+            print(f"  {memory:6.0f} MB peak memory", end="")
+        print()
+    if DEVICE.type != "cpu":
+        return results
     rate, bandwidth = roofs()
     flop, moved = step_costs(hp)
     at_best = flop / rate + moved / bandwidth
@@ -236,7 +247,7 @@ def sweep(options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    global MODEL
+    global MODEL, DEVICE
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -245,12 +256,14 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=["sgd", "adam", "adamw"], default="adam")
     parser.add_argument("--steps", type=int, default=40, help="steps of a turn")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "tf32"], default="fp32", help="that of all three")
     parser.add_argument("--sweep", action="store_true", help="whole runs side by side")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     parser.add_argument("--only", choices=LOOPS, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    MODEL = options.model
+    MODEL, DEVICE = options.model, torch.device(options.device)
     warnings.filterwarnings("ignore")
     hp = CnnHyperparameters(
         batch_size=options.batch_size,
@@ -258,6 +271,7 @@ def main() -> None:
         lr=1e-3,
         epochs=1,
         pin_memory=False,
+        precision=options.precision,
         seed=0,
     )
     setup.configure(hp, options.threads)
