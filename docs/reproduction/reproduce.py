@@ -26,7 +26,7 @@ from ablations.runs.run import Run
 from ablations.tracking.plan import read_plan
 
 HERE = PROJECT / "docs/reproduction"
-STUDIES = ("part_a", "part_b", "question_2")
+STUDIES = ("part_a", "part_b", "question_2", "seed_noise")
 SELECTED = ("--config", f"studies=[{', '.join(STUDIES)}]")
 KEPT = ("record.tsv", "history.tsv")
 # What the names of a study's tables and figures end in, and the formats that are kept.

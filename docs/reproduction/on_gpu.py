@@ -1,0 +1,128 @@
+"""Train the networks of the published studies on one GPU, several at a time, without Snakemake.
+
+    python docs/reproduction/on_gpu.py --source-dir DIR     # or: make gpu-studies
+
+It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files of
+MNIST and FashionMNIST as they are distributed. The longest runs begin first. Stop it at any time (Ctrl-C,
+SIGTERM, or `--minutes`): each run writes a checkpoint, and the same command goes on. Where NVIDIA's
+multi-process service can be used, runs use the GPU at the same time, and otherwise in turns.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(PROJECT / "scripts"), str(PROJECT / "docs/reproduction")]
+
+from ablations.config.config import Config
+from ablations.runs.provenance import RUNS_PER_JOB
+from ablations.runs.run import Run
+from reproduce import read_config
+
+
+def networks(config: Config, order: str) -> list[Run]:
+    """The networks that are not trained, in the order in which they begin."""
+    runs = [run for run in config.runs() if run.kind.name == "cnn" and not Path(run.record).exists()]
+    return sorted(runs, key=_steps, reverse=order == "longest")
+
+
+def _steps(run: Run) -> float:
+    """How long a run takes, in no unit: a step has as many kernels as the network has layers."""
+    values = run.values()
+    layers = int(re.sub(r"\D", "", run.model) or 50)
+    return layers * int(values["epochs"]) / int(values["batch_size"])
+
+
+def stage(config: Config, name: str, source_dir: Path) -> None:
+    """Stage a dataset from the files of `source_dir`, where it is not staged yet."""
+    dataset, path = config.datasets[name], Path(config.staged_path(name))
+    if path.exists():
+        return
+    words = ["--dataset", name, "--definition", json.dumps(dataset.identity()), "--output", str(path)]
+    sources = {name: [source.model_dump(exclude_none=True) for source in dataset.sources]}
+    words += ["--sources", json.dumps(sources), "--source-dir", str(source_dir)]
+    subprocess.run([sys.executable, str(PROJECT / "scripts/stage_dataset.py"), *words], check=True)
+
+
+def start(config: Config, run: Run, device: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a run as the rule train_cnn does."""
+    record = Path(run.record)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    words = [str(PROJECT / "scripts/train_cnn.py"), "--dataset", config.staged_path(run.dataset)]
+    words += ["--model", run.model, "--definition-digest", config.datasets[run.dataset].digest()]
+    words += [*run.hyperparameters.flags(), "--device", device, "--batches", config.source_of_batches()]
+    words += ["--record", str(record), "--history", str(record.with_name("history.tsv"))]
+    if (name := run.values().get("pretrained", "none")) != "none":
+        words += ["--weights", str(PROJECT / config.weights[str(name)])]
+    with record.with_name("run.log").open("ab") as log:
+        return subprocess.Popen([sys.executable, *words], stderr=log, env={**os.environ, **environment})
+
+
+def train(config: Config, runs: list[Run], options: argparse.Namespace, environment: Mapping[str, str]) -> bool:
+    """Train `runs`, as many at a time as there are places; False if it was stopped, or one failed."""
+    end = time.monotonic() + 60 * options.minutes
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stopped.append(number))
+    waiting, at_work, failed = list(runs), {}, 0
+    while at_work or waiting:
+        if stopped or time.monotonic() > end:
+            waiting.clear()
+            for process in at_work:
+                process.send_signal(signal.SIGTERM)
+        while waiting and len(at_work) < options.at_a_time:
+            run = waiting.pop(0)
+            at_work[start(config, run, options.device, environment)] = run
+        for process in [process for process in at_work if process.poll() is not None]:
+            run = at_work.pop(process)
+            failed += process.returncode != 0
+            print(f"{'trained' if process.returncode == 0 else 'not trained'}: {run.directory}", flush=True)
+        time.sleep(0.2)
+    return not failed and all(Path(run.record).exists() for run in runs)
+
+
+def multi_process_service():
+    """The one of the executor plugin, whose other modules need Snakemake."""
+    path = next((PROJECT / "plugins").glob("*/src/*/mps.py"))
+    spec = importlib.util.spec_from_file_location("mps", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.multi_process_service
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source-dir", type=Path, required=True, help="folder with the files of the datasets")
+    parser.add_argument("--at-a-time", type=int, default=8, help="runs at the same time")
+    parser.add_argument("--order", choices=["longest", "shortest"], default="longest", help="which begin first")
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes")
+    parser.add_argument("--only", nargs="+", help="words that a run's path must all have")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    options = parser.parse_args()
+    config = read_config()
+    runs = networks(config, options.order)
+    runs = [run for run in runs if all(word in run.record for word in options.only or ())]
+    for name in sorted({run.dataset for run in runs}):
+        stage(config, name, options.source_dir)
+    with multi_process_service()(options.device == "cuda" and options.at_a_time > 1) as environment:
+        how = "at the same time, by MPS" if environment else "in turns"
+        print(f"{len(runs)} networks to train, {options.at_a_time} of them {how}", flush=True)
+        environment = {**environment, RUNS_PER_JOB: str(options.at_a_time)}
+        sys.exit(not train(config, runs, options, environment))
+
+
+if __name__ == "__main__":
+    main()
