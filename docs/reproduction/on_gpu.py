@@ -1,6 +1,7 @@
 """Train the networks of the published studies on one GPU, several at a time, without Snakemake.
 
     python docs/reproduction/on_gpu.py --source-dir DIR     # or: make gpu-studies
+    python docs/reproduction/on_gpu.py --source-dir DIR results/runs/cnn/…     # these runs alone, in this order
 
 It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files of
 MNIST and FashionMNIST as they are distributed. The longest runs begin first. Stop it at any time (Ctrl-C,
@@ -29,10 +30,13 @@ from ablations.runs.run import Run
 from reproduce import read_config
 
 
-def networks(config: Config, order: str) -> list[Run]:
-    """The networks that are not trained, in the order in which they begin."""
-    runs = [run for run in config.runs() if run.kind.name == "cnn" and not Path(run.record).exists()]
-    return sorted(runs, key=_steps, reverse=order == "longest")
+def networks(config: Config, wanted: list[str]) -> list[Run]:
+    """The networks that are not trained, in the order in which they begin: as wanted, or the longest first."""
+    runs = {run.directory: run for run in config.runs() if run.kind.name == "cnn"}
+    if strange := [name for name in wanted if name not in runs]:
+        sys.exit(f"error: {strange[0]} is no network of the published studies")
+    chosen = [runs[name] for name in wanted] or sorted(runs.values(), key=_steps, reverse=True)
+    return [run for run in chosen if not Path(run.record).exists()]
 
 
 def _steps(run: Run) -> float:
@@ -67,7 +71,9 @@ def start(config: Config, run: Run, device: str, environment: Mapping[str, str])
         return subprocess.Popen([sys.executable, *words], stderr=log, env={**os.environ, **environment})
 
 
-def train(config: Config, runs: list[Run], options: argparse.Namespace, environment: Mapping[str, str]) -> bool:
+def train(
+    config: Config, runs: list[Run], options: argparse.Namespace, environment: Mapping[str, str]
+) -> bool:
     """Train `runs`, as many at a time as there are places; False if it was stopped, or one failed."""
     end = time.monotonic() + 60 * options.minutes
     stopped: list[int] = []
@@ -105,16 +111,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--source-dir", type=Path, required=True, help="folder with the files of the datasets")
+    parser.add_argument(
+        "--source-dir", type=Path, required=True, help="folder with the files of the datasets"
+    )
     parser.add_argument("--at-a-time", type=int, default=8, help="runs at the same time")
-    parser.add_argument("--order", choices=["longest", "shortest"], default="longest", help="which begin first")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes")
-    parser.add_argument("--only", nargs="+", help="words that a run's path must all have")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="directories of runs; all if none is given")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
     config = read_config()
-    runs = networks(config, options.order)
-    runs = [run for run in runs if all(word in run.record for word in options.only or ())]
+    runs = networks(config, options.runs)
     for name in sorted({run.dataset for run in runs}):
         stage(config, name, options.source_dir)
     with multi_process_service()(options.device == "cuda" and options.at_a_time > 1) as environment:
