@@ -94,7 +94,10 @@ def lightning(hp: CnnHyperparameters, steps: int) -> Callable[[], None]:
     import logging
 
     import lightning as L
+    from lightning.pytorch.accelerators import cuda
 
+    # After each training, Lightning frees the memory of cuBLAS, which is that of the engine's graph too.
+    cuda._clear_cuda_memory = lambda: None
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
     class Module(L.LightningModule):

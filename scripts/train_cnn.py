@@ -31,7 +31,7 @@ def main() -> None:
     run = Run(CNN, read_metadata(options.dataset)["name"], options.model, hp)
     deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
     try:
-        # Before torch is imported: a process that waits here takes no memory, neither on the host nor on the GPU.
+        # Before torch is imported: a process that waits takes no memory, neither on the host nor on the GPU.
         with attempts.attempt(options.record, run, deadline) as attempt:
             if attempt is not None:
                 log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())

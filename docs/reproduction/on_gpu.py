@@ -1,10 +1,10 @@
 """Train the networks of the published studies on one GPU, several at a time, without Snakemake.
 
     python docs/reproduction/on_gpu.py --source-dir DIR     # or: make gpu-studies
-    python docs/reproduction/on_gpu.py --source-dir DIR results/runs/cnn/…     # these runs alone, in this order
+    python docs/reproduction/on_gpu.py --source-dir DIR RUN…     # these directories of runs, in this order
 
-It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files of
-MNIST and FashionMNIST as they are distributed. The longest runs begin first. Stop it at any time (Ctrl-C,
+It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files
+of MNIST and FashionMNIST as they are distributed. The longest runs begin first. Stop it at any time (Ctrl-C,
 SIGTERM, or `--minutes`): each run writes a checkpoint, and the same command goes on. Where NVIDIA's
 multi-process service can be used, runs use the GPU at the same time, and otherwise in turns.
 """
@@ -31,7 +31,7 @@ from reproduce import read_config
 
 
 def networks(config: Config, wanted: list[str]) -> list[Run]:
-    """The networks that are not trained, in the order in which they begin: as wanted, or the longest first."""
+    """The networks that are not trained, in the order of their start: as wanted, or the longest first."""
     runs = {run.directory: run for run in config.runs() if run.kind.name == "cnn"}
     if strange := [name for name in wanted if name not in runs]:
         sys.exit(f"error: {strange[0]} is no network of the published studies")

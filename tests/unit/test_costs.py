@@ -35,6 +35,12 @@ MACS = {
 IMAGES = {"mnist": 60_000, "digits": 1_000}
 
 
+def test_warming_up_is_no_part_of_an_epoch():
+    """The first steps on a GPU load kernels and record the step, however many epochs there are."""
+    costs = Costs([taken(run(epochs=1), 14, warm_up_ms="4000")], MACS, IMAGES)
+    assert costs.of(run(epochs=5)).seconds == pytest.approx(2 + 4 + 5 * 10)
+
+
 def test_a_run_of_the_same_settings_takes_as_long_per_epoch():
     costs = Costs([taken(run(), 100, 20), taken(run(lr=0.1), 110, 20)], MACS, IMAGES)
     found = costs.of(run(epochs=15, lr=0.01))

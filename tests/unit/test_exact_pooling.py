@@ -1,4 +1,4 @@
-"""Adaptive average pooling, as torch's and with the same gradients, from layers with a fixed order of sums."""
+"""Adaptive average pooling, with the values and gradients of torch's, and sums in a fixed order."""
 
 import pytest
 import torch

@@ -139,6 +139,31 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged():
     assert len(result.history) < 50
 
 
+def test_logits_that_are_not_finite_are_no_predictions():
+    """Their arg max is class 0, with an accuracy of its share of the test images."""
+    _, result = trained(lr=50, epochs=1, batch_size=16)
+    assert (result.status, result.history) == ("diverged", [])
+
+
+def test_layers_count_the_batches_of_a_training():
+    model, _ = trained(epochs=2)
+    counts = {int(c) for name, c in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    assert counts == {6}
+    model.train()(torch.zeros(2, *SHAPE))
+    assert int(model.bn1.num_batches_tracked) == 7, "and afterwards by themselves"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_every_flag_of_the_precision_can_be_read(precision):
+    """torch raises where its older flags contradict its newer ones, and other libraries read both."""
+    setup.configure(hyperparameters(precision=precision), threads=1)
+    with_tf32 = precision == "tf32"
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == with_tf32
+    assert torch.get_float32_matmul_precision() == ("high" if with_tf32 else "highest")
+    with torch.backends.cudnn.flags(enabled=True):
+        assert setup.is_deterministic()
+
+
 def test_bf16_is_a_different_computation_and_trains():
     (_, plain), (_, half) = trained(epochs=1), trained(epochs=1, precision="bf16")
     assert half.status == "ok"
@@ -229,7 +254,13 @@ def staged(tmp_path_factory) -> Path:
     return path
 
 
-def call(staged: Path, folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def call(
+    staged: Path,
+    folder: Path,
+    *flags: str,
+    script: tuple[str, ...] = ("scripts/train_cnn.py",),
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
     plain = {
         "--dataset": str(staged),
         "--model": "resnet18",
@@ -246,7 +277,7 @@ def call(staged: Path, folder: Path, *flags: str, **environment: str) -> subproc
     return subprocess.run(
         [
             sys.executable,
-            "scripts/train_cnn.py",
+            *script,
             # A flag may have several values.
             *(word for name, values in plain.items() for word in (name, *values.split())),
         ],
@@ -272,6 +303,30 @@ def test_two_calls_write_the_same_record_times_aside(staged, tmp_path):
         assert done.returncode == 0, done.stderr
     for file in ("record.tsv", "history.tsv"):
         assert without_times(tmp_path / "a" / file) == without_times(tmp_path / "b" / file)
+
+
+def test_a_step_that_cannot_be_recorded_starts_the_run_again_without_a_graph(staged, tmp_path):
+    """In a new process, with its answer as if there had been no graph. Here a CPU stands for the GPU."""
+    spoiled = f"""
+import runpy, sys
+sys.path.insert(0, {str(PROJECT / "scripts")!r})
+from ablations.training import trainer
+from ablations.training.cuda_graphs import CannotRecord
+plain = trainer.Trainer.train
+def train(self):
+    if "--no-graph" not in sys.argv:
+        raise CannotRecord("a step cannot be recorded as a CUDA graph (a test)")
+    return plain(self)
+trainer.Trainer.train = train
+runpy.run_path({str(PROJECT / "scripts/train_cnn.py")!r}, run_name="__main__")
+"""
+    assert call(staged, tmp_path / "plain").returncode == 0
+    done = call(staged, tmp_path / "spoiled", script=("-c", spoiled))
+    assert done.returncode == 0, done.stderr
+    assert "(a test); the run starts again without one" in done.stderr
+    plain, again = (without_times(tmp_path / name / "record.tsv") for name in ("plain", "spoiled"))
+    assert again["attempts"] == ["2"]
+    assert {**again, "attempts": plain["attempts"]} == plain
 
 
 def test_a_record_says_that_pin_memory_had_no_effect(staged, tmp_path):

@@ -15,10 +15,10 @@ PROFILE_COLUMNS = ("macs", "flops", "params")
 class Duration:
     """What the duration of a run depends on, besides its dataset and model.
 
-    It is proportional to the hyperparameter `repeats` (`epochs`), apart from the milliseconds that the columns
-    `once` of a record give; without `repeats`, only whole runs are compared. `settings` change it considerably. `usual_seconds` estimates
-    one repeat, from the number of training images and the model's multiply-accumulates, for when no run is
-    finished yet; `basis` says what that estimate rests on.
+    It is proportional to the hyperparameter `repeats` (`epochs`), apart from the milliseconds in the columns
+    `once` of a record; without `repeats`, only whole runs are compared. `settings` change it considerably.
+    `usual_seconds` estimates one repeat, from the number of training images and the model's
+    multiply-accumulates, for when no run is finished yet; `basis` says what that estimate rests on.
     """
 
     settings: tuple[str, ...]

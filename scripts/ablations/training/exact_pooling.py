@@ -1,7 +1,8 @@
 """Adaptive average pooling whose gradient on a GPU is the same each time.
 
 torch adds its gradients in no fixed order. It is the only layer of torchvision's classifiers without a
-deterministic version: vgg and alexnet pool to 7×7 and 6×6, and the others to 1×1, which torch takes as a mean.
+deterministic version: vgg and alexnet pool to 7×7 and 6×6. The others pool to 1×1, which torch takes as a
+mean.
 """
 
 import torch
@@ -41,6 +42,7 @@ def pool_exactly(model: nn.Module) -> None:
 
 def _size(pool: nn.AdaptiveAvgPool2d) -> tuple[int, int]:
     size = pool.output_size
-    height, width = (size, size) if isinstance(size, int) else size
-    assert height is not None and width is not None, "torchvision's models give both"
+    height, width = size if isinstance(size, tuple) else (size, size)
+    assert height is not None, "torchvision's models give both"
+    assert width is not None, "torchvision's models give both"
     return height, width

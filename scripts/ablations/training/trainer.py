@@ -236,9 +236,7 @@ class Trainer:
 
     def _outcome(self, status: str) -> Training:
         state = self.state
-        return Training(
-            status, state.train_seconds, state.warm_up_seconds, state.test_seconds, state.history
-        )
+        return Training(status, state.train_seconds, state.warm_up_seconds, state.test_seconds, state.history)
 
     # --- checkpoints ---
 

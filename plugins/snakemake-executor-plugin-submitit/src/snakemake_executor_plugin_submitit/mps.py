@@ -69,7 +69,11 @@ def _problem_of_a_client(members: dict[str, str]) -> str | None:
     command = [sys.executable, "-c", CLIENT]
     try:
         done = subprocess.run(
-            command, env={**os.environ, **members}, capture_output=True, check=False, timeout=CLIENT_PATIENCE_S
+            command,
+            env={**os.environ, **members},
+            capture_output=True,
+            check=False,
+            timeout=CLIENT_PATIENCE_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"a client could not be tried: {error}"

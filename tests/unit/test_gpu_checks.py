@@ -1,0 +1,68 @@
+"""`make gpu-check`: its command and its comparisons, with a closure in the place of a CUDA graph."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gpu_checks
+import pytest
+import torch
+from ablations.training.cuda_graphs import GraphedStep
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def at(tmp_path) -> gpu_checks.Setting:
+    return gpu_checks.Setting(torch.device("cpu"), tmp_path, {})
+
+
+def test_the_command_prints_and_keeps_the_lines_of_each_check(tmp_path):
+    names = ["environment", "families"]
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--only", *names, "speed"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert set(results) == set(names)
+    assert all(line in done.stdout for result in results.values() for line in result["lines"])
+    assert results["families"]["lines"] == ["PASS shufflenet_v2_x0_5 at 32×32, graph True"]
+    assert "speed: left out, for want of a GPU" in done.stdout
+    assert "2 checks, 0 with a FAIL: none" in done.stdout
+
+
+def test_a_replay_with_other_bits_is_found(at, monkeypatch):
+    replay = GraphedStep.__call__
+
+    def spoiled(self, images, labels):
+        replay(self, images, labels)
+        with torch.no_grad():
+            self.step.__self__.model.fc.bias[0] += 1e-6
+
+    monkeypatch.setattr(GraphedStep, "__call__", spoiled)
+    (verdict, text), *_ = gpu_checks.replays_equal_steps(at)
+    assert verdict == "FAIL"
+    assert "first difference at step 1: fc.bias" in text
+
+
+def test_a_run_that_is_stopped_ends_with_the_same_bits(at):
+    assert [verdict for verdict, _ in gpu_checks.resumes(at)] == ["PASS", "PASS"]
+
+
+def test_a_checkpoint_that_loses_something_is_found(at, monkeypatch):
+    load = gpu_checks.Checkpoint.load
+
+    def lossy(self):
+        saved = load(self)
+        return saved and {**saved, "random": torch.Generator().manual_seed(7).get_state()}
+
+    monkeypatch.setattr(gpu_checks.Checkpoint, "load", lossy)
+    assert {verdict for verdict, _ in gpu_checks.resumes(at)} == {"FAIL"}
+
+
+def test_packs_are_compared_with_a_run_alone(at):
+    verdicts = list(gpu_checks.packs(at))
+    assert [verdict for verdict, _ in verdicts] == ["PASS", "PASS"], verdicts
+    assert verdicts[1][1].startswith("2 at a time in turns")
