@@ -13,6 +13,11 @@ SOURCES = json.dumps(
         for name, dataset in CONFIG.datasets.items()
     }
 )
+# The weights that are fetched, by the directories that they are staged in. Neither is it a param.
+WEIGHTS = {
+    f"{name}-{weights.digest()}": weights.written
+    for name, weights in CONFIG.fetched_weights().items()
+}
 
 
 DATASETS = "|".join(map(re.escape, CONFIG.datasets))
@@ -25,17 +30,23 @@ def staged_dataset(dataset):
     return ancient(CONFIG.staged_path(dataset))
 
 
-def imagenet_weights(model):
-    """The file of torchvision's ImageNet weights of a model."""
-    return f"{DATA}/weights/imagenet/{model}.safetensors"
+def weights_file(name, model):
+    """The file of the weights that `pretrained` names, for `model`."""
+    path = CONFIG.weights_path(name, model)
+    # Staged ones are verified whenever they are fetched, and their age does not matter.
+    own = isinstance(CONFIG.weights.get(name), str)
+    return ROOT / path if own else ancient(path)
 
 
 def all_staged(wildcards):
     """Everything that the selected studies need to be fetched before their runs."""
     runs = [run for run in CONFIG.executed_runs() if run.kind.reads_staged_datasets]
-    models = {run.model for run in runs if run.values().get("pretrained") == "imagenet"}
     staged = sorted(staged_dataset(name) for name in {run.dataset for run in runs})
-    return staged + [imagenet_weights(model) for model in sorted(models)]
+    fetched = {"imagenet", *CONFIG.fetched_weights()}
+    starts = {(run.values().get("pretrained"), run.model) for run in runs}
+    return staged + [
+        weights_file(*start) for start in sorted(s for s in starts if s[0] in fetched)
+    ]
 
 
 def definition_of(wildcards):
@@ -66,17 +77,19 @@ rule stage_dataset:
 
 rule stage_weights:
     output:
-        imagenet_weights("{model}"),
+        f"{DATA}/weights/{{weights}}/{{model}}.safetensors",
     log:
-        "logs/stage_weights/{model}.log",
+        "logs/stage_weights/{weights}/{model}.log",
+    wildcard_constraints:
+        weights="|".join(["imagenet", *map(re.escape, WEIGHTS)]),
     localrule: True
     conda:
         ENVIRONMENT
     message:
-        "Staging the ImageNet weights of {wildcards.model}"
+        "Staging the weights {wildcards.weights} of {wildcards.model}"
     shell:
-        f"python {SCRIPTS}/stage_weights.py {FETCH} "
-        "--model {wildcards.model} --output {output:q} 2> {log:q}"
+        f"python {SCRIPTS}/stage_weights.py --definitions {literal(json.dumps(WEIGHTS))} {FETCH} "
+        "--name {wildcards.weights} --model {wildcards.model} --output {output:q} 2> {log:q}"
 
 
 rule stage:

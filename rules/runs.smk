@@ -34,12 +34,9 @@ def inputs_of(kind):
         name = getattr(hyperparameters, "pretrained", "none")
         if name == "none":
             return [dataset]
-        if name == "imagenet":
-            # Its content is verified whenever it is fetched.
-            return [dataset, ancient(imagenet_weights(wildcards.model))]
-        if name not in CONFIG.weights:
+        if name != "imagenet" and name not in CONFIG.weights:
             return [f"the config's `weights` has no '{name}'"]
-        return [dataset, ROOT / CONFIG.weights[name]]
+        return [dataset, weights_file(name, wildcards.model)]
 
     return inputs
 

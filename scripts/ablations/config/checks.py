@@ -8,6 +8,7 @@ from ablations.config.config import Config
 from ablations.config.sections import ConfigError, show
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.runs.run import Run
 
 # Of a directory's name, on every usual file system.
@@ -37,6 +38,8 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
             continue
         yield from _check_table(study, runs, f"{where}.table")
         yield from _check_lengths(study, runs, f"{where}.grid")
+        if study.kind.reads_staged_datasets:
+            yield from _check_starts(config, runs, f"{where}.grid")
         if study.published is not None:
             yield from _check_published(study, f"{where}.published", root)
         if study.records is not None:
@@ -47,11 +50,29 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
         for path in kind.code:
             if not Path(path).exists():
                 yield f"kinds.{name}.code: there is no '{path}'"
-    for name, path in config.weights.items():
+    for name, weights in config.weights.items():
         if name in ("none", "imagenet"):
             yield f"weights.{name}: this name is taken; give your file another"
-        elif not (root / path).is_file():
-            yield f"weights.{name}: there is no file '{path}'"
+        elif isinstance(weights, str):
+            if not (root / weights).is_file():
+                yield f"weights.{name}: there is no file '{weights}'"
+        elif weights.model not in TORCHVISION_CLASSIFIERS:
+            yield (
+                f"weights.{name}.model: there is no model '{weights.model}'"
+                f"{nearest(weights.model, TORCHVISION_CLASSIFIERS)}"
+            )
+
+
+def _check_starts(config: Config, runs: Sequence[Run], where: str) -> Iterator[str]:
+    """Whether fetched weights are those of the model that starts from them."""
+    fetched = config.fetched_weights()
+    starts = {(run.values().get("pretrained"), run.model) for run in runs} if fetched else set()
+    for name, model in sorted((name, model) for name, model in starts if name in fetched):
+        if model != fetched[name].model:
+            yield (
+                f"{where}: a {model} cannot start from '{name}', which are weights of {fetched[name].model}; "
+                "use another block of the grid, or `exclude`"
+            )
 
 
 def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from ablations.config.datasets import Dataset
 from ablations.config.kinds import WithKinds
 from ablations.config.sections import PathText, StudyName
 from ablations.config.studies import study_model
+from ablations.config.weights import FetchedWeights, Weights
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import Name
 from ablations.runs.run import Run
@@ -27,13 +28,16 @@ class Config(WithKinds):
     all_kinds: ClassVar[Mapping[str, Kind]] = KINDS
     studies: dict[StudyName, any_study(KINDS.values())]  # type: ignore[valid-type]
     datasets: dict[Name, Dataset] = {}
-    weights: Annotated[dict[Name, PathText], Field(description="weights files of your own, by name")] = {}
+    weights: Annotated[
+        dict[Name, Weights],
+        Field(description="weights by name: a file of your own, or one that is fetched and verified"),
+    ] = {}
     data_dir: Annotated[PathText, Field(description="where staged datasets are kept")] = "data"
     source_dir: Annotated[
-        PathText | None, Field(description="a directory with dataset files you already have")
+        PathText | None, Field(description="a directory with files of datasets and weights that you have")
     ] = None
     download_timeout_s: Annotated[
-        float, Field(gt=0, le=86400, description="bound on each source of a dataset, in seconds")
+        float, Field(gt=0, le=86400, description="bound on each source of a dataset or weights, in seconds")
     ] = 120
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where networks train")] = "auto"
     batches: Annotated[
@@ -62,6 +66,19 @@ class Config(WithKinds):
     def staged_path(self, dataset: str) -> str:
         """Where a dataset is staged. A changed definition has another digest, and is another file."""
         return f"{self.data_dir}/{dataset}-{self.datasets[dataset].digest()}.safetensors"
+
+    def weights_path(self, name: str, model: str) -> str:
+        """Where the weights that `pretrained` names are: staged, or a file of the user's own."""
+        if name == "imagenet":
+            return f"{self.data_dir}/weights/imagenet/{model}.safetensors"
+        found = self.weights[name]
+        if isinstance(found, str):
+            return found
+        return f"{self.data_dir}/weights/{name}-{found.digest()}/{found.model}.safetensors"
+
+    def fetched_weights(self) -> dict[str, FetchedWeights]:
+        """The weights that are fetched, by their names."""
+        return {name: found for name, found in self.weights.items() if isinstance(found, FetchedWeights)}
 
     def profile_path(self, dataset: str, model: str) -> str:
         """Where the profile of `model` for the images of `dataset` lies."""

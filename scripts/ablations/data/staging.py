@@ -75,7 +75,7 @@ def _obtain(request: Request) -> tuple[formats.Arrays, str]:
             deadline = time.monotonic() + request.timeout_s
             try:
                 contents = {
-                    role: verified(file, fetch(file, Path(temporary), deadline))
+                    role: verified(file, fetch(file.name, Path(temporary), deadline))
                     for role, file in definition.files.items()
                 }
             except SourceError as error:

@@ -1,4 +1,4 @@
-"""Pretrained weights of torchvision: fetched, verified, and stored once as plain tensors.
+"""Published weights: fetched, verified, and stored once as plain tensors with torchvision's names.
 
 `WeightsEnum.get_state_dict(check_hash=True)` is not used: its download has no time limit, and it does not
 verify a file that is already there.
@@ -8,44 +8,38 @@ import logging
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock
 
-from ablations.data.sources import SourceError, download
-from ablations.errors import AblationsError
+from ablations.config.weights import FetchedWeights
+from ablations.data.sources import Fetch, SourceError, download, from_directory, public_source
+from ablations.errors import AblationsError, nearest
 from ablations.files import atomic_path, digest
 
 log = logging.getLogger(__name__)
 
+SHA256_DIGITS = 64
+
 
 @dataclass(frozen=True)
 class Published:
-    """A published weights file, whose name ends with the first digits of its SHA-256."""
+    """A published weights file of `model`, with its SHA-256 or the first digits of it, and its sources.
 
-    url: str
+    Where `in_order` names parts of the model, the tensors of the file are theirs, in the same order.
+    """
 
-    @property
-    def name(self) -> str:
-        """The file's name, such as `resnet18-f37072fd.pth`."""
-        return self.url.rpartition("/")[2]
-
-    @property
-    def sha256_prefix(self) -> str:
-        """The first digits of the file's SHA-256, which its name contains.
-
-        Raises AblationsError if the name contains none.
-        """
-        match = re.search(r"-([0-9a-f]{8,64})\.pth$", self.name)
-        if match is None:
-            raise AblationsError(f"{self.url} does not contain a digest, so the file cannot be verified")
-        return match[1]
+    model: str
+    name: str
+    sha256: str
+    sources: Sequence[tuple[str, Fetch]]
+    in_order: Sequence[str] = ()
 
 
-def published_weights(model: str) -> Published:
+def imagenet_weights(model: str) -> Published:
     """torchvision's ImageNet weights of `model`: IMAGENET1K_V1, or its first ones if there are none.
 
     Raises AblationsError if torchvision has no weights of this model.
@@ -57,7 +51,29 @@ def published_weights(model: str) -> Published:
     except ValueError as error:
         raise AblationsError(f"torchvision has no ImageNet weights for '{model}' ({error})") from None
     names = [weight.name for weight in weights]
-    return Published(weights["IMAGENET1K_V1" if "IMAGENET1K_V1" in names else names[0]].url)
+    return weights_at(weights["IMAGENET1K_V1" if "IMAGENET1K_V1" in names else names[0]].url, model)
+
+
+def weights_at(url: str, model: str) -> Published:
+    """The weights at `url`, whose name ends with the first digits of their SHA-256: `resnet18-f37072fd.pth`.
+
+    Raises AblationsError if the name contains none.
+    """
+    name = url.rpartition("/")[2]
+    match = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
+    if match is None:
+        raise AblationsError(f"{url} does not contain a digest, so the file cannot be verified")
+
+    def fetch(name: str, folder: Path, deadline: float) -> Path:
+        return download(url, folder / name, deadline)
+
+    return Published(model, name, match[1], [("torchvision's server", fetch)])
+
+
+def weights_of_config(weights: FetchedWeights) -> Published:
+    """The weights that an entry of the config's `weights` describes."""
+    sources = [public_source(source) for source in weights.sources]
+    return Published(weights.model, weights.file.name, str(weights.file.sha256), sources, weights.in_order)
 
 
 def stage_weights(
@@ -65,45 +81,85 @@ def stage_weights(
 ) -> None:
     """Write the weights to `output` (.safetensors), verified and atomically.
 
-    The file is taken from `source_dir`/weights/ if it is there, else from torchvision's server.
+    The file is taken from `source_dir`/weights/ if it is there, else from the first source that has it.
 
-    Raises AblationsError, and writes no `output`, if no source provides a verified file.
+    Raises AblationsError, and writes no `output`, if no source provides a verified file, or if its tensors
+    are not those that `in_order` says.
     """
+    sources = list(published.sources)
+    if source_dir is not None:
+        sources.insert(0, (f"directory {source_dir}", from_directory([source_dir / "weights"])))
     output.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(output.parent / f".{output.name}.lock"), tempfile.TemporaryDirectory() as folder:
-        problems = []
-        if source_dir is not None:
-            local = source_dir / "weights" / published.name
-            if not local.is_file():
-                problems.append(f"  directory {source_dir}: it has no weights/{published.name}")
-            elif problem := _mismatch(local, published):
-                problems.append(f"  directory {source_dir}: {problem}")
-            else:
-                _store(local, output)
+    problems = []
+    with FileLock(output.parent / f".{output.name}.lock"):
+        for label, fetch in sources:
+            with tempfile.TemporaryDirectory(prefix="staging-") as folder:
+                try:
+                    file = fetch(published.name, Path(folder), time.monotonic() + timeout_s)
+                    _check_digest(file, published)
+                except SourceError as error:
+                    problems.append(f"  {label}: {error}")
+                    continue
+                _store(file, published, output)
+                log.info("staged %s from %s as %s", published.name, label, output)
                 return
-        try:
-            deadline = time.monotonic() + timeout_s
-            file = download(published.url, Path(folder) / published.name, deadline)
-            if problem := _mismatch(file, published):
-                raise SourceError(problem)
-        except SourceError as error:
-            problems.append(f"  torchvision's server: {error}")
-            where = source_dir or Path("FOLDER")
-            raise AblationsError(
-                f"no source has {published.name}:\n" + "\n".join(problems) + f"\nput the file into "
-                f"{where}/weights/ and set source_dir: {where} in the config"
-            ) from None
-        _store(file, output)
-
-
-def _mismatch(file: Path, published: Published) -> str | None:
-    found = digest(file, "sha256")
-    if found.startswith(published.sha256_prefix):
-        return None
-    return (
-        f"{file} is not the published file: its SHA-256 is {found}, expected one that begins with "
-        f"{published.sha256_prefix}; the file is not used"
+    where = source_dir or Path("FOLDER")
+    raise AblationsError(
+        f"no source has {published.name}:\n" + "\n".join(problems) + f"\nput the file into "
+        f"{where}/weights/ and set source_dir: {where} in the config"
     )
+
+
+def _check_digest(file: Path, published: Published) -> None:
+    expected, found = published.sha256, digest(file, "sha256")
+    if not found.startswith(expected):
+        whole = len(expected) == SHA256_DIGITS
+        raise SourceError(
+            f"{file} is not the published file: its SHA-256 is {found}, expected "
+            f"{expected if whole else f'one that begins with {expected}'}; the file is not used"
+        )
+
+
+def _store(file: Path, published: Published, output: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors = read_weights(file)
+    if published.in_order:
+        tensors = _in_order(tensors, published)
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(output) as temporary:
+        save_file(tensors, temporary)
+
+
+def _in_order(tensors: Mapping[str, torch.Tensor], published: Published) -> dict[str, torch.Tensor]:
+    """The tensors under the names that those of the model's parts have, one after the other.
+
+    Raises AblationsError where their number, what a name ends in, or a shape differs.
+    """
+    from torchvision.models import get_model
+
+    every = get_model(published.model, weights=None).state_dict()
+    parts = list(dict.fromkeys(name.partition(".")[0] for name in every))
+    for part in published.in_order:
+        if not any(name.startswith(f"{part}.") for name in every):
+            raise AblationsError(
+                f"in_order: {published.model} has no part '{part}'{nearest(part, parts)} "
+                f"(there are {', '.join(parts)})"
+            )
+    own = {n: t for part in published.in_order for n, t in every.items() if n.startswith(f"{part}.")}
+    advice = "change `model` or `in_order` to those of the file"
+    if len(tensors) != len(own):
+        raise AblationsError(
+            f"{published.name} has {len(tensors)} tensors, expected {len(own)}: those of "
+            f"{', '.join(published.in_order)} in {published.model}; {advice}"
+        )
+    for i, ((found, theirs), (name, ours)) in enumerate(zip(tensors.items(), own.items(), strict=True), 1):
+        if found.rpartition(".")[2] != name.rpartition(".")[2] or theirs.shape != ours.shape:
+            raise AblationsError(
+                f"tensor {i} of {published.name} is {found} with the shape {tuple(theirs.shape)}, expected "
+                f"{name} of {published.model} with the shape {tuple(ours.shape)}; {advice}"
+            )
+    return dict(zip(own, tensors.values(), strict=True))
 
 
 def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
@@ -126,12 +182,3 @@ def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     # torchvision's DenseNets were published with names that it has since changed: norm.1 is now norm1.
     old = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
     return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}
-
-
-def _store(file: Path, output: Path) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.contiguous().clone() for name, tensor in read_weights(file).items()}
-    with atomic_path(output) as temporary:
-        save_file(tensors, temporary)
-    log.info("staged %s as %s", file.name, output)
