@@ -1,6 +1,6 @@
-"""Train the published studies, keep their records, and make their tables from the records that are kept.
+"""Train the published studies and two more, keep their records, and make tables from what is kept.
 
-    python docs/reproduction/reproduce.py train     # cheap runs first; stop it at any time, and call it again
+    python docs/reproduction/reproduce.py train     # study by study; stop it at any time, and call it again
     python docs/reproduction/reproduce.py collect   # copy what is finished to docs/reproduction/
     python docs/reproduction/reproduce.py tables    # tables from what was copied
     python docs/reproduction/reproduce.py figures   # figures from what was copied
@@ -26,7 +26,9 @@ from ablations.runs.run import Run
 from ablations.tracking.plan import read_plan
 
 HERE = PROJECT / "docs/reproduction"
-STUDIES = ("part_a", "part_b", "question_2", "seed_noise")
+STUDIES = ("part_a", "part_b", "question_2", "seed_noise", "pretraining", "normalisation")
+# The order of training: a run counts for the first of these that it is in.
+ORDER = ("part_b", "question_2", "normalisation", "seed_noise", "pretraining", "part_a")
 SELECTED = ("--config", f"studies=[{', '.join(STUDIES)}]")
 KEPT = ("record.tsv", "history.tsv")
 # What the names of a study's tables and figures end in, and the formats that are kept.
@@ -35,21 +37,22 @@ SUFFIXES = {"tables": (".md", ".tsv"), "figures": (".svg",)}
 
 
 def read_config() -> Config:
-    """The published studies."""
+    """The published studies, and those of what their text leaves open."""
     return load_config([PROJECT / "config/datasets.yaml", CONFIG], {"studies": list(STUDIES)}, PROJECT)
 
 
 def in_order(config: Config) -> list[Run]:
-    """The runs that are not finished: first those that every reproduction needs, and the cheap ones first.
+    """The runs that are not finished, study by study, and the cheap ones of each study first.
 
-    Needed are all runs but those of part A on FashionMNIST, whose published rows are those of MNIST, and its
-    ResNet-50, which takes more than half of the time.
+    Last come those of part A on FashionMNIST, whose published rows are those of MNIST, and its ResNet-50,
+    which takes more than half of the time.
     """
     estimates = read_plan(PROJECT / "results/plan.tsv")
 
-    def place(run: Run) -> tuple[bool, float]:
-        is_needed = config.runs()[run] != ["part_a"] or (run.dataset, run.model) == ("mnist", "resnet18")
-        return not is_needed, float(estimates[run.record]["seconds"])
+    def place(run: Run) -> tuple[int, bool, float]:
+        study = min(map(ORDER.index, config.runs()[run]))
+        is_last = (run.dataset, run.model) != ("mnist", "resnet18")
+        return study, ORDER[study] == "part_a" and is_last, float(estimates[run.record]["seconds"])
 
     return sorted((run for run in config.runs() if not (PROJECT / run.record).exists()), key=place)
 
@@ -86,7 +89,13 @@ def copy(files: Iterable[Path], source: Path, target: Path) -> None:
 
 def make(what: str, target: Path) -> None:
     """Make the tables or the figures of the records that are kept, under `target`."""
-    names = [f"{what}/{study}{end}" for study in STUDIES for end in ENDS[what]]
+    studies = read_config().studies
+    names = [
+        f"{what}/{study}{end}"
+        for study in STUDIES
+        for end in ENDS[what]
+        if end != "_vs_published" or studies[study].published
+    ]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         copy((path for path in HERE.rglob("*.tsv") if "tables" not in path.parts), HERE, work / "results")
