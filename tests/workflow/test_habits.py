@@ -1,6 +1,7 @@
 """What a user does every day: plan, run, rerun one, select, preview; with real runs on digits."""
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -412,25 +413,38 @@ studies:
 
 
 def test_a_run_starts_from_weights_named_in_the_config(checkout):
+    """From a file of the user's own, and from one that is staged: here, it is in `source_dir`."""
     import torch
     from ablations.training.models import build_model
 
-    torch.save(build_model("shufflenet_v2_x0_5", (3, 8, 8), 1000).state_dict(), checkout.root / "own.pth")
-    checkout.config("""
-weights: {mine: own.pth}
+    state = build_model("shufflenet_v2_x0_5", (3, 8, 8), 1000).state_dict()
+    torch.save(state, checkout.root / "own.pth")
+    (checkout.root / "sources/weights").mkdir(parents=True)
+    body = [tensor for name, tensor in state.items() if not name.startswith("fc.")]
+    names = [name.rpartition(".")[2] for name in state]
+    fetched = checkout.root / "sources/weights/body.pt"
+    torch.save({f"{i}.{name}": t for i, (name, t) in enumerate(zip(names, body, strict=False))}, fetched)
+    checkout.config(f"""
+source_dir: sources
+weights:
+  mine: own.pth
+  fetched:
+    model: shufflenet_v2_x0_5
+    file: {{name: body.pt, sha256: {hashlib.sha256(fetched.read_bytes()).hexdigest()}}}
+    in_order: [conv1, stage2, stage3, stage4, conv5]
 studies:
   s:
     title: From weights of my own
     kind: cnn
-    grid: [{dataset: digits, model: shufflenet_v2_x0_5, batch_size: 32, optimizer: sgd, lr: 0.01, epochs: 1,
-            pin_memory: false, train_samples: 64, pretrained: mine}]
-    table: {rows: [pretrained], values: test_accuracy}
+    grid: [{{dataset: digits, model: shufflenet_v2_x0_5, batch_size: 32, optimizer: sgd, lr: 0.01, epochs: 1,
+            pin_memory: false, train_samples: 64, pretrained: [mine, fetched]}}]
+    table: {{rows: [pretrained], values: test_accuracy}}
 """)
     done = checkout.snakemake(*MERGE)
     assert done.returncode == 0, done.stdout + done.stderr
-    (record,) = checkout.records()
-    assert "pretrained=mine" in record
-    assert "\tfc.weight fc.bias\t" in (checkout.root / record).read_text()
+    records = [(checkout.root / record).read_text() for record in checkout.records()]
+    assert [re.search(r"\t(mine|fetched)\t", text)[1] for text in records] == ["fetched", "mine"]
+    assert all("\tfc.weight fc.bias\t" in text for text in records)
 
 
 def test_imagenet_weights_that_are_not_the_published_ones_stop_the_run(checkout):
