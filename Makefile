@@ -22,7 +22,7 @@ part-b: .venv/installed ## the published part B on the real images
 	$(SNAKEMAKE) --config 'studies=[part_b]'
 	@cat results/tables/part_b.md results/tables/part_b_vs_published.md
 
-reproduce: .venv/installed ## train the published studies at low priority, cheap runs first; it resumes
+reproduce: .venv/installed ## train the published studies at low priority, question 2 first; it resumes
 	nice -n 19 .venv/bin/python docs/reproduction/reproduce.py train $(ARGS)
 
 reproduction: .venv/installed ## tables and figures of the published studies from the records in docs/reproduction/
