@@ -1,12 +1,17 @@
-"""Writing files so that a reader sees either the old content or the new, never a part."""
+"""Writing files so that a reader sees either the old content or the new, and reading them within bounds."""
 
+import gzip
 import hashlib
+import io
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Of a dataset or of weights, uncompressed, in bytes: a small archive can hold more than any memory.
+LARGEST_FILE = 2**31
 
 
 @contextmanager
@@ -39,6 +44,15 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def gunzip(content: bytes) -> bytes:
+    """The uncompressed content. Raises ValueError if it is larger than LARGEST_FILE, and what gzip raises."""
+    with gzip.open(io.BytesIO(content)) as file:
+        found = file.read(LARGEST_FILE + 1)
+    if len(found) > LARGEST_FILE:
+        raise ValueError(f"its uncompressed content is larger than {LARGEST_FILE:,} bytes")
+    return found
 
 
 def digest(path: Path, algorithm: str) -> str:

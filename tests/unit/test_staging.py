@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from ablations.config.datasets import Dataset
 from ablations.config.reading import load_config
-from ablations.data.sources import Request, SourceError, download
+from ablations.config.sources import VerifiedFile
+from ablations.data.sources import Request, SourceError, download, verified
 from ablations.data.staged import open_staged, read_metadata
 from ablations.data.staging import stage
 from ablations.errors import AblationsError
@@ -404,6 +405,49 @@ def test_a_cifar_archive_is_read(tmp_path):
 class Evil:
     def __reduce__(self):
         return (Path.touch, (Path("evil-was-here"),))
+
+
+class OwnState:
+    """An array whose type has a state of its own, by which numpy's dtype reads memory that is not its own."""
+
+    def __init__(self, code: str, state: tuple) -> None:
+        self.code, self.state = code, state
+
+    def __reduce__(self):
+        kind = PickledDtype(self.code, self.state)
+        return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, (2,), kind, False, b"ab")
+
+
+class PickledDtype:
+    def __init__(self, code: str, state: tuple) -> None:
+        self.code, self.state = code, state
+
+    def __reduce__(self):
+        return np.dtype, (self.code, False, True), self.state
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "reason"),
+    [
+        ("u1", (3, "|", None, ("x",), {"x": 5}, -1, -1, 63), "cannot reshape|cannot be read|damaged"),
+        ("O8", (3, "|", None, None, None, -1, -1, 63), "not of unsigned bytes"),
+        ("f8", (3, "<", None, None, None, -1, -1, 0), "not of unsigned bytes"),
+    ],
+)
+def test_a_pickle_creates_nothing_but_arrays_of_bytes(code, state, reason, tmp_path):
+    archive = cifar_archive({b"data": OwnState(code, state), b"labels": [0, 1]})
+    with pytest.raises(AblationsError, match=reason):
+        stage(cifar(archive, tmp_path), tmp_path / "cifar10.safetensors")
+
+
+def test_a_small_file_of_much_content_is_not_unpacked_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("ablations.files.LARGEST_FILE", 10_000)
+    bomb = tmp_path / "train-images-idx3-ubyte.gz"
+    bomb.write_bytes(gzip.compress(bytes(10_001)))
+    with pytest.raises(SourceError, match=r"larger than 10,000 bytes\); the file is not used"):
+        verified(VerifiedFile(name="train-images-idx3-ubyte", sha256="0" * 64), bomb)
+    with pytest.raises(SourceError, match="is no file of at most"):
+        verified(VerifiedFile(name="zero", sha256="0" * 64), Path("/dev/zero"))
 
 
 def test_a_pickle_that_calls_code_is_refused(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ Each is decoded to the same four arrays. torchvision's readers are not used: the
 that the bytes which were verified would be read again, and unpickle CIFAR-10 without restrictions.
 """
 
-import gzip
 import io
 import lzma
 import pickle
@@ -19,6 +18,7 @@ import numpy as np
 from ablations.config.datasets import Dataset
 from ablations.data.staged import PARTS
 from ablations.errors import AblationsError
+from ablations.files import gunzip
 
 # The last 360 of scikit-learn's 1,797 digits (a fifth) are the test images.
 DIGITS_TRAIN = 1437
@@ -41,7 +41,7 @@ def decode(format_name: str, contents: Mapping[str, bytes]) -> Arrays:
 def _decode_idx(contents: Mapping[str, bytes]) -> Arrays:
     arrays = {}
     for part in PARTS:
-        content = contents[part] if contents[part][:2] != b"\x1f\x8b" else gzip.decompress(contents[part])
+        content = contents[part] if contents[part][:2] != b"\x1f\x8b" else gunzip(contents[part])
         rank = content[3]
         shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
         array = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
@@ -49,19 +49,49 @@ def _decode_idx(contents: Mapping[str, bytes]) -> Arrays:
     return arrays
 
 
+class _Bytes:
+    """Stands for numpy's type of the pixels. numpy's own can be given a state that crashes the process."""
+
+    def __init__(self, code: object, *ignored: object) -> None:
+        if code not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"it has an array of type {code!r}, and not of unsigned bytes")
+
+    def __setstate__(self, state: object) -> None:
+        """The state says how the bytes of larger numbers are ordered."""
+
+
+class _Array:
+    """Stands for numpy's array while it is read: `array` is it afterwards."""
+
+    array: np.ndarray
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Bytes, bool, bytes]) -> None:
+        _, shape, kind, is_fortran, content = state
+        if not isinstance(kind, _Bytes):
+            raise pickle.UnpicklingError("it has an array without a type")
+        self.array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if is_fortran else "C")
+
+
 class _ArraysOnly(pickle.Unpickler):
-    """Reads the pickles that CIFAR-10 is distributed as, and creates nothing but arrays."""
+    """Reads the pickles that CIFAR-10 is distributed as, and creates nothing but arrays of bytes."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("_codecs", "encode"),
-        }:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
+        if (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        stands_for = {
+            ("numpy", "ndarray"): _Array,
+            ("numpy", "dtype"): _Bytes,
+            ("numpy.core.multiarray", "_reconstruct"): _new_array,
+            ("numpy._core.multiarray", "_reconstruct"): _new_array,
+        }
+        if (module, name) not in stands_for:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
+        return stands_for[module, name]
+
+
+def _new_array(cls: type, shape: tuple[int, ...], code: bytes) -> _Array:
+    """An array whose state follows."""
+    return _Array()
 
 
 def _decode_cifar10(contents: Mapping[str, bytes]) -> Arrays:
@@ -75,7 +105,7 @@ def _decode_cifar10(contents: Mapping[str, bytes]) -> Arrays:
     train = [batches[name] for name in sorted(batches) if name.startswith("data_batch")]
     arrays = {}
     for prefix, parts in (("train", train), ("test", [batches["test_batch"]])):
-        arrays[f"{prefix}_images"] = np.concatenate([p[b"data"] for p in parts]).reshape(-1, 3, 32, 32)
+        arrays[f"{prefix}_images"] = np.concatenate([p[b"data"].array for p in parts]).reshape(-1, 3, 32, 32)
         arrays[f"{prefix}_labels"] = np.concatenate([p[b"labels"] for p in parts]).astype(np.int64)
     return arrays
 

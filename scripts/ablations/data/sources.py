@@ -4,7 +4,6 @@ A file is used only if its digest matches.
 """
 
 import dataclasses
-import gzip
 import hashlib
 import http.client
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from ablations.config.datasets import Dataset
 from ablations.config.sources import Source, VerifiedFile
+from ablations.files import LARGEST_FILE, gunzip
 
 
 class SourceError(Exception):
@@ -204,6 +204,8 @@ def verified(file: VerifiedFile, path: Path) -> bytes:
 
     Raises SourceError if the digest does not match.
     """
+    if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+        raise SourceError(f"{path} is no file of at most {LARGEST_FILE:,} bytes; it is not used")
     if file.md5 is not None:
         if path.name != file.name:
             raise SourceError(f"found {path.name}, but only the digest of {file.name} is known")
@@ -223,6 +225,6 @@ def verified(file: VerifiedFile, path: Path) -> bytes:
 
 def _gunzip(path: Path) -> bytes:
     try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(path.read_bytes())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise SourceError(f"{path} is damaged or incomplete ({error}); the file is not used") from None

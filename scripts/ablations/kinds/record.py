@@ -10,6 +10,8 @@ IMAGE_TIMES = ("startup_time_ms", "train_time_ms", "test_time_ms")
 Percent = Annotated[float, Field(ge=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+# A record is a file that another may have written: what it says must not take all memory.
+Images = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class Record(BaseModel):
@@ -60,7 +62,7 @@ class ImageRecord(Record):
     test_time_ms: NotNegative
     startup_time_ms: NotNegative
     peak_memory_mb: NotNegative
-    test_samples: Positive
+    test_samples: Images
     numpy_version: str
     test_correct: str | None = None
 
