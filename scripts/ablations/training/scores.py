@@ -15,15 +15,13 @@ def scores(logits: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> dic
     """The columns of a record that come from the logits of the last evaluation.
 
     Shapes: (images, classes) of `logits`, (images,) of the others. `predicted` is given and not computed, so
-    that a tie of two logits counts as it does in the accuracy. The scores of probabilities are None if some
-    logit is not finite.
+    that a tie of two logits counts as it does in the accuracy. All logits are finite.
     """
     accuracies = class_accuracies(predicted, labels, logits.shape[1])
-    finite = bool(np.isfinite(logits).all())
     return {
         "test_macro_f1": 100 * macro_f1(predicted, labels),
-        "test_ece": 100 * calibration_error(logits, predicted == labels) if finite else None,
-        "test_nll": negative_log_likelihood(logits, labels) if finite else None,
+        "test_ece": 100 * calibration_error(logits, predicted == labels),
+        "test_nll": negative_log_likelihood(logits, labels),
         "worst_class_accuracy": 100 * float(np.nanmin(accuracies)),
         "test_class_accuracy": ";".join("" if np.isnan(a) else spell(round(100 * a, 6)) for a in accuracies),
     }
