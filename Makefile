@@ -54,7 +54,7 @@ test: check .venv/exports-installed .venv/examples-installed ## all checks and a
 	$(PYTEST) tests plugins
 
 test-fast: .venv/exports-installed ## the tests that need neither Snakemake's jobs nor a cluster: minutes
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit tests/statistics
 
 test-workflow: .venv/exports-installed .venv/examples-installed ## the tests of whole Snakemake calls on this machine
 	$(PYTEST) tests/workflow plugins

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from ablations.analysis.inference import ALPHA, Interval, compare_items
+from ablations.analysis.inference import ALPHA, Interval
+from ablations.analysis.items import compare_items
 from ablations.analysis.measurements import CONDITIONS, items_of
 from ablations.command_line import add_config, take_config
 from ablations.errors import AblationsError, run_script

@@ -196,6 +196,20 @@ def test_pairs_that_diverged_are_counted():
     assert not any("only; see" in note for note in nothing.notes)
 
 
+def test_pairs_without_a_second_seed_are_counted():
+    study = study_of(
+        {"batch_size": [16, 32], "lr": [0.1, 0.2, 0.3]},
+        seeds=(0, 1, 2),
+        exclude=({"lr": [0.2, 0.3], "seed": [1, 2]},),
+    )
+    table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
+    batch = row(table, "batch_size")
+    assert (batch["pairs"], batch["units"], batch["judged_by"]) == ("3", "3", "seeds")
+    [note] = [note for note in table.notes if "no second seed" in note]
+    assert note.endswith(": 2 of batch_size.")
+    assert not any("missing or diverged" in note for note in table.notes)
+
+
 def test_one_pair_without_images_has_no_test():
     study = study_of({"batch_size": [16, 32]})
     table = effects_table("it", study, records_of(study, lambda run: 90.0 + run.value("batch_size")))
@@ -204,16 +218,16 @@ def test_one_pair_without_images_has_no_test():
 
 
 def test_noise_alone_is_rarely_significant():
-    """In 100 studies without any effect, about one in twenty may report one, over its three tests."""
+    """In 20 studies without any effect, about one may report one, over its three tests."""
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2], "epochs": [1, 2]}, seeds=(0, 1, 2))
     wrong = 0
     draw = np.random.default_rng(0)
-    for _ in range(100):
+    for _ in range(20):
         luck = dict(zip(study.runs(), draw.normal(90, 1, 24), strict=True))
         verdicts = effects_table("it", study, records_of(study, luck.get)).data["verdict"]
         assert len(verdicts) == 3
         wrong += any("is better (higher)" in verdict for verdict in verdicts)
-    assert 1 <= wrong <= 12
+    assert wrong <= 3
 
 
 RECIPES = [

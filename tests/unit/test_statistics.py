@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from ablations.analysis import inference as statistics
-from ablations.analysis.inference import (
-    Comparison,
-    Interval,
-    LinearModel,
-    binomial_error,
-    compare_items,
-    compare_pairs,
-    holm,
-    pairs_needed,
-)
+from ablations.analysis.inference import Comparison, Interval, binomial_error, holm
+from ablations.analysis.items import compare_items
+from ablations.analysis.linear_model import LinearModel
+from ablations.analysis.paired import compare_pairs
+from ablations.analysis.sample_size import pairs_needed
 from ablations.kinds import hits
 from scipy import integrate, stats
 
@@ -90,25 +85,50 @@ def test_settings_are_not_replicates_of_each_other():
     assert (found.interval.low, found.interval.high) == pytest.approx((interval.low, interval.high))
 
 
-@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
-def test_noise_that_the_pairs_of_a_seed_share_is_not_an_effect(shared):
-    """As with duplicate runs. For every part of shared noise, one test in twenty is significant."""
-    draw, wrong = np.random.default_rng(0), 0
-    for _ in range(1000):
-        luck = shared * draw.normal(0, 1, (1, 4)) + (1 - shared) * draw.normal(0, 1, (6, 4))
-        p = compare_pairs(list(map(by_seed, luck))).p
-        wrong += p is not None and p < 0.05
-    assert 30 <= wrong <= 70
-
-
-def test_with_one_pair_in_most_the_noise_is_between_settings():
+def test_with_one_pair_in_each_the_noise_is_between_settings():
     differences = [1.0, 2.0, 4.0]
-    one_each = compare_pairs([by_seed([each]) for each in differences])
-    assert one_each.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
-    assert (one_each.units, one_each.noise) == (3, "settings")
-    one_more = compare_pairs([by_seed([1.0, 1.0]), by_seed([2.0]), by_seed([4.0])])
-    assert (one_more.pairs, one_more.units, one_more.noise) == (4, 3, "settings")
-    assert one_more.p == pytest.approx(one_each.p)
+    found = compare_pairs([by_seed([each]) for each in differences])
+    assert found.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert (found.units, found.noise) == (3, "settings")
+
+
+def test_settings_with_one_seed_are_left_out_if_another_has_several():
+    """They do not show the noise of seeds, and their luck would count as an effect."""
+    repeated = [{0: 1.0, 1: 1.5, 2: 0.5}, {0: 2.0, 1: 2.5, 2: 1.0}]
+    found = compare_pairs([*repeated, {0: 9.0}, {1: 9.0}])
+    assert found == compare_pairs(repeated)
+    assert (found.pairs, found.units, found.noise) == (6, 3, "seeds")
+
+
+UNBALANCED = [{0: 1.0, 1: 2.0}, {1: 3.0, 2: 5.0}, {0: 2.0, 1: 1.0, 2: 4.0}]
+
+
+def test_unbalanced_seeds_have_the_cluster_robust_error_of_a_direct_computation():
+    """CR2 as Pustejovsky and Tipton (2018) write it, with the inverse roots of whole matrices."""
+    seeds = [seed for each in UNBALANCED for seed in each]
+    setting = np.repeat(range(3), list(map(len, UNBALANCED)))
+    values = np.array([v for each in UNBALANCED for v in each.values()])
+    rows = np.eye(3)[setting]
+    inverse = np.linalg.inv(rows.T @ rows)
+    contrast = np.bincount(setting) / len(values)
+    rest = np.eye(len(values)) - rows @ inverse @ rows.T
+    of_clusters, variance = [], 0.0
+    for seed in range(3):
+        own = [i for i, s in enumerate(seeds) if s == seed]
+        sizes, directions = np.linalg.eigh(rest[np.ix_(own, own)])
+        root = directions @ np.diag(sizes**-0.5) @ directions.T
+        of_clusters.append(rest[own].T @ root @ rows[own] @ inverse @ contrast)
+        variance += float(of_clusters[-1] @ values) ** 2
+    together = np.equal.outer(seeds, seeds)
+    dfs = []
+    for working in (np.eye(len(values)), together):
+        gram = np.array([[a @ working @ b for b in of_clusters] for a in of_clusters])
+        dfs.append(np.trace(gram) ** 2 / np.sum(gram**2))
+    found = compare_pairs(UNBALANCED)
+    half = stats.t.ppf(0.975, min(dfs)) * math.sqrt(variance)
+    assert found.difference == pytest.approx(values.mean())
+    assert found.interval.high - found.difference == pytest.approx(half)
+    assert found.p == pytest.approx(2 * stats.t.sf(values.mean() / math.sqrt(variance), min(dfs)))
 
 
 def test_a_linear_model_is_statsmodels():

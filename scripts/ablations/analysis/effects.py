@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ablations.analysis.design import model_matrix, varying_levels
-from ablations.analysis.inference import Comparison, Hits, LinearModel, compare_items, compare_pairs, holm
+from ablations.analysis.inference import Comparison, holm
+from ablations.analysis.items import Hits, compare_items
+from ablations.analysis.linear_model import LinearModel
 from ablations.analysis.measurements import (
     Record,
     Records,
@@ -22,6 +24,7 @@ from ablations.analysis.measurements import (
     on_scale,
     unit_of,
 )
+from ablations.analysis.paired import compare_pairs
 from ablations.config.studies import Study
 from ablations.kinds import Kind
 from ablations.kinds.hits import unpack
@@ -42,7 +45,7 @@ class Effect:
     `pairs` counts the pairs of runs in the grid that differ in this factor only. `comparison` uses those with
     available values, or a linear model if the grid has no pair. It is None if neither is possible. `apart`
     counts the pairs, or the runs of the linear model, that it leaves out because their times are not
-    comparable.
+    comparable, and `alone` the pairs that it leaves out because their setting has no other seed.
     """
 
     factor: str
@@ -50,6 +53,7 @@ class Effect:
     second: Any
     pairs: int
     apart: int
+    alone: int
     comparison: Comparison | None
 
 
@@ -82,7 +86,8 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
                 else main_effects.compare(factor, first, second)
             )
             apart = sum(map(len, both)) - sum(map(len, alike)) if count else len(found) - len(of_model)
-            yield Effect(factor, first, second, count, apart, comparison)
+            alone = sum(map(len, alike)) - comparison.pairs if comparison and count else 0
+            yield Effect(factor, first, second, count, apart, alone, comparison)
 
 
 def _settings(study: Study, factor: str) -> Iterable[dict[Any, dict[Any, Run]]]:

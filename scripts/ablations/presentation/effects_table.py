@@ -7,8 +7,9 @@ import pandas as pd
 
 from ablations.analysis.design import varying_levels
 from ablations.analysis.effects import MOST_LEVELS, Effect, corrected, effects
-from ablations.analysis.inference import ALPHA, MOST_PAIRS, Comparison, Interval, Noise, pairs_needed
+from ablations.analysis.inference import ALPHA, Comparison, Interval, Noise
 from ablations.analysis.measurements import Records
+from ablations.analysis.sample_size import MOST_PAIRS, pairs_needed
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
@@ -196,7 +197,7 @@ def _noise_notes(study: Study, metric: Metric) -> dict[Noise, str]:
     return {
         "seeds": "Judged by seeds: the noise is the variation between seeds of the mean difference over the "
         "settings of this grid. The difference itself may vary between these settings.",
-        "settings": "Judged by settings: most settings have a single pair, so the variation between settings "
+        "settings": "Judged by settings: each setting has a single pair, so the variation between settings "
         f"counts as noise. {of_settings}",
         "items": f"Judged by {metric.noun}: the test compares which {metric.noun} each run got right (one "
         f"pair: McNemar's exact test). {of_items}",
@@ -223,10 +224,12 @@ def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
         notes.append(f"Without any difference, and not listed: levels of {listed(equal)}.")
     paired = [effect for effect in found if effect.pairs]
     compared = [effect.comparison.pairs if effect.comparison else 0 for effect in paired]
-    lost = [e.pairs - e.apart - count for e, count in zip(paired, compared, strict=True)]
+    lost = [e.pairs - e.apart - e.alone - count for e, count in zip(paired, compared, strict=True)]
     notes += _left_out("a run is missing or diverged", paired, lost)
     elsewhere = "the device, threads or runs per job differ"
     notes += _left_out(elsewhere, paired, [effect.apart for effect in paired])
+    single = "their setting has no second seed, so it does not show the noise of seeds"
+    notes += _left_out(single, paired, [effect.alone for effect in paired])
     if apart := max((e.apart for e in found if e.comparison and not e.pairs), default=0):
         notes.append(f"Runs left out of the linear model because {elsewhere}: {apart}.")
     many = [f for f, levels in varying_levels(study).items() if len(levels) > MOST_LEVELS]
