@@ -86,3 +86,11 @@ def holm(ps: Sequence[float]) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(ps, alpha=ALPHA, method="holm")[1]]
+
+
+def holm_level(ps: Sequence[float]) -> float:
+    """The level at which Holm's procedure stops: it rejects exactly the p-values that are not above it."""
+    for i, p in enumerate(sorted(ps)):
+        if p > ALPHA / (len(ps) - i):
+            return ALPHA / (len(ps) - i)
+    return ALPHA

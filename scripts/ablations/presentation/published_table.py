@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ablations.analysis.agreement import Compared, Reason, Verdict, compare, last_digit, pooled_spread
 from ablations.analysis.cells import cell
 from ablations.analysis.measurements import Records, items_of
-from ablations.analysis.published import Reason, Verdict, compare, last_digit, read_published
+from ablations.analysis.published import PublishedValue, read_published
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.kinds.metrics import Metric
@@ -20,21 +21,17 @@ REASONS: dict[Reason, str] = {
         "Not random: reproduced if the measured value rounds to the printed one, or differs from it by at "
         "most half a unit of its last digit."
     ),
-    "one_run": (
-        "One run: within noise if the difference is at most the half-width of its 95 % interval, 1.96 "
-        "standard errors. It includes the binomial errors of both values on this many {noun}. It "
-        "excludes the noise of seeds; more seeds would show it."
+    "items": (
+        "The noise of seeds is unknown: no point has several seeds that differ. Within noise if the "
+        "difference is at most what the choice of this many {noun} explains: the binomial errors of both "
+        "values, as if each had its own {noun}. A larger difference may be that of the seeds; several seeds "
+        "would show it."
     ),
     "seeds": (
-        "Several seeds: within noise if the difference is at most the half-width of its 95 % interval. It "
-        "includes the binomial errors of both values on this many {noun}. It also includes the "
-        "variance of one seed (published) and of the mean over seeds (measured), by Student's t: few seeds "
-        "make it wide."
-    ),
-    "seeds_alone": (
-        "Several seeds: within noise if the difference is at most the half-width of its 95 % interval, or "
-        "half a unit of the last printed digit. The interval includes the variance of one seed (published) "
-        "and of the mean over seeds (measured), by Student's t: few seeds make it wide."
+        "Within noise if the difference is in the prediction interval of one more run, t · sd · √(1 + 1/n). "
+        "The standard deviation between seeds is pooled over the points{dataset} that have several seeds "
+        "({df} degrees of freedom). The published value is taken as that of one run{items}, with seeds that "
+        "vary as much as these."
     ),
     "machine": "Times and memory depend on the machine: a ratio without a verdict.",
     "no_measure": "These runs do not show the noise of this metric: a difference without a verdict.",
@@ -44,39 +41,49 @@ REASONS: dict[Reason, str] = {
 }
 
 
-def verdict_fields(verdict: Verdict, published: str, metric: Metric) -> dict[str, str]:
+def reason_text(verdict: Verdict, metric: Metric, dataset: str = "") -> str:
+    """The reason for a verdict as a footnote; `dataset` where the points of several are not pooled."""
+    return REASONS[verdict.reason].format(
+        noun=metric.noun,
+        df=verdict.spread and verdict.spread.df,
+        dataset=f" of {dataset}" if dataset else "",
+        items=f" on the same {metric.noun}" if metric.noise == "proportion" else "",
+    )
+
+
+def verdict_fields(verdict: Verdict, published: str, metric: Metric, dataset: str = "") -> dict[str, str]:
     """A verdict as TSV fields, with the decimals of the published value or of the metric, if it has more."""
     printed = max(0, -last_digit(published))
     decimals = max(printed, metric.decimals)
     difference = "" if verdict.difference is None else f"{verdict.difference:+.{decimals}f}"
     # Half a unit of the last printed digit has one more digit.
     decimals = printed + 1 if verdict.reason == "exact" else decimals
+    unexplained = f"more than the {metric.noun} explain; the noise of seeds is unknown"
     return {
         "difference": difference if verdict.ratio is None else f"×{verdict.ratio:.2f}",
         "allowed": "" if verdict.allowed is None else f"±{verdict.allowed:.{decimals}f}",
-        "verdict": verdict.outcome,
-        "reason": REASONS[verdict.reason].format(noun=metric.noun),
+        "verdict": unexplained if verdict.outcome == "more than the items explain" else verdict.outcome,
+        "reason": reason_text(verdict, metric, dataset),
     }
 
 
 def published_table(name: str, study: Study, records: Records, path: Path) -> Table:
     """Every published value next to the measured one, with their difference and a verdict with its reason."""
-    rows = []
-    for value in read_published(study, path):
-        metric = study.kind.metrics[value.metric]
-        verdict, measured = Verdict("not comparable", "not_in_the_grid"), "not in the grid"
-        if value.runs:
-            found = [records.get(run) for run in value.runs]
-            content = cell(metric, found)
-            items = next((items_of(metric, record) for record in found if record), 0)
-            verdict, measured = compare(value.text, content, study.kind, items), cell_text(content)
+    values = list(read_published(study, path))
+    compared = [_compared(study, records, value) for value in values]
+    verdicts, level, tests = compare([each for each in compared if each], study.kind)
+    found, rows = iter(verdicts), []
+    several = len({run.dataset for run in study.runs()}) > 1
+    for value, each in zip(values, compared, strict=True):
+        verdict = next(found) if each else Verdict("not comparable", "not_in_the_grid")
+        dataset = value.runs[0].dataset if several and value.runs else ""
         rows.append(
             {
                 **value.where,
                 "metric": value.metric,
                 "published": value.text,
-                "measured": measured,
-                **verdict_fields(verdict, value.text, metric),
+                "measured": cell_text(each.cell) if each else "not in the grid",
+                **verdict_fields(verdict, value.text, study.kind.metrics[value.metric], dataset),
             }
         )
     if not rows:
@@ -95,6 +102,30 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
     display.columns = [
         study.kind.label(column) if column in levels else column.capitalize() for column in display
     ]
+    if tests:
+        notes.append(_correction(level, tests))
     notes += dict.fromkeys(note for name in data["metric"] if (note := study.kind.metrics[name].note))
     title = f"{study.title}: comparison with the published values"
     return Table(title, f"{name}_vs_published", data, display, notes)
+
+
+def _compared(study: Study, records: Records, value: PublishedValue) -> Compared | None:
+    """A published value beside its cell; None if the study has no such point."""
+    if not value.runs:
+        return None
+    metric = study.kind.metrics[value.metric]
+    found = [records.get(run) for run in value.runs]
+    items = next((items_of(metric, record) for record in found if record), 0)
+    same = [runs for _, runs in study.points() if runs[0].dataset == value.runs[0].dataset]
+    spread = pooled_spread([cell(metric, [records.get(run) for run in runs]) for runs in same])
+    return Compared(value.text, cell(metric, found), items, spread)
+
+
+def _correction(level: float, tests: int) -> str:
+    corrected = (
+        f" with Holm's correction over the {tests} values that are judged by noise" if tests > 1 else ""
+    )
+    return (
+        f"The allowed differences are at 95 %{corrected}: each is that of a {100 * (1 - level):.4g} % "
+        "interval. Within noise does not prove equality."
+    )
