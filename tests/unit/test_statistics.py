@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from ablations.analysis import inference as statistics
-from ablations.analysis.inference import Comparison, Interval, binomial_error, holm
+from ablations.analysis.inference import Comparison, binomial_error, holm
 from ablations.analysis.items import compare_items
 from ablations.analysis.linear_model import LinearModel
 from ablations.analysis.paired import compare_pairs
@@ -24,7 +24,7 @@ def test_a_t_interval_is_that_of_a_table():
     interval = statistics.t_interval([1, 2, 3, 4, 5])
     assert (interval.low, interval.high) == pytest.approx((3 - 1.963, 3 + 1.963), abs=1e-3)
     assert statistics.t_interval([1.0]) is None
-    assert statistics.t_interval([2.0, 2.0]) == Interval(2.0, 2.0)
+    assert statistics.t_interval([2.0, 2.0]) is None
 
 
 def test_intervals_have_their_nominal_coverage():
@@ -229,6 +229,16 @@ def test_mcnemar_is_the_binomial_test_of_the_differing_images():
     assert -3 < same.interval.low < 0 < same.interval.high < 3
 
 
+@pytest.mark.parametrize("items", [7, 20, 100, 360])
+def test_the_interval_of_two_runs_contains_zero_where_p_is_not_significant(items):
+    draw = np.random.default_rng(items)
+    for _ in range(100):
+        first, second = draw.random((2, items)) < draw.random((2, 1))
+        found = compare_items([(("it", first), ("it", second))])
+        assert (found.interval.low <= 0 <= found.interval.high) == (found.p >= 0.05)
+        assert -100 <= found.interval.low <= found.interval.high <= 100
+
+
 def test_images_of_two_test_sets_are_two_samples():
     draw = np.random.default_rng(0)
     first, second = draw.random(10_000) < 0.95, draw.random(10_000) < 0.94
@@ -250,9 +260,9 @@ def test_an_image_is_one_observation_over_many_runs():
         compare_items([pair, elsewhere]),
     )
     width = lambda found: found.interval.high - found.interval.low  # noqa: E731
-    assert width(twice) == pytest.approx(width(once))
+    assert width(twice) == pytest.approx(width(once), rel=0.02)
     assert twice.p == pytest.approx(once.p, rel=0.2)
-    assert width(wider) == pytest.approx(width(once) / math.sqrt(2), rel=0.01)
+    assert width(wider) == pytest.approx(width(once) / math.sqrt(2), rel=0.02)
 
 
 def test_holm_gives_textbook_values():

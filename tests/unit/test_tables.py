@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ablations.analysis.agreement import Compared, Spread, Verdict, compare, pooled_spread
 from ablations.analysis.cells import Cell, cell
@@ -13,7 +14,7 @@ from ablations.analysis.published import read_published
 from ablations.config.reading import load_config
 from ablations.config.studies import parse_study
 from ablations.errors import AblationsError
-from ablations.kinds import KINDS
+from ablations.kinds import KINDS, hits
 from ablations.kinds.cnn import CNN
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.design_table import design_table
@@ -78,6 +79,30 @@ def test_several_seeds_are_mean_and_standard_deviation_with_n():
     assert (row["resnet18_ci_low"], row["resnet18_ci_high"]) == ("98.85", "99.35"), "4.303 · 0.1 / √3 = 0.248"
     assert table.display.iloc[0]["resnet18"] == "99.10 ± 0.10 (n = 3)"
     assert any("± is the standard deviation over seeds" in note for note in table.notes)
+
+
+def test_intervals_stay_within_the_range_of_their_metric():
+    """t(0.975, 1) · 0.35 / √2 = 3.2 points on either side of 99.5."""
+    interval = Cell(ACCURACY, (99.25, 99.75)).interval
+    assert interval.high == 100
+    assert 96 < interval.low < 97
+    assert Cell(ACCURACY, (99.5, 99.5)).interval is None
+    assert Cell(TIME, (10.0, 20.0)).interval.low == 0
+
+
+def test_a_second_interval_covers_other_test_images():
+    of = study("part_a", seeds=[0, 1, 2])
+    masks = np.random.default_rng(0).random((3, 10_000)) < np.linspace(0.8, 1, 10_000)
+    found = {
+        run: record(run, test_accuracy=f"{100 * mask.mean():.6f}", test_correct=hits.pack(mask))
+        for run in of.runs()
+        if (mask := masks[run.hyperparameters.seed]) is not None
+    }
+    row = study_table("part_a", of, found).data.iloc[0]
+    low, high = (float(row[f"resnet18_ci_items_{end}"]) for end in ("low", "high"))
+    assert low < float(row["resnet18_ci_low"]) < float(row["resnet18_ci_high"]) < high
+    plain = study_table("part_a", of, all_records(of)).data.iloc[0]
+    assert (plain["resnet18_ci_low"], plain["resnet18_ci_items_low"]) == ("", "")
 
 
 def test_the_notes_give_the_noise_of_the_test_set():

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 import pandas as pd
 
 from ablations.analysis.inference import Interval, t_interval
-from ablations.analysis.measurements import Record, measured
+from ablations.analysis.items import interval_over_seeds_and_items
+from ablations.analysis.measurements import Record, items_of, measured
 from ablations.errors import AblationsError
 from ablations.kinds import Kind
+from ablations.kinds.hits import unpack
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 
@@ -36,8 +39,12 @@ class Cell:
 
     @property
     def interval(self) -> Interval | None:
-        """Student's 95 % interval of the mean over seeds; None for fewer than two values."""
-        return t_interval(self.values)
+        """Student's 95 % interval of the mean over seeds, within the bounds of the metric.
+
+        None for fewer than two values, and for values that are all equal.
+        """
+        found = t_interval(self.values)
+        return found and found.within(*self.metric.bounds)
 
     @property
     def counted(self) -> bool:
@@ -75,3 +82,16 @@ def cell(metric: Metric, records: Sequence[Record | None]) -> Cell:
         ),
         missing=sum(record is None for record in records),
     )
+
+
+def interval_over_items(metric: Metric, records: Sequence[Record | None]) -> Interval | None:
+    """The 95 % interval of the mean over seeds and items; None if not all runs record their answers."""
+    found = [record for record in records if record and measured(metric, record) is not None]
+    if len(found) < 2 or not metric.answers or any(metric.answers not in record for record in found):
+        return None
+    counts = {items_of(metric, record) for record in found}
+    if len(counts) > 1:
+        return None
+    scores = np.array([unpack(record[metric.answers], *counts) for record in found])
+    interval = interval_over_seeds_and_items(scores)
+    return interval and interval.scaled(metric.whole).within(*metric.bounds)

@@ -139,7 +139,10 @@ def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float)
 
 def in_unit(metric: Metric, comparison: Comparison, unit: float) -> Comparison:
     """A comparison of values analysed in `unit`, in the table's unit. The ratio of two times has none."""
-    return comparison.scaled(1.0 if metric.noise == "time" else metric.scale * unit)
+    if metric.noise == "time":
+        return comparison
+    low, high = metric.bounds
+    return comparison.scaled(metric.scale * unit).within(high - low)
 
 
 def _hits(metric: Metric, record: Record) -> Hits:

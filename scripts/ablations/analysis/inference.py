@@ -28,10 +28,14 @@ class Interval:
         """The interval in another unit, given by a positive factor."""
         return Interval(self.low * factor, self.high * factor)
 
+    def within(self, low: float, high: float) -> "Interval":
+        """The part of the interval between the bounds of what it is of."""
+        return Interval(*(min(max(end, low), high) for end in (self.low, self.high)))
+
 
 def t_interval(values: Sequence[float]) -> Interval | None:
-    """Student's interval of the mean of independent values; None for fewer than two."""
-    if len(values) < 2:
+    """Student's interval of the mean of independent values; None for fewer than two, or without variation."""
+    if len(values) < 2 or np.ptp(values) <= ROUNDING:
         return None
     # SciPy's ttest_1samp gives the same interval, but takes six times as long and warns about equal values.
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -77,6 +81,10 @@ class Comparison:
         """The comparison in another unit, given by a positive factor."""
         interval = self.interval and self.interval.scaled(factor)
         return replace(self, difference=self.difference * factor, interval=interval)
+
+    def within(self, largest: float) -> "Comparison":
+        """The comparison with an interval that is not beyond the largest possible difference."""
+        return replace(self, interval=self.interval and self.interval.within(-largest, largest))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -1,5 +1,6 @@
 """Metrics: the measured numbers of a run, which tables show and analyses compare."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +45,13 @@ class Metric:
         if self.noise == "proportion" and not 0 <= value <= self.whole:
             return f"a proportion is from 0 to {self.whole:g}"
         return "a time is above 0" if self.noise == "time" and value <= 0 else ""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value that the metric can have, in the table's unit."""
+        if self.noise == "proportion":
+            return 0.0, self.whole
+        return (0.0 if self.noise == "time" else -math.inf), math.inf
 
     @property
     def whole(self) -> float:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ablations.analysis.cells import Cell, cell
-from ablations.analysis.inference import binomial_error
+from ablations.analysis.cells import Cell, cell, interval_over_items
+from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
@@ -30,8 +30,11 @@ def cell_text(content: Cell) -> str:
     return f"{text} ({', '.join(notes)})" if notes else text
 
 
-def cell_fields(content: Cell, name: str, seeds: bool) -> dict[str, str]:
-    """A cell as TSV fields: `name`, plus, with several seeds, `_sd`, `_ci_low`, `_ci_high` and `_n`."""
+def cell_fields(content: Cell, name: str, seeds: bool, over_items: Interval | None = None) -> dict[str, str]:
+    """A cell as TSV fields: `name`, plus, with several seeds, `_sd`, `_ci_low`, `_ci_high` and `_n`.
+
+    A metric with answers also has `_ci_items_low` and `_ci_items_high`, the interval over seeds and items.
+    """
     decimals = content.metric.decimals
     shown = cell_text(content) if content.mean is None else f"{content.mean:.{decimals}f}"
     if not seeds or content.counted:
@@ -42,6 +45,11 @@ def cell_fields(content: Cell, name: str, seeds: bool) -> dict[str, str]:
         "ci_low": interval and interval.low,
         "ci_high": interval and interval.high,
     }
+    if content.metric.answers:
+        numbers |= {
+            "ci_items_low": over_items and over_items.low,
+            "ci_items_high": over_items and over_items.high,
+        }
     texts = {f"{name}_{k}": "" if v is None else f"{v:.{decimals}f}" for k, v in numbers.items()}
     return {name: shown, **texts, f"{name}_n": str(len(content.values))}
 
@@ -56,11 +64,12 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         fields, texts = rows.setdefault(levels, ({}, {}))
         for metric_name in study.values:
             metric = study.kind.metrics[metric_name]
-            content = cell(metric, [records.get(run) for run in runs])
+            found = [records.get(run) for run in runs]
+            content = cell(metric, found)
             column, label = metric_name, marked(metric)
             if layout.columns:
                 column = label = spell(values[layout.columns])
-            fields |= cell_fields(content, column, seeds=len(study.seeds) > 1)
+            fields |= cell_fields(content, column, len(study.seeds) > 1, interval_over_items(metric, found))
             texts[label] = cell_text(content)
     shown = [study.kind.label(factor) for factor in layout.rows]
     # A point that the grid excludes has an empty cell; it is not a missing run.
@@ -85,7 +94,7 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
     notes += study.kind.notes(completed, study.values)
     notes += code_note(completed)
     if len(study.seeds) > 1:
-        notes.append("± is the standard deviation over seeds; 95 % intervals of the means are in the TSV.")
+        notes += _interval_notes(metrics)
     for metric in metrics:
         notes += _noise_notes(metric, completed) if metric.noise == "proportion" else []
     if times := [metric.label for metric in metrics if metric.noise == "time"]:
@@ -95,6 +104,21 @@ def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
             notes.append(f"{labels} {'was' if len(times) == 1 else 'were'} measured on {devices}.")
     if any(row["status"] == "diverged" for row in completed):
         notes.append("A run has diverged if its loss became NaN or infinite; means exclude it.")
+    return notes
+
+
+def _interval_notes(metrics: Sequence[Metric]) -> list[str]:
+    """What ± and the intervals in the TSV are."""
+    notes = [
+        "± is the standard deviation over seeds. The TSV has 95 % intervals of the means over seeds: "
+        "Student's, which take the values of the seeds as normal, cut to the range of the metric, and none "
+        "where all seeds are equal."
+    ]
+    for noun in dict.fromkeys(metric.noun for metric in metrics if metric.answers):
+        notes.append(
+            f"The intervals over seeds (ci) hold for these {noun}. Those over seeds and {noun} (ci_items) "
+            f"also hold for others, of which these {noun} are a sample."
+        )
     return notes
 
 
