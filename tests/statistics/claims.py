@@ -19,6 +19,7 @@ from ablations.analysis.cells import Cell  # noqa: E402
 from ablations.analysis.inference import ALPHA  # noqa: E402
 from ablations.analysis.items import compare_items, interval_over_seeds_and_items  # noqa: E402
 from ablations.analysis.paired import Estimate, judge_by_seeds, judge_by_units  # noqa: E402
+from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
 from ablations.kinds.cnn import CNN  # noqa: E402
 from scipy import stats  # noqa: E402
 
@@ -160,6 +161,39 @@ for items, one, other in ((100, 0.05, 0.05), (360, 0.02, 0.06), (10_000, 0.01, 0
             interval = compare_items([(("it", sides[0]), ("it", sides[1]))], 1).interval
             covered.append(interval.low <= other - one <= interval.high)
         return float(np.mean(covered))
+
+
+# --- sources of variance ----------------------------------------------------------------------------
+
+
+def of_noise_alone(draw: np.random.Generator, seeds: int) -> list[tuple[Source, ...]]:
+    """The sources of 3 × 2 × 2 points without any effect; runs of a seed share half of their noise."""
+    factors: list[Factor] = [("model",), ("lr",), ("epochs",)]
+    shape = (1000, 3, 2, 2, seeds)
+    noise = draw.normal(size=shape) + draw.normal(size=(1000, 1, 1, 1, seeds))
+    return [_sources(90 + each, factors) for each in noise]
+
+
+for n in (2, 3, 5):
+
+    @claim("Variance: share of the seeds, where nothing else varies", f"{n} seeds", "1.00", (0.97, 1.03))
+    def _(draw, n=n) -> float:
+        return float(np.mean([sources[-1].share for sources in of_noise_alone(draw, n)])) / 100
+
+    @claim("Variance: false positives of the F tests", f"{n} seeds", "0.05", (0.0, 0.06))
+    def _(draw, n=n) -> float:
+        sources = [source for each in of_noise_alone(draw, n) for source in each]
+        return float(np.mean([source.p < ALPHA for source in sources if source.p is not None]))
+
+
+@claim("Variance: false positives, judged by images", "2 × 2 machines, 360 images", "0.05", (0.03, 0.065))
+def _(draw) -> float:
+    ps = []
+    for _ in range(500):
+        hard = draw.beta(0.1, 0.9, 360)
+        hits = (draw.random((2, 2, 360)) > hard).astype(float)
+        ps += [each.p for each in _sources(hits, [("kernel",), ("samples",)], "items") if each.p is not None]
+    return float(np.mean(np.array(ps) < ALPHA))
 
 
 # --- published and measured values ------------------------------------------------------------------

@@ -6,13 +6,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from ablations.analysis.balance import balanced, worth
 from ablations.analysis.design import design
 from ablations.analysis.effects import effects
-from ablations.analysis.variance import _balanced, _sources, analyse, together
+from ablations.analysis.variance import _sources, analyse, together
+from ablations.kinds import hits
 from ablations.presentation.variance_table import variance_table
 from denoiser import denoiser, measure
 from test_design import study_of
 from test_effects import noise, records_of
+from test_tables import record
 from test_tables import study as published
 
 SEEDS = (0, 1, 2)
@@ -88,7 +91,7 @@ def test_noise_that_the_points_of_a_seed_share_is_not_an_effect(shared):
         of_seeds.append(seeds.share)
         assert sum(source.share for source in found) + seeds.share == pytest.approx(100)
     assert np.mean(wrong) <= 0.07
-    assert np.mean(of_seeds) >= 80
+    assert np.mean(of_seeds) == pytest.approx(100, abs=6)
 
 
 def test_two_levels_have_the_p_of_the_effects_table():
@@ -118,7 +121,7 @@ def test_the_difficulty_of_a_dataset_is_not_a_source():
     ):
         assert one.share == pytest.approx(other.share, abs=1e-4), "of nothing but what is within"
     table = variance_table("it", study, records_of(study, harder.get))
-    assert "Shares of the variance within datasets of a balanced layout; they add up to 100 %." in table.notes
+    assert "Shares of the variance within datasets of a balanced layout." in table.notes
     alone = study_of({"dataset": ["mnist", "fashion_mnist"]}, seeds=SEEDS)
     assert analyse(alone, records_of(alone, lambda run: 90 + noise(run, 1)), "test_accuracy") is None
 
@@ -189,28 +192,42 @@ def test_rounding_does_not_count_as_variance(value):
 
 
 def test_the_greatest_balanced_part_of_small_layouts_is_found():
-    """Checked against all products of levels, over random layouts."""
+    """Checked against all products of levels and seeds, over random layouts."""
     draw = np.random.default_rng(0)
     levels = [[(i,) for i in range(count)] for count in (2, 3, 3)]
     subsets = [[s for n in range(1, len(of) + 1) for s in itertools.combinations(of, n)] for of in levels]
     for _ in range(50):
-        cells = {key: [90.0] for key in itertools.product(*levels) if draw.random() < 0.6}
-        best = max(
-            (
-                math.prod(map(len, part))
-                for part in itertools.product(*subsets)
-                if all(key in cells for key in itertools.product(*part))
-            ),
-            default=0,
-        )
-        assert math.prod(map(len, _balanced(cells, 3))) == best
+        cells = [key for key in itertools.product(*levels) if draw.random() < 0.6]
+        complete = [
+            part for part in itertools.product(*subsets) if set(itertools.product(*part)) <= set(cells)
+        ]
+        assert worth(balanced(cells, 3)) == max(map(worth, complete))
 
 
 @pytest.mark.parametrize("gone", [0, 100, 269])
 def test_one_missing_point_among_many_factors_costs_one_level(gone):
     keys = list(itertools.product(*[[(i,) for i in range(count)] for count in (5, 2, 3, 3, 3)]))
     del keys[gone]
-    assert math.prod(map(len, _balanced({key: [90.0] for key in keys}, 5))) == 216
+    assert math.prod(map(len, balanced(keys, 5))) == 216
+
+
+def test_one_missing_run_costs_a_seed_and_no_factor():
+    """2 × 2 points with 5 seeds: 16 runs of 4 seeds are complete, and without a factor only 10."""
+    study = study_of({"model": ["resnet18", "resnet34"], "lr": [0.1, 0.2]}, seeds=range(5))
+    accuracy = {run: 90 + 2.0 * (run.model == "resnet34") + noise(run, 0.3) for run in study.runs()}
+    del accuracy[study.runs()[7]]
+    found = analyse(study, records_of(study, accuracy.get), "test_accuracy")
+    assert (("model",),) in [source.factors for source in found.sources]
+    assert (found.points, found.seeds, list(found.left_out)) == (4, 4, [("seed",)])
+    notes = variance_table("it", study, records_of(study, accuracy.get)).notes
+    assert any(n.startswith("The balanced layout has 4 of 4 points with 4 seeds each; left") for n in notes)
+
+
+def test_more_seeds_at_one_point_leave_out_no_other_point():
+    exclude = ({"model": ["resnet34", "resnet50"], "seed": [2, 3, 4, 5]},)
+    study = study_of(GRID, seeds=range(6), exclude=exclude)
+    found = analyse(study, records_of(study, lambda run: 90 + noise(run, 1)), "test_accuracy")
+    assert (found.points, found.seeds) == (12, 2)
 
 
 def test_a_point_that_lacks_a_seed_is_left_out():
@@ -238,6 +255,32 @@ def test_accuracies_that_do_not_vary_have_no_shares():
     assert {source.p for source in found.sources} == {None}
 
 
+def test_the_shares_of_support_vector_machines_exclude_the_noise_of_their_images():
+    """Four equally good machines: on average, the choice of the images has the whole variance."""
+    part_b = published("part_b")
+    draw, of_images, largest = np.random.default_rng(0), [], []
+    for _ in range(60):
+        masks = draw.random((4, 360)) < 0.9
+        found = {
+            run: record(
+                run, test_accuracy=f"{100 * m.mean():.6f}", test_correct=hits.pack(m), test_samples="360"
+            )
+            for run, m in zip(part_b.runs(), masks, strict=True)
+        }
+        *sources, images = analyse(part_b, found, "test_accuracy").sources
+        assert images.what == "items"
+        of_images.append(images.share)
+        largest += [source.p < 0.05 for source in sources if source.p is not None]
+    assert np.mean(of_images) == pytest.approx(100, abs=30)
+    assert np.mean(largest) < 0.12
+    table = variance_table("it", part_b, found)
+    assert "test images (noise)" in table.display["Source"].tolist()
+    assert ("test images" in table.data["source"].tolist(), "p" in table.display) == (True, True)
+    plain = variance_table("it", part_b, records_of(part_b, lambda run: 90 + noise(run, 1)))
+    assert plain.data[plain.data["metric"] == "test_accuracy"].empty
+    assert any("which test images each run got right" in note for note in plain.notes)
+
+
 def test_factors_that_multiply_times_do_not_interact():
     """On the log scale they add up; the runs on another device are left out."""
     study = denoiser(["run_time_ms"], seeds=SEEDS)
@@ -251,7 +294,7 @@ def test_factors_that_multiply_times_do_not_interact():
     notes = variance_table("it", study, elsewhere).notes
     why = "the device, threads or runs per job differ from those of most runs"
     assert f"Runs left out because {why}: 1." in notes
-    assert any(note.startswith("The balanced layout has 2 of 4 points; left out: ") for note in notes)
+    assert any("4 of 4 points with 2 seeds each; left out: seed = " in note for note in notes)
 
 
 def test_each_metric_that_is_not_exact_has_its_sources():

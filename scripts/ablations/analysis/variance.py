@@ -7,35 +7,46 @@ differences in difficulty are not of interest and would dwarf all other shares.
 
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
+from ablations.analysis.balance import Level, balanced
 from ablations.analysis.design import Design, design
 from ablations.analysis.inference import ROUNDING
-from ablations.analysis.measurements import Records, available, comparable, on_scale, unit_of
+from ablations.analysis.measurements import (
+    Record,
+    Records,
+    available,
+    comparable,
+    items_of,
+    on_scale,
+    unit_of,
+)
 from ablations.config.studies import Study
+from ablations.kinds.hits import unpack
+from ablations.kinds.metrics import Metric
+from ablations.runs.run import Run
 
-# Limits of the search for the largest balanced part.
-MOST_STARTS, MOST_ORDERS, MOST_CELLS = 60, 24, 20_000
 Factor = tuple[str, ...]
-Level = tuple[Any, ...]
-What = Literal["effect", "rest", "seeds"]
+What = Literal["effect", "rest", "seeds", "items"]
 
 BLOCK: Factor = ("dataset",)
+SEED: Factor = ("seed",)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of variance: a factor, an interaction of two, `rest` (higher interactions), or `seeds`.
+    """A source of variance: a factor, an interaction of two, `rest` (higher interactions), or the noise.
 
-    `raw` is the share of the total sum of squares, in percent. `share` excludes the expected contribution
-    of noise (Kelley's epsilon squared, at least 0); the share of the seeds is the remainder. With one seed
-    both are equal. `p` is that of the F test against the variation of the source between seeds. It is None
-    with one seed, or without any variation.
+    The noise is that of `seeds`, or of the `items` that all runs share where only those are random. `raw`
+    is the share of the total sum of squares, in percent. `share` excludes the expected contribution of
+    noise (Kelley's epsilon squared), so it is negative if the source varies less than noise alone would;
+    the share of the noise is the remainder. With one seed both are equal. `p` is that of the F test against
+    the variation of the source between seeds or items. It is None with one seed, or without any variation.
     """
 
     factors: tuple[Factor, ...]
@@ -85,92 +96,63 @@ def analyse(study: Study, records: Records, name: str) -> Analysis | None:
     every_run = available(metric, study.runs(), records)
     found = comparable(metric, every_run)
     factors = together(design(study))
-    cells: dict[tuple[Level, ...], list[float]] = {}
     groups = study.points()
-    seeds = max(len(runs) for _, runs in groups)
+    cells: dict[tuple[Level, ...], Run] = {}
     for values, runs in groups:
-        # A point without all seeds would make the layout unbalanced.
-        if len(runs) == seeds and all(run in found for run in runs):
-            key = tuple(tuple(values[name] for name in factor) for factor in factors)
-            cells[key] = [on_scale(metric, found[run]) for run in runs]
-    levels = _balanced(cells, len(factors))
+        key = tuple(tuple(values[name] for name in factor) for factor in factors)
+        cells |= {(*key, (run.values().get("seed"),)): run for run in runs if run in found}
+    *levels, seeds = balanced(cells, len(factors) + 1)
     kept = [i for i, each in enumerate(levels) if len(each) > 1]
     of_interest = [i for i in kept if factors[i] != BLOCK]
-    if not of_interest or (seeds == 1 and len(kept) == 1):
+    noisy_items = metric.noise == "proportion" and not study.kind.is_random
+    if not of_interest or (len(seeds) == 1 and len(kept) == 1 and not noisy_items):
         return None  # a single factor without several seeds always has all of the variance
-    data = np.array([cells[key] for key in itertools.product(*levels)])
-    data = data.reshape([len(levels[i]) for i in kept] + [-1]) / unit_of(study.kind, metric, found)
+    layout = [found[cells[key]] for key in itertools.product(*levels, seeds)]
+    if noisy_items:
+        data = _hits(metric, layout)
+        if data is None:
+            return None
+    else:
+        data = np.array([on_scale(metric, each) for each in layout]) / unit_of(study.kind, metric, found)
+    data = data.reshape([len(levels[i]) for i in kept] + [-1])
     every = [dict.fromkeys(tuple(values[n] for n in factor) for values, _ in groups) for factor in factors]
+    every.append(dict.fromkeys((run.values().get("seed"),) for run in study.runs()))
     return Analysis(
-        sources=_sources(data, [factors[i] for i in kept]),
+        sources=_sources(data, [factors[i] for i in kept], "items" if noisy_items else "seeds"),
         factors={factors[i]: tuple(levels[i]) for i in kept},
         left_out={
-            factor: tuple(level for level in every[i] if level not in levels[i])
-            for i, factor in enumerate(factors)
-            if len(every[i]) > len(levels[i])
+            factor: tuple(level for level in every[i] if level not in part)
+            for i, (factor, part) in enumerate(zip([*factors, SEED], [*levels, seeds], strict=True))
+            if len(every[i]) > len(part)
         },
         points=math.prod(data.shape[:-1]),
         all_points=len(groups),
-        seeds=data.shape[-1],
+        seeds=len(seeds),
         blocked=len(of_interest) < len(kept),
         apart=len(every_run) - len(found),
     )
 
 
-def _balanced(cells: Mapping[tuple[Level, ...], Sequence[float]], factors: int) -> list[list[Level]]:
-    """The levels of each factor whose product is complete, with as many cells as the search finds.
+def _hits(metric: Metric, layout: Sequence[Record]) -> np.ndarray | None:
+    """Which items each run got right, of shape (runs, items); None where their records do not tell."""
+    counts = {items_of(metric, record) for record in layout}
+    if len(counts) > 1 or not all(metric.answers in record for record in layout):
+        return None
+    return np.array([unpack(record[metric.answers], *counts) for record in layout], dtype=float)
 
-    Finding the largest is hard in general (a biclique problem). The result is the best of many greedy
-    searches, which start at different cells and add levels of the factors in different orders, and of one
-    that removes the levels with the most missing cells.
+
+def _sources(
+    data: np.ndarray, factors: Sequence[Factor], noise_of: Literal["seeds", "items"] = "seeds"
+) -> tuple[Source, ...]:
+    """The analysis of a balanced layout, an array of shape (levels of each factor…, seeds or items).
+
+    The difficulty of single items is not a part of the variance between runs.
     """
-    levels = [list(dict.fromkeys(key[i] for key in cells)) for i in range(factors)]
-    if len(cells) == math.prod(map(len, levels)):
-        return levels
-    # Many factors have too many orders. Each factor still comes first in some of them.
-    turns = [[*range(i, factors), *range(i)] for i in range(factors)]
-    few = math.factorial(factors) <= MOST_ORDERS
-    orders = list(itertools.permutations(range(factors))) if few else [*turns, *(t[::-1] for t in turns)]
-    keys = list(cells)
-    starts = max(1, min(MOST_STARTS, MOST_CELLS // max(1, len(keys))))
-    best = _pruned(cells, levels)
-    for start in keys[:: -(-len(keys) // starts) or 1]:
-        for order in orders:
-            part = [[level] for level in start]
-            for i in order:
-                for level in levels[i]:
-                    added = [*part[:i], [level], *part[i + 1 :]]
-                    if level not in part[i] and all(key in cells for key in itertools.product(*added)):
-                        part[i].append(level)
-            if math.prod(map(len, part)) > math.prod(map(len, best)):
-                best = part
-    return [[level for level in levels[i] if level in best[i]] for i in range(factors)]
-
-
-def _pruned(cells: Collection[tuple[Level, ...]], levels: list[list[Level]]) -> list[list[Level]]:
-    """The levels that remain after removing, one by one, the level with the most missing cells."""
-    levels = [list(each) for each in levels]
-    kept = list(cells)
-    while kept and len(kept) < math.prod(map(len, levels)):
-        whole = math.prod(map(len, levels))
-        shares = [
-            (sum(key[i] == level for key in kept) * len(of) / whole, -len(of), i, level)
-            for i, of in enumerate(levels)
-            if len(of) > 1
-            for level in of
-        ]
-        _, _, i, worst = min(shares, key=lambda share: share[:3])
-        levels[i].remove(worst)
-        kept = [key for key in kept if key[i] != worst]
-    return levels if kept else [[] for _ in levels]
-
-
-def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
-    """The analysis of a balanced layout, an array of shape (levels of each factor…, seeds)."""
     count, seeds = len(factors), data.shape[-1]
     if BLOCK in factors:
         data = data - _component(data, (factors.index(BLOCK),))
-    total = _square(data - data.mean(), data)
+    varied = data - data.mean() if noise_of == "seeds" else data.mean(axis=-1, keepdims=True) - data.mean()
+    total = _square(varied, data)
     # For each source: its effect, the variation of that effect between seeds, and its degrees of freedom.
     # What all points of a seed share cancels in the differences between points.
     means = data.mean(axis=-1, keepdims=True)
@@ -186,27 +168,46 @@ def _sources(data: np.ndarray, factors: Sequence[Factor]) -> tuple[Source, ...]:
                 parts.append((names, "effect", effect, noise, df))
     if rest[2] > 0:
         parts.append(((), "rest", *rest))
-    of_total = 100 / total if total else 0.0
-    sources = []
-    for names, what, effect, noise, df in parts:
-        square, noise_square, p = _square(effect, data), _square(noise, data), None
-        # The expected contribution of noise to the source.
-        of_noise = noise_square / (seeds - 1) if seeds > 1 else 0.0
-        if of_noise:
-            # Box's correction for unequal noise (Greenhouse & Geisser 1959).
-            products = noise.reshape(-1, seeds).T @ noise.reshape(-1, seeds)
-            epsilon = float(np.trace(products) ** 2 / np.sum(products**2)) / df
-            p = float(stats.f.sf(square / of_noise, epsilon * df, epsilon * df * (seeds - 1)))
-        share = max(square - of_noise, 0.0) * of_total
-        sources.append(Source(names, what, share, square * of_total, df, p))
+    squares = [_square(effect, data) for _, _, effect, _, _ in parts]
+    # The expected contribution of noise to each source.
+    of_noise = [_square(noise, data) / max(seeds - 1, 1) for *_, noise, _ in parts]
+    # Without any effect, the items alone may give more than the total, and a share of it would be huge.
+    whole = total if noise_of == "seeds" else max(total, sum(of_noise))
+    sources = (
+        [
+            Source(
+                names,
+                what,
+                100 * (square - expected) / whole,
+                100 * square / total,
+                df,
+                _p(square, expected, noise, df),
+            )
+            for (names, what, _, noise, df), square, expected in zip(parts, squares, of_noise, strict=True)
+        ]
+        if total
+        else [Source(names, what, 0.0, 0.0, df, None) for names, what, *_, df in parts]
+    )
     sources.sort(key=lambda source: (-source.share, -source.raw))
     if seeds > 1:
         share, raw = (
-            max(100 - sum(shares), 0.0) if total else 0.0
+            100 - sum(shares) if total else 0.0
             for shares in ([s.share for s in sources], [s.raw for s in sources])
         )
-        sources.append(Source((), "seeds", share, raw, data.size - data.size // seeds, None))
+        sources.append(Source((), noise_of, share, max(raw, 0.0), data.size - data.size // seeds, None))
     return tuple(sources)
+
+
+def _p(square: float, expected: float, noise: np.ndarray, df: int) -> float | None:
+    """The p-value of a source by the F test, with the correction of Greenhouse and Geisser (1959)."""
+    if not expected:
+        return None
+    of_points = noise.reshape(-1, noise.shape[-1])
+    # The smaller of the two products has the same traces.
+    wide = of_points.shape[0] < of_points.shape[1]
+    products = of_points @ of_points.T if wide else of_points.T @ of_points
+    epsilon = float(np.trace(products) ** 2 / np.sum(products**2)) / df
+    return float(stats.f.sf(square / expected, epsilon * df, epsilon * df * (noise.shape[-1] - 1)))
 
 
 def _component(data: np.ndarray, which: tuple[int, ...]) -> np.ndarray:

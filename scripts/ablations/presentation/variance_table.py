@@ -23,14 +23,15 @@ def variance_table(name: str, study: Study, records: Records) -> Table:
     for metric_name, metric in varying.items():
         found = analyse(study, records, metric_name)
         for source in found.sources if found else ():
-            share, raw, df = f"{source.share:.1f}", f"{source.raw:.1f}", str(source.df)
-            p = "" if source.p is None else f"{source.p:.4g}"
-            rows.append((metric_name, _name(source), share, raw, df, p))
+            df, p = str(source.df), "" if source.p is None else f"{source.p:.4g}"
+            share, raw = f"{source.share:.1f}", f"{source.raw:.1f}"
+            rows.append((metric_name, _name(metric, source), share, raw, df, p))
             p = "< 0.001" if source.p is not None and source.p < 0.001 else p[:5]
-            shown.append((marked(metric), _label(study.kind, source), share, df, p))
+            share = f"{min(max(source.share, 0.0), 100.0):.0f}"
+            shown.append((marked(metric), _label(study.kind, metric, source), share, df, p))
         notes[metric.label] = _notes(study, metric, found)
     data, display = pd.DataFrame(rows, columns=DATA), pd.DataFrame(shown, columns=DISPLAY)
-    if len(study.seeds) < 2:
+    if not data["p"].any():
         display = display.drop(columns="p")
     of_one = ""
     if len(varying) == 1:
@@ -40,18 +41,29 @@ def variance_table(name: str, study: Study, records: Records) -> Table:
     return Table(f"{study.title}: sources of variance{of_one}", f"{name}_variance", data, display, all_notes)
 
 
-def _name(source: Source) -> str:
+def _name(metric: Metric, source: Source) -> str:
     """The name of a source for programs: `lr × batch_size`."""
-    return " × ".join(map("+".join, source.factors)) or source.what
+    what = metric.noun if source.what == "items" else source.what
+    return " × ".join(map("+".join, source.factors)) or what
 
 
-def _label(kind: Kind, source: Source) -> str:
+def _label(kind: Kind, metric: Metric, source: Source) -> str:
     """The name of a source for readers: `Learning rate × Batch size`."""
-    labels = {"rest": "interactions of three or more", "seeds": "seeds (noise)", "effect": ""}
+    labels = {
+        "rest": "interactions of three or more",
+        "seeds": "seeds (noise)",
+        "items": f"{metric.noun} (noise)",
+        "effect": "",
+    }
     return " × ".join(", ".join(map(kind.label, f)) for f in source.factors) or labels[source.what]
 
 
 def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:
+    if found is None and metric.noise == "proportion" and not study.kind.is_random:
+        return [
+            f"The completed runs contain no balanced part that records which {metric.noun} each run got "
+            "right. Shares of variance need one, to exclude the noise of their choice."
+        ]
     if found is None:
         return [
             "The completed runs contain no balanced part with two factors, or with one factor and several "
@@ -65,16 +77,28 @@ def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
     where = " within datasets" if found.blocked else ""
     if not any(source.raw for source in found.sources):
         return [f"All values of the balanced part are equal{where}."]
-    notes = [f"Shares of the variance{where} of a balanced layout; they add up to 100 %."]
+    notes = [f"Shares of the variance{where} of a balanced layout."]
     if metric.noise == "time":
         notes.append("The shares are those of the logarithms of the values.")
-    if found.seeds > 1:
+    noise_of = found.sources[-1].what
+    if noise_of in ("seeds", "items"):
+        name = "seeds" if noise_of == "seeds" else metric.noun
         notes.append(
             "A share excludes what noise alone would contribute on average (epsilon squared); the remainder "
-            "is the share of the seeds. raw_percent in the TSV is the uncorrected share of the sum of "
-            "squares. p is from an F test of each source against its variation between seeds, with the "
-            "correction of Greenhouse and Geisser."
+            f"is the share of the {name}. A negative share is shown as 0, so the shown shares may add up to "
+            "more than 100 %. The TSV has them as they are, and in raw_percent the uncorrected share of the "
+            "sum of squares."
         )
+        notes.append(
+            f"p is from an F test of each source against its variation between {name}, with the correction "
+            "of Greenhouse and Geisser."
+        )
+    if noise_of == "items":
+        notes.append(
+            f"Only the choice of the {metric.noun} is taken as random; all runs share these {metric.noun}."
+        )
+    elif noise_of == "seeds":
+        notes.append(f"Shares from {found.seeds} seeds are rough: other seeds may change one by many points.")
         if found.seeds < 5 and any(source.df > 1 for source in found.sources if source.what == "effect"):
             notes.append(
                 f"With {found.seeds} seeds, sources with several degrees of freedom are rarely significant "
@@ -86,10 +110,6 @@ def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
             "One run per point: shares cannot be separated from noise. Noise alone would give each degree of "
             f"freedom (df) {alike:.1f} % on average."
         )
-    elif metric.noise == "proportion":
-        notes.append(
-            f"Only the choice of the {metric.noun} is random, and all runs share these {metric.noun}."
-        )
     return notes
 
 
@@ -100,13 +120,14 @@ def _scope_notes(found: Analysis) -> list[str]:
         for factor in found.factors
         if len(factor) > 1
     ]
-    if found.points < found.all_points:
+    if found.points < found.all_points or found.left_out:
         lost = "; ".join(
             f"{', '.join(factor)} = {', '.join(' '.join(map(spell, level)) for level in levels)}"
             for factor, levels in found.left_out.items()
         )
+        seeds = f" with {found.seeds} seeds each" * (("seed",) in found.left_out)
         notes.append(
-            f"The balanced layout has {found.points} of {found.all_points} points"
+            f"The balanced layout has {found.points} of {found.all_points} points{seeds}"
             + (f"; left out: {lost}." if lost else ".")
         )
     if found.apart:
