@@ -5,6 +5,7 @@
 writes the nominal and the simulated rates into docs/statistics.md. All seeds are fixed.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 import numpy as np  # noqa: E402
 from ablations.analysis.agreement import Compared, Outcome, Spread, compare  # noqa: E402
 from ablations.analysis.cells import Cell  # noqa: E402
-from ablations.analysis.inference import ALPHA  # noqa: E402
-from ablations.analysis.items import compare_items, interval_over_seeds_and_items  # noqa: E402
-from ablations.analysis.paired import Estimate, judge_by_seeds, judge_by_units  # noqa: E402
+from ablations.analysis.inference import ALPHA, Comparison  # noqa: E402
+from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items  # noqa: E402
+from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
+from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
 from ablations.kinds.cnn import CNN  # noqa: E402
 from scipy import stats  # noqa: E402
@@ -111,6 +113,53 @@ for counts in ((1, 1, 1, 1), (2, 1, 1), (5, 1, 1, 1)):
         return significant(judge_by_units(draw.normal(size=(REPEATS, len(counts))), np.array(counts)))
 
 
+def other_images(draw: np.random.Generator, seeds: int, items: int) -> Comparison:
+    """Two equally good models that find other images hard, compared by seeds."""
+    shared = draw.beta(0.1, 0.9, items)
+    wrong = np.stack([np.where(draw.random(items) < 0.5, shared, draw.beta(0.1, 0.9, items)) for _ in "ab"])
+    right = draw.random((seeds, 2, items)) >= wrong
+    difference = right[:, 1].astype(float) - right[:, 0]
+    found = compare_pairs([dict(enumerate(difference.mean(axis=1)))])
+    return found.with_items(variance_of_items(difference)) if found.error else found
+
+
+for n in (3, 5, 10):
+
+    @claim("Effect by seeds and images: false positives", f"{n} seeds, 360 images", "0.05", (0.0, 0.075))
+    def _(draw, n=n) -> float:
+        found = [other_images(draw, n, 360).p_over_items for _ in range(600)]
+        return float(np.mean([p is not None and p < ALPHA for p in found]))
+
+
+# --- power ------------------------------------------------------------------------------------------
+
+for n, tests in ((2, 3), (3, 3), (5, 1), (5, 3)):
+
+    @claim("What so many seeds detect: power", f"{n} seeds, {tests} tests", "0.80", (0.79, 0.81))
+    def _(draw, n=n, tests=tests) -> float:
+        values = draw.normal(detectable(n, tests), 1, (40_000, n))
+        t = values.mean(axis=1) / values.std(axis=1, ddof=1) * np.sqrt(n)
+        return float(np.mean(2 * stats.t.sf(t, n - 1) < ALPHA / tests))
+
+
+for n, effect in ((3, 1.0), (5, 1.0), (5, 0.5), (3, 0.0)):
+
+    @claim(
+        "Seeds needed: the range has the true number, where nothing was found",
+        f"{n} seeds, d = {effect:g}",
+        "0.95",
+        (0.92, 1.0),
+    )
+    def _(draw, n=n, effect=effect) -> float:
+        true, held = pairs_needed(effect) or math.inf, []
+        for _ in range(200):
+            found = compare_pairs([dict(enumerate(draw.normal(effect, 1, n).tolist()))])
+            if found.p is not None and found.p >= ALPHA and found.effect_interval:
+                few, many = units_needed(found, 1)
+                held.append((few or math.inf) <= true <= (many or math.inf))
+        return float(np.mean(held))
+
+
 # --- intervals of means -----------------------------------------------------------------------------
 
 
@@ -155,7 +204,7 @@ for items, one, other in ((100, 0.05, 0.05), (360, 0.02, 0.06), (10_000, 0.01, 0
     @claim("Two runs: the interval covers the difference", case, "0.95", (0.94, 0.995))
     def _(draw, items=items, one=one, other=other) -> float:
         covered = []
-        for first, second, _ in draw.multinomial(items, [one, other, 1 - one - other], 1000):
+        for first, second, _ in draw.multinomial(items, [one, other, 1 - one - other], 500):
             sides = np.zeros((2, items), bool)
             sides[0, :first], sides[1, first : first + second] = True, True
             interval = compare_items([(("it", sides[0]), ("it", sides[1]))], 1).interval

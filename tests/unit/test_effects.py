@@ -68,11 +68,13 @@ def test_an_effect_is_found_and_another_is_not():
     assert float(batch["difference"]) == pytest.approx(-1, abs=0.2)
     assert float(batch["difference_ci_low"]) < -1 < float(batch["difference_ci_high"])
     assert float(batch["p_holm"]) < 1e-3
-    assert batch["verdict"] == "16 is better (higher)"
-    sentence, _, seeds = rate["verdict"].rpartition(" about ")
-    assert sentence == "not significant; detecting a difference of this size would take"
-    assert seeds.endswith(" seeds")
+    assert batch["verdict"] == "16 is better (higher), for these test images"
+    largest = max(abs(float(rate[f"difference_ci_{end}"])) for end in ("low", "high"))
+    excluded, seeds = rate["verdict"].removeprefix("not significant; ").split("; to detect it takes ")
+    assert excluded == f"differences above {largest:.2f} points are excluded"
+    assert seeds.endswith(" or more seeds")
     assert int(seeds.split()[0]) > 5
+    assert table.display["Judged by"].tolist() == ["5 seeds", "5 seeds"]
     assert (rate["judged_by"], rate["units"]) == ("seeds", "5")
 
 
@@ -196,6 +198,53 @@ def test_pairs_that_diverged_are_counted():
     assert not any("only; see" in note for note in nothing.notes)
 
 
+def test_one_seed_is_named_in_the_verdict():
+    """Its luck with a level counts as an effect of the level."""
+    study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2, 0.3, 0.4]}, seeds=(0,))
+    truth = lambda run: 90 - (run.value("batch_size") == 32) + noise(run, 0.01)  # noqa: E731
+    table = effects_table("it", study, records_of(study, truth))
+    verdict = "16 is better (higher), for this seed and these test images"
+    assert row(table, "batch_size")["verdict"] == verdict
+    assert table.display["Judged by"].iloc[0] == "4 settings"
+
+
+@pytest.mark.parametrize(("agree", "limit"), [(True, ""), (False, ", for these test images")])
+def test_test_images_are_named_where_others_could_decide_otherwise(agree, limit):
+    """Each model gets other images right; only if they are more than chance explains, any images will do."""
+    study = study_of({"batch_size": [16, 32]}, seeds=range(4))
+    draw, masks = np.random.default_rng(0), {}
+    masks[16] = np.arange(1000) < 900
+    masks[32] = np.arange(1000) < 850 if agree else (np.arange(1000) + 100) % 1000 < 890
+    found = {}
+    for run in study.runs():
+        mask = masks[run.value("batch_size")] ^ (draw.random(1000) < 0.002)
+        columns = {"test_accuracy": f"{100 * mask.mean():.6f}", "test_correct": hits.pack(mask)}
+        found[run] = record(run, **columns, test_samples="1000")
+    table = effects_table("it", study, found)
+    batch = row(table, "batch_size")
+    assert batch["verdict"] == f"16 is better (higher){limit}"
+    assert float(batch["p_holm"]) < 0.05
+    assert (float(batch["p_items_holm"]) < 0.05) == agree
+
+
+def test_an_effect_that_changes_sign_depends_on_the_other_factor():
+    study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=range(8))
+
+    def crossed(run: Run) -> float:
+        return 90 + 2 * ((run.value("batch_size") == 16) == (run.value("lr") == 0.1)) + noise(run, 0.3)
+
+    table = effects_table("it", study, records_of(study, crossed))
+    verdict = "no difference on average; depends on batch size (see the variance table)"
+    assert row(table, "lr")["verdict"] == verdict
+
+
+def test_few_seeds_are_noted_with_what_they_detect():
+    study = study_of({"batch_size": [16, 32]}, seeds=(0, 1, 2))
+    notes = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1))).notes
+    assert any(note.startswith("With 3 seeds and this correction") for note in notes)
+    assert any(note.startswith("Assumed: ") for note in notes)
+
+
 def test_pairs_without_a_second_seed_are_counted():
     study = study_of(
         {"batch_size": [16, 32], "lr": [0.1, 0.2, 0.3]},
@@ -302,7 +351,7 @@ def test_every_verdict_has_the_direction_that_is_better():
     )
     table = effects_table("it", study, found)
     assert [row(table, "depth", name)["verdict"] for name in study.analysed] == [
-        "8 is better (higher)", "4 is better (lower)", "4 is better (lower)", "8 is higher",
+        "8 is better (higher)", "4 is better (lower), for these items", "4 is better (lower)", "8 is higher",
     ]  # fmt: skip
     assert table.display["Metric"].tolist()[::2] == [
         "PSNR (dB) ↑",

@@ -10,6 +10,11 @@ from ablations.analysis.inference import ALPHA, Interval
 LARGEST_T = 1000.0
 
 
+def hedges(df: float) -> float:
+    """Hedges' (1981) factor, with which a standardized mean difference is unbiased; df must be above 1."""
+    return math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2)
+
+
 def effect_interval(t: float, n: int, df: float) -> Interval:
     """The interval of Cohen's d of n paired units, from the noncentral t (Cumming & Finch 2001)."""
 

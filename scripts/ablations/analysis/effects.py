@@ -11,7 +11,7 @@ import numpy as np
 
 from ablations.analysis.design import model_matrix, varying_levels
 from ablations.analysis.inference import Comparison, holm
-from ablations.analysis.items import Hits, compare_items
+from ablations.analysis.items import Hits, compare_items, variance_of_items
 from ablations.analysis.linear_model import LinearModel
 from ablations.analysis.measurements import (
     Record,
@@ -134,7 +134,24 @@ def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float)
             [(_hits(metric, one), _hits(metric, other)) for one, other in compared], metric.whole
         )
         return replace(found, pairs=len(pairs))
-    return in_unit(metric, compare_pairs(differences, alike), unit)
+    found = in_unit(metric, compare_pairs(differences, alike), unit)
+    if known and found.noise == "seeds" and found.p is not None:
+        found = found.with_items(_variance_of_items(metric, settings, found.pairs))
+    return found
+
+
+def _variance_of_items(metric: Metric, settings: Sequence[Pairs], count: int) -> float:
+    """The variance of the mean difference over so many pairs of settings with several seeds, due to items."""
+    seeds = list(dict.fromkeys(seed for of_setting in settings for seed in of_setting))
+    # Test set -> the mean difference of each seed in each item, which the mean over seeds adds up.
+    scores: dict[Any, np.ndarray] = {}
+    for of_setting in settings:
+        for seed, pair in of_setting.items() if len(of_setting) > 1 else ():
+            for sign, record in zip((-1, 1), pair, strict=True):
+                test_set, hits = _hits(metric, record)
+                of_set = scores.setdefault(test_set, np.zeros((len(seeds), len(hits))))
+                of_set[seeds.index(seed)] += sign * len(seeds) / count * hits
+    return sum(map(variance_of_items, scores.values())) * metric.whole**2
 
 
 def in_unit(metric: Metric, comparison: Comparison, unit: float) -> Comparison:
@@ -179,10 +196,9 @@ class _MainEffects:
         return in_unit(self.metric, comparison, self.unit)
 
 
-def corrected(found: Sequence[Effect]) -> list[float | None]:
+def corrected(found: Sequence[Effect], over_items: bool = False) -> list[float | None]:
     """The p-value of each effect with Holm's correction over all of them; None without a test."""
-    tested = [i for i, e in enumerate(found) if e.comparison and e.comparison.p is not None]
-    ps: list[float | None] = [None] * len(found)
-    for i, p in zip(tested, holm([found[i].comparison.p for i in tested]), strict=True):  # type: ignore
-        ps[i] = p
-    return ps
+    name = "p_over_items" if over_items else "p"
+    ps: list[float | None] = [getattr(effect.comparison, name, None) for effect in found]
+    tested = iter(holm([p for p in ps if p is not None]))
+    return [None if p is None else next(tested) for p in ps]

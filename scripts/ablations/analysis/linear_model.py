@@ -74,7 +74,7 @@ class LinearModel:
             error = math.sqrt(self.seeds / (self.seeds - 1) * float(np.sum(shares**2)))
         else:
             error = self.sd * math.sqrt(float(np.sum(self._by_label(weights) ** 2)))
-        found = partial(Comparison, 0, self.units, "model", difference)
+        found = partial(Comparison, 0, self.units, "model", difference, by_seeds=self.seeds > 1)
         if error <= ROUNDING:
             return found(None, None)
         p = float(2 * stats.t.sf(abs(difference) / error, self.df))

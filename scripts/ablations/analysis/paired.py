@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from ablations.analysis.effect_size import LARGEST_T, effect_interval
+from ablations.analysis.effect_size import LARGEST_T, effect_interval, hedges
 from ablations.analysis.inference import ROUNDING, Comparison, Noise, student_interval
+
+# With fewer degrees of freedom, as of two seeds, an effect size says nothing: its estimate has no mean.
+FEWEST_DF = 1.99
 
 
 class Estimate(NamedTuple):
@@ -50,9 +54,14 @@ def compare_pairs(
     if sd <= ROUNDING:
         return Comparison(pairs, units, noise, mean, None, None)
     t = mean / error
-    p = float(2 * stats.t.sf(abs(t), df))
+    tested = Comparison(
+        pairs, units, noise, mean, student_interval(mean, error, df),
+        p=float(2 * stats.t.sf(abs(t), df)), error=error, df=df,
+    )  # fmt: skip
+    if df < FEWEST_DF:
+        return tested
     of_effect = effect_interval(t, units, df) if abs(t) <= LARGEST_T else None
-    return Comparison(pairs, units, noise, mean, student_interval(mean, error, df), p, mean / sd, of_effect)
+    return replace(tested, effect=hedges(df) * mean / sd, effect_interval=of_effect)
 
 
 def judge_by_seeds(differences: np.ndarray) -> Estimate:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from ablations.analysis.balance import Level, balanced
 from ablations.analysis.design import Design, design
-from ablations.analysis.inference import ROUNDING
+from ablations.analysis.inference import ALPHA, ROUNDING, holm
 from ablations.analysis.measurements import (
     Record,
     Records,
@@ -131,6 +131,22 @@ def analyse(study: Study, records: Records, name: str) -> Analysis | None:
         blocked=len(of_interest) < len(kept),
         apart=len(every_run) - len(found),
     )
+
+
+def interactions(study: Study, records: Records, name: str) -> dict[str, list[str]]:
+    """For each factor, those on which its effect on a metric depends: significant by Holm's correction.
+
+    It needs several seeds.
+    """
+    found = analyse(study, records, name) if study.kind.metrics[name].noise != "exact" else None
+    pairs = [s for s in (found.sources if found else ()) if len(s.factors) == 2 and s.p is not None]
+    depends: dict[str, list[str]] = {}
+    for source, p in zip(pairs, holm([s.p for s in pairs if s.p is not None]), strict=True):
+        if p < ALPHA:
+            for one, other in itertools.permutations(source.factors):
+                for factor in one:
+                    depends.setdefault(factor, []).extend(other)
+    return depends
 
 
 def _hits(metric: Metric, layout: Sequence[Record]) -> np.ndarray | None:

@@ -7,15 +7,16 @@ import pandas as pd
 
 from ablations.analysis.design import varying_levels
 from ablations.analysis.effects import MOST_LEVELS, Effect, corrected, effects
-from ablations.analysis.inference import ALPHA, Comparison, Interval, Noise
+from ablations.analysis.inference import Comparison, Interval, Noise
 from ablations.analysis.measurements import Records
-from ablations.analysis.sample_size import MOST_PAIRS, pairs_needed
+from ablations.analysis.sample_size import detectable
+from ablations.analysis.variance import interactions
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
+from ablations.presentation.effect_verdicts import Corrected, verdict
 from ablations.presentation.wording import (
-    better_text,
     difference_text,
     in_sentence,
     interval_text,
@@ -27,12 +28,15 @@ from ablations.presentation.wording import (
 DATA = (
     "metric", "hyperparameter", "first", "second", "pairs", "judged_by", "units",
     "difference", "difference_ci_low", "difference_ci_high", "ratio", "ratio_ci_low", "ratio_ci_high",
-    "p_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
+    "p_holm", "p_items_holm", "effect_size", "effect_ci_low", "effect_ci_high", "verdict",
 )  # fmt: skip
 DISPLAY = (
     "Metric", "Hyperparameter", "From", "To", "Pairs", "Judged by", "Difference", "95 % interval", "p (Holm)",
     "Effect size d", "95 % interval of d", "Verdict",
 )  # fmt: skip
+
+# With fewer seeds than this, the notes tell how little they detect.
+FEW_SEEDS = 5
 
 
 def judged_by(metric: Metric, comparison: Comparison) -> str:
@@ -41,21 +45,32 @@ def judged_by(metric: Metric, comparison: Comparison) -> str:
     return names.get(comparison.noise, comparison.noise)
 
 
+def _units_text(metric: Metric, comparison: Comparison) -> str:
+    """What gives the noise of a comparison, with the number of units where these are counted."""
+    name = judged_by(metric, comparison)
+    if comparison.noise in ("model", "exact"):
+        return name
+    return f"{comparison.units:,} {name.removesuffix('s') if comparison.units == 1 else name}"
+
+
 def effects_table(name: str, study: Study, records: Records) -> Table:
     """All comparisons of each metric, with Holm's correction over them and a verdict for each."""
     rows, shown, notes = [], [], {}
     for metric_name in study.analysed:
         metric = study.kind.metrics[metric_name]
         found = list(effects(study, records, metric_name))
-        ps = corrected(found)
+        ps, over_items = corrected(found), corrected(found, over_items=True)
         tests = sum(p is not None for p in ps)
-        for effect, p in zip(found, ps, strict=True):
+        depends = interactions(study, records, metric_name)
+        for effect, p, p_over_items in zip(found, ps, over_items, strict=True):
             comparison = effect.comparison
             if comparison and not _is_constant(comparison):
-                verdict = _verdict(metric, effect, comparison, p, tests, study.kind.is_random)
-                rows.append({"metric": metric_name, **_fields(metric, effect, comparison, p, verdict)})
+                others = depends.get(effect.factor, ()) if comparison.noise == "seeds" else ()
+                its = Corrected(p, p_over_items, tests, others)
+                words = verdict(study, metric, effect, its)
+                rows.append({"metric": metric_name, **_fields(metric, effect, comparison, its, words)})
                 label = study.kind.label(effect.factor)
-                shown.append(_display(metric, label, effect, comparison, p, verdict))
+                shown.append(_display(metric, label, effect, comparison, p, words))
         notes[metric.label] = [*_method_notes(study, metric, found, tests), *_gap_notes(study, found)]
     data = pd.DataFrame(rows, columns=DATA)
     display = pd.DataFrame(shown, columns=DISPLAY)
@@ -74,35 +89,8 @@ def _is_constant(comparison: Comparison) -> bool:
     return comparison.noise == "exact" and not comparison.difference
 
 
-def _verdict(
-    metric: Metric, effect: Effect, comparison: Comparison, p: float | None, tests: int, random: bool
-) -> str:
-    pairs, noise = comparison.pairs, comparison.noise
-    better = better_text(metric, spell(effect.first), spell(effect.second), comparison.difference)
-    if_additive = "" if effect.pairs else ", if there are no interactions"
-    if noise == "exact":
-        return f"{better}{if_additive}"
-    if p is None:
-        if pairs == 1:
-            return "not tested: a single pair; add seeds" if random else "not tested: a single pair"
-        return f"{'' if comparison.difference else 'no difference; '}not tested: the differences do not vary"
-    if p < ALPHA:
-        runs = "these two runs" if pairs == 1 else "these runs"
-        limit = f", in {runs}" if noise == "items" and random else if_additive
-        return f"{better}{limit}"
-    if noise == "items":
-        return f"not significant on these {metric.noun}"
-    if comparison.effect is None:
-        return f"not significant{if_additive}"
-    # More seeds in the same settings where there are several; otherwise more pairs, in any settings.
-    unit = "seeds" if noise == "seeds" else "pairs"
-    needed = pairs_needed(comparison.effect, tests)
-    many = f"more than {MOST_PAIRS:,}" if needed is None else f"about {max(needed, comparison.units + 1)}"
-    return f"not significant; detecting a difference of this size would take {many} {unit}"
-
-
 def _fields(
-    metric: Metric, effect: Effect, comparison: Comparison, p: float | None, verdict: str
+    metric: Metric, effect: Effect, comparison: Comparison, its: Corrected, words: str
 ) -> dict[str, str]:
     is_ratio = metric.noise == "time"
     size = _numbers(comparison.difference, comparison.interval, math.exp if is_ratio else float)
@@ -116,9 +104,10 @@ def _fields(
         "units": str(comparison.units),
         "judged_by": judged_by(metric, comparison),
         **{f"{'ratio' if is_ratio else 'difference'}{end}": text for end, text in ends},
-        "p_holm": "" if p is None else f"{p:.4g}",
+        "p_holm": "" if its.p is None else f"{its.p:.4g}",
+        "p_items_holm": "" if its.p_over_items is None else f"{its.p_over_items:.4g}",
         **dict(zip(("effect_size", "effect_ci_low", "effect_ci_high"), d, strict=True)),
-        "verdict": verdict,
+        "verdict": words,
     }
 
 
@@ -132,7 +121,7 @@ def _numbers(
 
 
 def _display(
-    metric: Metric, label: str, effect: Effect, comparison: Comparison, p: float | None, verdict: str
+    metric: Metric, label: str, effect: Effect, comparison: Comparison, p: float | None, words: str
 ) -> dict[str, str]:
     d = comparison.effect_interval
     return {
@@ -141,13 +130,13 @@ def _display(
         "From": spell(effect.first),
         "To": spell(effect.second),
         "Pairs": str(comparison.pairs or ""),
-        "Judged by": judged_by(metric, comparison),
+        "Judged by": _units_text(metric, comparison),
         "Difference": difference_text(metric, comparison.difference),
         "95 % interval": interval_text(metric, comparison.interval),
         "p (Holm)": "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
         "Effect size d": "" if comparison.effect is None else f"{comparison.effect:+.2f}",
         "95 % interval of d": "" if d is None else f"{d.low:+.1f} to {d.high:+.1f}",
-        "Verdict": verdict,
+        "Verdict": words,
     }
 
 
@@ -178,7 +167,19 @@ def _method_notes(study: Study, metric: Metric, found: Sequence[Effect], tests: 
     if noises & {"seeds", "settings"}:
         notes.append(
             "The test is Student's paired test. d is the mean difference in standard deviations of the units "
-            "that it is judged by. The number of seeds or pairs needed is for a power of 80 %."
+            "that it is judged by, with Hedges' correction. The numbers of seeds or pairs are for a power of "
+            "80 %, and for the ends of the interval of d."
+        )
+        notes.append(
+            "Assumed: the differences of the units are independent and normal. The settings of a grid are "
+            "chosen; other settings may have other differences."
+        )
+    few = [e.comparison.units for e in found if e.comparison and e.comparison.noise == "seeds"]
+    if few and min(few) < FEW_SEEDS:
+        size = detectable(min(few), max(tests, 1))
+        notes.append(
+            f"With {min(few)} seeds and this correction, a difference is detected with a power of 80 % only "
+            f"if it is at least {size:.1f} times the standard deviation between seeds."
         )
     return notes + [note for noise, note in _noise_notes(study, metric).items() if noise in noises]
 
@@ -186,17 +187,17 @@ def _method_notes(study: Study, metric: Metric, found: Sequence[Effect], tests: 
 def _noise_notes(study: Study, metric: Metric) -> dict[Noise, str]:
     """What each source of noise in a comparison of this metric means."""
     if random := study.kind.is_random:
-        of_settings = "It includes the noise of seeds; only more seeds separate the two."
+        of_settings = "It holds for this seed, whose luck with a level counts as an effect of the level."
         of_items = "The difference may be larger for other seeds; two or more seeds would show how large."
     else:
-        of_items = "Nothing else in these runs is random."
+        of_items = "Nothing else in these runs is random; other training data would give other values."
         of_settings = "It includes the noise of the measurement."
         if metric.answers:
             of_settings = f"Not all runs record which {metric.noun} they got right."
     of_model = " If each seed has every point, the noise is the variation of the estimate between seeds."
     return {
         "seeds": "Judged by seeds: the noise is the variation between seeds of the mean difference over the "
-        "settings of this grid. The difference itself may vary between these settings.",
+        "settings of this grid. The difference itself may vary between these settings." + _items_note(metric),
         "settings": "Judged by settings: each setting has a single pair, so the variation between settings "
         f"counts as noise. {of_settings}",
         "items": f"Judged by {metric.noun}: the test compares which {metric.noun} each run got right (one "
@@ -206,6 +207,14 @@ def _noise_notes(study: Study, metric: Metric) -> dict[Noise, str]:
         + of_model
         * (random and len(study.seeds) > 1),
     }
+
+
+def _items_note(metric: Metric) -> str:
+    """When a verdict of seeds holds for other items too."""
+    if metric.noise != "proportion":
+        return ""
+    other = f" It holds for other {metric.noun} too if the verdict does not say 'these {metric.noun}'."
+    return other + " That test adds their noise, from the answers of each run." * bool(metric.answers)
 
 
 def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
