@@ -85,7 +85,7 @@ def test_the_missing_points_are_the_fewest_that_suffice(seed):
     points = draw.sample(product, draw.randint(3, 6))
     study = study_of(*points)
     found = design(study)
-    assert not found.impossible
+    assert found.searched == "enough"
     after = design(with_points(study, found.missing))
     assert after.aliased_with == {}
     assert set(after.separable) == set(found.levels)
@@ -170,7 +170,7 @@ def test_a_seed_that_is_excluded_excludes_no_point():
     recipe = [{"lr": 0.1, "epochs": 1}, {"lr": 0.2, "epochs": 2}]
     found = design(study_of({"recipe": recipe}, exclude=({"seed": 0},), seeds=(0, 1, 2)))
     assert len(found.missing) == 1
-    assert not found.impossible
+    assert found.searched == "enough"
 
 
 def test_a_grid_whose_missing_points_are_all_excluded_says_so():
@@ -182,8 +182,65 @@ def test_a_grid_whose_missing_points_are_all_excluded_says_so():
     ]
     study = study_of({"recipe": recipe}, exclude=({"lr": 0.1, "epochs": 2}, {"lr": 0.2, "epochs": 1}))
     found = design(study)
-    assert found.impossible
-    assert "no points that differ from these in one level would separate them" in in_words("it", study)
+    assert found.searched == "all points"
+    assert "no other points of these levels would separate them" in in_words("it", study)
+
+
+def test_points_two_levels_away_are_found():
+    """Of 2 × 2 × 2 × 2 points, two opposite ones are there, and all that differ in one level are excluded."""
+
+    def point(levels: tuple[int, ...]) -> dict:
+        a, b, c, d = levels
+        return {"lr": 0.1 * (1 + a), "batch_size": 16 * (1 + b), "epochs": 1 + c, "model": LEVELS["model"][d]}
+
+    product = list(itertools.product((0, 1), repeat=4))
+    near = [point(levels) for levels in product if sum(levels) in (1, 3)]
+    ends = [point(levels) for levels in product if sum(levels) in (0, 4)]
+    study = study_of(*ends, *near, exclude=tuple(near))
+    found = design(study)
+    assert (found.searched, len(found.missing)) == ("enough", 3)
+    assert design(with_points(study, found.missing)).aliased_with == {}
+
+
+HALF = [
+    {"lr": 0.1 * (1 + a), "batch_size": 16 * (1 + b), "epochs": 1 + c, "model": LEVELS["model"][a ^ b ^ c]}
+    for a, b, c in itertools.product((0, 1), repeat=3)
+]
+
+
+def test_a_half_fraction_is_mistaken_for_interactions_of_three_only():
+    """Resolution IV: no main effect has an alias with an interaction of two."""
+    found = design(study_of(*HALF))
+    assert max(alias.size for alias in found.alias.values()) == pytest.approx(0.0, abs=1e-9)
+    assert set(found.pure_of_two) == {"lr", "batch_size", "epochs", "model"}
+    assert "only without interactions of three or more: " in in_words("it", study_of(*HALF))
+
+
+def test_a_fraction_of_three_factors_is_wholly_mistaken_for_interactions_of_two():
+    """Resolution III: the third factor is the product of the other two."""
+    quarter = [
+        {"lr": 0.1 * (1 + a), "batch_size": 16 * (1 + b), "epochs": 1 + (a ^ b)}
+        for a, b in itertools.product((0, 1), repeat=2)
+    ]
+    found = design(study_of(*quarter))
+    assert found.alias["epochs"].size == pytest.approx(1)
+    assert found.alias["epochs"].of == ("batch_size", "lr")
+    assert "epochs (1.00 of batch_size × lr)" in in_words("it", study_of(*quarter))
+
+
+def test_an_alias_is_the_shift_of_the_least_squares_estimate():
+    points = [point for i, point in enumerate(itertools.product((0, 1), repeat=3)) if i not in (1, 6)]
+    study = study_of(
+        *({"lr": 0.1 * (1 + a), "batch_size": 16 * (1 + b), "epochs": 1 + c} for a, b, c in points)
+    )
+    signs = 2.0 * np.array(points) - 1
+    rows = np.column_stack([np.ones(len(points)), signs])
+    for name, place in (("lr", 1), ("batch_size", 2), ("epochs", 3)):
+        shifts = [
+            abs(np.linalg.lstsq(rows, signs[:, i] * signs[:, j], rcond=None)[0][place])
+            for i, j in itertools.combinations([other for other in range(3) if other != place - 1], 2)
+        ]
+        assert design(study).alias[name].size == pytest.approx(max(shifts))
 
 
 def test_one_point_and_seeds():

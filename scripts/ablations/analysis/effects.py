@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ablations.analysis.design import model_matrix, varying_levels
 from ablations.analysis.inference import Comparison, holm
 from ablations.analysis.items import Hits, compare_items, variance_of_items
 from ablations.analysis.linear_model import LinearModel
@@ -24,6 +23,7 @@ from ablations.analysis.measurements import (
     on_scale,
     unit_of,
 )
+from ablations.analysis.model_matrix import model_matrix, varying_levels
 from ablations.analysis.paired import compare_pairs
 from ablations.config.studies import Study
 from ablations.kinds import Kind

@@ -4,13 +4,24 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ablations.analysis.design import MOST_CANDIDATES, Design, Point, design, run_of
+from ablations.analysis.design import SMALL_ALIAS, Design, design
+from ablations.analysis.missing_points import MOST_CANDIDATES, Point, Searched, run_of
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import Table
 
 # With more hyperparameters than this that are separable only without interactions, the text only lists them.
 MOST_LINES = 3
+
+# Larger aliases are named in the text: a quarter of an interaction counts as the effect.
+LARGE_ALIAS = 0.25
+NOT_FOUND: dict[Searched, str] = {
+    "all points": "no other points of these levels would separate them",
+    "all neighbours": "no points that differ from these in one level would separate them",
+    "some neighbours": (
+        f"the first {MOST_CANDIDATES:,} points that differ from these in one level would not separate them"
+    ),
+}
 
 
 def in_words(name: str, study: Study) -> str:
@@ -24,7 +35,11 @@ def in_words(name: str, study: Study) -> str:
     lines = [f"{name}: {study.title}", f"  {found.points} points{seeds}, over {varied}"]
     if found.pure:
         lines.append(f"  separable: {', '.join(found.pure)}")
-    mixed = [factor for factor in found.separable if factor not in found.pure]
+    if found.pure_of_two:
+        lines.append(
+            f"  separable only without interactions of three or more: {', '.join(found.pure_of_two)}"
+        )
+    mixed = [factor for factor in found.separable if factor not in {*found.pure, *found.pure_of_two}]
     only = "  separable only without interactions:"
     if len(mixed) > MOST_LINES:
         lines.append(f"{only} {', '.join(mixed)}; each is determined by others")
@@ -43,14 +58,23 @@ def design_table(name: str, study: Study) -> Table:
     rows = []
     for factor, levels in found.levels.items():
         why = "" if factor in found.pure else _why(found, factor)
-        rows.append((factor, str(len(levels)), _separable(found, factor), why))
-    data = pd.DataFrame(rows, columns=["hyperparameter", "levels", "separable", "why"])
-    display = data.assign(hyperparameter=[study.kind.label(factor) for factor in found.levels])
-    display.columns = pd.Index(["Hyperparameter", "Levels", "Effect separable", "Why"])
+        rows.append((factor, str(len(levels)), _separable(found, factor), why, *_alias(found, factor)))
+    names = ["hyperparameter", "levels", "separable", "why", "largest_alias", "alias_of"]
+    data = pd.DataFrame(rows, columns=names)
+    aliases = [f"{size} ({of})" if of else size for size, of in data[names[-2:]].itertuples(index=False)]
+    display = data.assign(
+        hyperparameter=[study.kind.label(factor) for factor in found.levels], largest_alias=aliases
+    ).drop(columns="alias_of")
+    display.columns = pd.Index(["Hyperparameter", "Levels", "Effect separable", "Why", "Largest alias"])
     notes = [f"{found.points} points. This table depends on the grid only, not on results."]
     if found.missing:
         blocks = "; ".join(_block(study, point) for point in found.missing)
         notes.append(_sentence(f"{_how_many(found)}: {blocks}"))
+    if any(found.alias.values()):
+        notes.append(
+            "The largest alias is the part of an interaction of two others that a model of the main "
+            "effects mistakes for this effect. Comparisons of runs that differ in nothing else do not."
+        )
     notes += map(_sentence, _remarks(study, found))
     return Table(f"{study.title}: separable effects of the grid", f"{name}_design", data, display, notes)
 
@@ -58,7 +82,17 @@ def design_table(name: str, study: Study) -> Table:
 def _separable(found: Design, factor: str) -> str:
     if factor in found.aliased_with:
         return "no"
+    if factor in found.pure_of_two:
+        return "only without interactions of three or more"
     return "yes" if factor in found.pure else "only without interactions"
+
+
+def _alias(found: Design, factor: str) -> tuple[str, str]:
+    """The size of the largest alias of a factor, and with which interaction."""
+    alias = found.alias.get(factor)
+    if alias is None:
+        return "", ""
+    return f"{alias.size:.2f}", " × ".join(alias.of) if alias.size >= SMALL_ALIAS else ""
 
 
 def _sentence(text: str) -> str:
@@ -74,11 +108,16 @@ def _how_many(found: Design) -> str:
 
 def _remarks(study: Study, found: Design) -> list[str]:
     remarks = []
-    if found.impossible:
-        remarks.append("no points that differ from these in one level would separate them")
-    elif found.aliased_with and not found.missing:
-        points = f"the first {MOST_CANDIDATES:,} points"
-        remarks.append(f"{points} that differ from these in one level would not separate them")
+    if sentence := NOT_FOUND.get(found.searched):
+        remarks.append(sentence)
+    sizes = {factor: found.alias.get(factor) for factor in found.separable}
+    large = [
+        f"{factor} ({alias.size:.2f} of {' × '.join(alias.of)})"
+        for factor, alias in sizes.items()
+        if alias and alias.size > LARGE_ALIAS
+    ]
+    if large:
+        remarks.append(f"a model of main effects takes part of an interaction for {', '.join(large)}")
     if found.levels and not found.spare:
         remarks.append("no point is left over to detect interactions")
     if found.seeds == 1 and study.kind.is_random:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from ablations.analysis.design import varying_levels
 from ablations.analysis.effects import MOST_LEVELS, Effect, corrected, effects
 from ablations.analysis.inference import Comparison, Interval, Noise
 from ablations.analysis.measurements import Records
+from ablations.analysis.model_matrix import varying_levels
 from ablations.analysis.sample_size import detectable
 from ablations.analysis.variance import interactions
 from ablations.config.studies import Study

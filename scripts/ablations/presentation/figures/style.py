@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ablations.analysis.design import varying_levels
+from ablations.analysis.model_matrix import varying_levels
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
