@@ -123,6 +123,23 @@ def test_a_map_of_many_cells_hides_none(tmp_path):
     write_figure(figure, tmp_path / "map")
 
 
+def test_the_front_has_those_of_single_seeds_behind_it(study):
+    better = {0: "resnet18", 1: "resnet50", 2: "resnet50"}
+    records = {
+        run: record(
+            run,
+            test_accuracy=str(95 if run.model == better[run.value("seed")] else 90),
+            train_time_ms="1000" if run.model == "resnet18" else "2000",
+        )
+        for run in study.runs()
+    }
+    figure = tradeoff_figure(study, records)
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert labels.count("Pareto front") == 1
+    assert labels.count("Pareto front of each seed") == 2, "for the other, the cheap model is the best"
+    assert figure._suptitle.get_text().endswith("\nbars: one standard deviation over seeds")
+
+
 def test_curves_have_a_line_per_point_and_a_band_over_seeds(study, tmp_path):
     histories = {}
     for number, run in enumerate(study.runs()):
@@ -135,6 +152,7 @@ def test_curves_have_a_line_per_point_and_a_band_over_seeds(study, tmp_path):
     for axis in panels:
         assert len(axis.lines) == 8
         assert len(axis.collections) == 8, "bands"
+    assert figure._suptitle.get_text().endswith("\nbands: one standard deviation over seeds")
     first = panels[0].lines[0]
     assert first.get_xdata().tolist() == [1, 2, 3]
     assert first.get_ydata().tolist() == [61, 71, 81], "the mean of seeds 0, 1 and 2"

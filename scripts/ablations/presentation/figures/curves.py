@@ -18,6 +18,7 @@ from ablations.presentation.figures.style import (
     finished,
     look_of,
     shown_metrics,
+    spread_note,
     varying_factors,
 )
 from ablations.presentation.wording import marked
@@ -75,7 +76,8 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
         (max(map(len, curves), default=0), MOST_LINES, "curves"),
         (len(study.analysed), MOST_METRICS, "metrics"),
     )
-    return finished(figure, axes.flat, f"{study.title}: learning curves{cut}", legend=None)
+    spread = spread_note("bands", any(len(curve.metric) > 1 for each in curves for curve in each))
+    return finished(figure, axes.flat, f"{study.title}: learning curves{cut}{spread}", legend=None)
 
 
 def _curves(study: Study, histories: Histories, metric: Metric) -> list[_Curve]:

@@ -53,7 +53,7 @@ def effects_figure(study: Study, records: Records) -> Figure:
         axes[0][0].text(0.5, 0.5, "no two runs differ in one hyperparameter only", ha="center",
                         transform=axes[0][0].transAxes)  # fmt: skip
     figure.supxlabel(
-        "with uncorrected 95 % intervals; filled: significant after Holm's correction", fontsize="small"
+        "bars: uncorrected 95 % intervals; filled: significant after Holm's correction", fontsize="small"
     )
     cut = cut_note((len(every), MOST_ROWS, "comparisons"), (len(study.analysed), MOST_METRICS, "metrics"))
     return finished(figure, axes[0], f"{study.title}: effect of each hyperparameter{cut}")

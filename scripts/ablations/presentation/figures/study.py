@@ -26,6 +26,7 @@ from ablations.presentation.figures.style import (
     level_name,
     point_name,
     shown_metrics,
+    spread_note,
     varying_factors,
 )
 from ablations.runs.run import Run
@@ -71,7 +72,8 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     for axis, (name, panel) in zip(axes.flat, each, strict=True):
         _draw_panel(axis, rows, panel, dots[name])
         axis.set_xlabel(axis_label(metrics[name]))
-    figure.suptitle(study.title + cut, fontsize="medium")
+    spread = spread_note("bars", any(dot.sd is not None for of in dots.values() for dot in of.values()))
+    figure.suptitle(study.title + cut + spread, fontsize="medium")
     if handles := labelled_handles(axes.flat):
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
     return figure

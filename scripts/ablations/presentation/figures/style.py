@@ -117,6 +117,11 @@ def finished(figure: Figure, axes: Iterable[Axes], title: str, legend: str | Non
     return figure
 
 
+def spread_note(what: str, shown: bool) -> str:
+    """The second line of a title: what bars or bands are, if any are shown."""
+    return f"\n{what}: one standard deviation over seeds" if shown else ""
+
+
 def write_figure(figure: Figure, base: Path) -> None:
     """Write `base`.svg and `base`.png, each atomically. The same records give the same bytes."""
     formats: dict[str, dict[str, str | None]] = {"svg": {"Date": None}, "png": {"Software": None}}

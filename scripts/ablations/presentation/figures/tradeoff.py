@@ -21,12 +21,15 @@ from ablations.presentation.figures.style import (
     look_of,
     point_name,
     set_log_ticks,
+    spread_note,
     varying_factors,
 )
 from ablations.presentation.wording import in_sentence, listed, marked
 
 # Names of points on the front.
 LETTERS = "ABCDEFGHIJ"
+# The fronts of more seeds would only be a grey area.
+MOST_SEEDS = 10
 
 
 class _Point(NamedTuple):
@@ -42,7 +45,8 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     """What the runs attain against each cost of their kind, with the Pareto front of each.
 
     A point is on the front where no other is better at the same or a lower cost. The points on the first
-    front have letters, which are explained below the figure. Times are those of the most common device.
+    front have letters, which are explained below the figure. Faint lines are the fronts of single seeds:
+    where they differ, the front is not known well. Times are those of the most common device.
     """
     kind, every = study.kind, _attained(study)
     metrics = {name: kind.metrics[name] for name in every[:MOST_METRICS]}
@@ -59,7 +63,10 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
         row[0].set_ylabel(marked(metric))
         for axis, (cost_name, cost) in zip(row, costs.items(), strict=False):
             points = _points(study, records, name, cost_name)
-            front = _draw_panel(axis, points, levels, factor, _signs(cost, metric))
+            signs = _signs(cost, metric)
+            for of_seed in _by_seed(study, records):
+                _draw_front(axis, _front(_points(study, of_seed, name, cost_name), signs), "of each seed")
+            front = _draw_panel(axis, points, levels, factor, signs)
             if axis is axes[0][0]:
                 _name_front(axis, front)
                 names = (point_name(kind, point.values, varying) for point in front)
@@ -71,7 +78,8 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
         why = "no completed runs" if costs else "this kind of run declares no costs"
         axes[0][0].text(0.5, 0.5, why, ha="center", transform=axes[0][0].transAxes)
     labels = listed(in_sentence(metric.label) for metric in metrics.values())
-    title = f"{study.title}: {labels} against cost{cut_note((len(every), MOST_METRICS, 'metrics'))}"
+    cut = cut_note((len(every), MOST_METRICS, "metrics"))
+    title = f"{study.title}: {labels} against cost{cut}{spread_note('bars', len(study.seeds) > 1)}"
     return finished(figure, axes.flat, title, kind.label(factor))
 
 
@@ -117,12 +125,8 @@ def _draw_panel(
     for point in points:
         look = look_of(levels, point.values[factor]) | {"linestyle": "none"}
         axis.errorbar(point.cost, point.mean, yerr=point.sd, markersize=6, capsize=3, **look)
-    cost_sign, sign = signs
-    best = front_of([(cost_sign * point.cost, sign * point.mean) for point in points]) if sign else []
-    front = [points[i] for i in best]
-    if len(front) > 1:
-        xs, ys = [point.cost for point in front], [point.mean for point in front]
-        axis.step(xs, ys, where="post", color="0.5", linewidth=1, zorder=0, label="Pareto front")
+    front = _front(points, signs)
+    _draw_front(axis, front)
     costs = [point.cost for point in points]
     if costs and max(costs) > 10 * min(costs) > 0:
         axis.set_xscale("log")
@@ -131,6 +135,28 @@ def _draw_panel(
         axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.margins(0.12)
     return front
+
+
+def _front(points: Sequence[_Point], signs: tuple[int, int]) -> list[_Point]:
+    """The points on the Pareto front, by cost; none where neither direction of the metric is better."""
+    cost_sign, sign = signs
+    best = front_of([(cost_sign * point.cost, sign * point.mean) for point in points]) if sign else []
+    return [points[i] for i in best]
+
+
+def _draw_front(axis: Axes, front: Sequence[_Point], of: str = "") -> None:
+    """Draw a front of several points: that of the means, or a faint one, which shows the noise of it."""
+    if len(front) > 1:
+        xs, ys = [point.cost for point in front], [point.mean for point in front]
+        color, width = ("0.8", 0.7) if of else ("0.5", 1.0)
+        label = f"Pareto front {of}".strip()
+        axis.step(xs, ys, where="post", color=color, linewidth=width, zorder=0, label=label)
+
+
+def _by_seed(study: Study, records: Records) -> list[Records]:
+    """The records of each of the first seeds, if there are several."""
+    seeds = study.seeds[:MOST_SEEDS] if len(study.seeds) > 1 else ()
+    return [{run: row for run, row in records.items() if run.values().get("seed") == s} for s in seeds]
 
 
 def _name_front(axis: Axes, front: Sequence[_Point]) -> None:
