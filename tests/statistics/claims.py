@@ -5,6 +5,7 @@
 writes the nominal and the simulated rates into docs/statistics.md. All seeds are fixed.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -17,11 +18,14 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 import numpy as np  # noqa: E402
 from ablations.analysis.agreement import Compared, Outcome, Spread, compare  # noqa: E402
 from ablations.analysis.cells import Cell  # noqa: E402
-from ablations.analysis.inference import ALPHA, Comparison  # noqa: E402
+from ablations.analysis.effects import effects  # noqa: E402
+from ablations.analysis.inference import ALPHA, Comparison, holm  # noqa: E402
 from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items  # noqa: E402
+from ablations.analysis.linear_model import LinearModel  # noqa: E402
 from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
+from ablations.config.studies import Study, parse_study  # noqa: E402
 from ablations.kinds.cnn import CNN  # noqa: E402
 from scipy import stats  # noqa: E402
 
@@ -111,6 +115,93 @@ for counts in ((1, 1, 1, 1), (2, 1, 1), (5, 1, 1, 1)):
     )
     def _(draw, counts=counts) -> float:
         return significant(judge_by_units(draw.normal(size=(REPEATS, len(counts))), np.array(counts)))
+
+
+def study_of(exclude: list[dict]) -> Study:
+    """2 models × 8 settings with up to 10 seeds."""
+    return parse_study(
+        {
+            "title": "simulated",
+            "kind": "cnn",
+            "grid": [
+                {
+                    "dataset": "mnist",
+                    "model": ["resnet18", "resnet34"],
+                    "batch_size": [16, 32],
+                    "optimizer": ["sgd", "adam"],
+                    "lr": [0.001, 0.01],
+                    "epochs": 1,
+                    "pin_memory": False,
+                }
+            ],
+            "exclude": exclude,
+            "seeds": list(range(10)),
+            "table": {"rows": ["model"]},
+        }
+    )
+
+
+def wrong_models(draw: np.random.Generator, study: Study) -> float:
+    """How often a whole study finds one of two equal models better; a seed's luck with a model is shared."""
+    wrong = []
+    for _ in range(200):
+        luck = draw.normal(0, 1, (2, 10))
+        found = {
+            run: {
+                "status": "ok",
+                "test_accuracy": f"{90 + luck[int(run.model == 'resnet18'), seed] + noise:.6f}",
+                "dataset": run.dataset,
+            }
+            for run, noise in zip(study.runs(), draw.normal(size=len(study.runs())), strict=True)
+            if (seed := run.value("seed")) is not None
+        }
+        [of_model] = [e for e in effects(study, found, "test_accuracy") if e.factor == "model"]
+        p = of_model.comparison and of_model.comparison.p
+        wrong.append(p is not None and p < ALPHA)
+    return float(np.mean(wrong))
+
+
+# Together, all settings but one, and all but three.
+BUT_ONE = [{"batch_size": 32}, {"optimizer": "adam"}, {"lr": 0.01}]
+BUT_THREE = [{"batch_size": 32}, {"optimizer": "adam", "lr": 0.01}]
+
+
+@claim(
+    "Whole study: false positives", "one setting with 10 seeds, seven with 2; shared luck 1", "0.05", AT_MOST
+)
+def _(draw) -> float:
+    return wrong_models(draw, study_of([{**one, "seed": list(range(2, 10))} for one in BUT_ONE]))
+
+
+@claim(
+    "Whole study: false positives",
+    "three settings with 3 seeds, five with 1; shared luck 1",
+    "0.05",
+    (0, 0.1),
+)
+def _(draw) -> float:
+    more = [{"seed": list(range(3, 10))}, *({**one, "seed": [1, 2]} for one in BUT_THREE)]
+    return wrong_models(draw, study_of(more))
+
+
+for n in (2, 3, 5):
+
+    @claim("Linear model of several seeds: false positives", f"{n} seeds, 8 points", "0.05", (0.035, 0.065))
+    def _(draw, n=n) -> float:
+        signs = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
+        rows = np.tile(np.column_stack([np.ones(8), signs]), (n, 1))
+        seeds = np.repeat(range(n), 8).tolist()
+        ps = []
+        for _ in range(2000):
+            values = draw.normal(size=(n, 8)) + draw.normal(size=(n, 1))
+            found = LinearModel(rows, values.ravel(), seeds).compare(np.array([0.0, 1.0, 0.0, 0.0]))
+            ps.append(found.p)
+        return float(np.mean(np.array(ps) < ALPHA))
+
+
+@claim("Holm: any false positive of 10 tests", "independent tests", "0.05", (0.04, 0.06))
+def _(draw) -> float:
+    return float(np.mean([min(holm(ps)) < ALPHA for ps in draw.random((REPEATS, 10)).tolist()]))
 
 
 def other_images(draw: np.random.Generator, seeds: int, items: int) -> Comparison:
