@@ -234,7 +234,7 @@ def test_an_effect_that_changes_sign_depends_on_the_other_factor():
         return 90 + 2 * ((run.value("batch_size") == 16) == (run.value("lr") == 0.1)) + noise(run, 0.3)
 
     table = effects_table("it", study, records_of(study, crossed))
-    verdict = "no difference on average; depends on batch size (see the variance table)"
+    verdict = "not significant on average; depends on batch size (see the variance table)"
     assert row(table, "lr")["verdict"] == verdict
 
 

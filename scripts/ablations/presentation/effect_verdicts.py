@@ -41,7 +41,7 @@ def verdict(study: Study, metric: Metric, effect: Effect, found: Corrected) -> s
         limits = f"{_limits(study, metric, comparison, found)}{if_additive}"
         return f"{better} on average{limits}; {depends}" if others else f"{better}{limits}"
     if others:
-        return f"no difference on average; {depends}"
+        return f"not significant on average; {depends}"
     if comparison.noise == "items":
         return f"not significant on these {metric.noun}"
     return "; ".join([f"not significant{if_additive}", *_missed(metric, comparison, found.tests)])

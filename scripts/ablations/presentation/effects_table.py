@@ -210,11 +210,13 @@ def _noise_notes(study: Study, metric: Metric) -> dict[Noise, str]:
 
 
 def _items_note(metric: Metric) -> str:
-    """When a verdict of seeds holds for other items too."""
+    """What a verdict of seeds says of other items."""
     if metric.noise != "proportion":
         return ""
-    other = f" It holds for other {metric.noun} too if the verdict does not say 'these {metric.noun}'."
-    return other + " That test adds their noise, from the answers of each run." * bool(metric.answers)
+    return (
+        f" Unless the verdict says 'for these {metric.noun}', the difference is also significant with the "
+        "noise of their choice added, from the answers of each run."
+    )
 
 
 def _gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
