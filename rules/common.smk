@@ -29,6 +29,7 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from ablations.config.hints import hints
 from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
@@ -133,3 +134,5 @@ def begin():
 
 if workflow.is_main_process:
     logger.info(overview(CONFIG) + "\n")
+    for hint in hints(CONFIG):
+        logger.warning(f"note: {hint}\n")

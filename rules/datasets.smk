@@ -4,8 +4,10 @@ import json
 
 FETCH = ["--timeout-s", str(CONFIG.download_timeout_s)]
 if CONFIG.source_dir:
-    FETCH += ["--source-dir", str(ROOT / CONFIG.source_dir)]
+    FETCH += ["--source-dir", str(CONFIG.file(CONFIG.source_dir))]
 FETCH = " ".join(map(literal, FETCH))
+# The folders that the path of an image folder may be relative to.
+ROOTS = " ".join(f"--root {literal(folder)}" for folder in CONFIG.folders)
 # Where the files of each dataset come from. Not a param: another mirror changes no result.
 SOURCES = json.dumps(
     {
@@ -35,7 +37,7 @@ def weights_file(name, model):
     path = CONFIG.weights_path(name, model)
     # Staged ones are verified whenever they are fetched, and their age does not matter.
     own = isinstance(CONFIG.weights.get(name), str)
-    return ROOT / path if own else ancient(path)
+    return CONFIG.file(path) if own else ancient(path)
 
 
 def all_staged(wildcards):
@@ -70,7 +72,7 @@ rule stage_dataset:
     message:
         "Staging {wildcards.dataset}"
     shell:
-        f"python {SCRIPTS}/stage_dataset.py --root {literal(ROOT)} --sources {literal(SOURCES)} {FETCH} "
+        f"python {SCRIPTS}/stage_dataset.py {ROOTS} --sources {literal(SOURCES)} {FETCH} "
         "--dataset {wildcards.dataset} --definition {params.definition:q} "
         "--output {output:q} 2> {log:q}"
 

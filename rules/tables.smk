@@ -29,7 +29,9 @@ def all_records(wildcards):
 def records_to_merge(wildcards):
     """For `input`: records, their models' profiles, and tables of results. A preview waits for no run."""
     results = [
-        ROOT / study.records.file for study in CONFIG.studies.values() if study.records
+        CONFIG.file(study.records.file)
+        for study in CONFIG.studies.values()
+        if study.records
     ]
     if wildcards.part:
         return {"records": [], "profiles": [], "results": results}
@@ -75,7 +77,7 @@ def all_tables(wildcards):
 def published_of(wildcards):
     """The file of a study's published values, as a list of one or none."""
     published = CONFIG.studies[wildcards.study].published
-    return [ROOT / published.file] if published else []
+    return [CONFIG.file(published.file)] if published else []
 
 
 def sources_of(wildcards):

@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--definition", required=True, help="its entry in config/datasets.yaml, as JSON")
     parser.add_argument("--sources", default="{}", help="the `sources` of each dataset, by its name, as JSON")
     parser.add_argument("--source-dir", type=Path, help="a directory of your own, which is searched first")
-    parser.add_argument("--root", type=Path, default=Path(), help="base of the definition's relative path")
+    base = "base of the definition's relative path; of several, the first that has it"
+    parser.add_argument("--root", type=Path, action="append", help=base)
     parser.add_argument("--timeout-s", type=float, default=120, help="time limit of each source, in seconds")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
     options = parser.parse_args()
@@ -29,7 +30,8 @@ def main() -> None:
         definition = Dataset.model_validate(entry)
     except (ValueError, TypeError, AttributeError, ValidationError) as error:
         raise AblationsError(f"--definition and --sources do not describe a dataset ({error})") from None
-    request = Request(options.dataset, definition, options.source_dir, options.root, options.timeout_s)
+    roots = options.root or [Path()]
+    request = Request(options.dataset, definition, options.source_dir, roots, options.timeout_s)
     stage(request, options.output)
 
 

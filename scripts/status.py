@@ -25,7 +25,7 @@ from typing import Any
 
 from ablations import __version__
 from ablations.analysis.code_versions import CodeVersion, count_versions
-from ablations.command_line import CONFIG, PROJECT, add_config, log_to_stderr, take_config
+from ablations.command_line import CONFIG, add_config, log_to_stderr, take_config
 from ablations.config.config import Config
 from ablations.data.staged import count_images
 from ablations.errors import run_script
@@ -111,7 +111,7 @@ def look(config: Config) -> tuple[dict[Run, State], Slurm]:
         run
         for study in config.studies.values()
         if study.records is not None
-        for run in study.records.read(study, PROJECT / study.records.file)
+        for run in study.records.read(study, config.file(study.records.file))
     }
     rest = {run: State(run, "done" if run in taken else "queued") for run in config.runs()}
     return rest | executed, slurm

@@ -11,10 +11,18 @@ class AblationsError(Exception):
     """Something the user can put right; the message says what, where, and how."""
 
 
+# Words that mean one of ours, although another one is spelled more like them.
+SYNONYMS = {
+    "gpu": ("cuda", "device"), "cpu": ("host",), "float32": ("fp32",), "bfloat16": ("bf16",),
+    "full": ("all",), "accuracy": ("test_accuracy",), "learning_rate": ("lr",), "random": ("none",),
+}  # fmt: skip
+
+
 def nearest(word: object, candidates: Iterable[str]) -> str:
     """A clause such as `; did you mean 'adam'?`, or nothing when no candidate is close."""
     lowered = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
+    meant = [other for other in SYNONYMS.get(str(word).lower(), ()) if other in lowered]
+    close = meant or difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
     return f"; did you mean '{lowered[close[0]]}'?" if close else ""
 
 

@@ -6,7 +6,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,3 +59,13 @@ def digest(path: Path, algorithm: str) -> str:
     """The hexadecimal digest (`sha256`, `md5`) of the content of `path`."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` exists. Where pathlib raises, as in a folder that may not be read, it does not."""
+    return os.path.exists(path)  # noqa: PTH110, as above
+
+
+def first_existing(path: str, folders: Sequence[Path]) -> Path:
+    """`path` in the first of the folders that has it, or in the last one if none has."""
+    return next((found for folder in folders if is_there(found := folder / path)), folders[-1] / path)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ablations.config.hints import hints
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.config.studies import parse_study
+from ablations.files import write_text
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 
 PROJECT = Path(__file__).parents[2]
@@ -150,6 +152,106 @@ def test_the_list_of_models_is_torchvisions():
     assert sorted(TORCHVISION_CLASSIFIERS) == sorted(models.list_models(module=models))
 
 
+def test_a_table_with_one_row_factor_needs_no_list():
+    one = edited(edited(STUDY, "table.rows", "batch_size"), "grid.0.recipe", [STUDY["grid"][0]["recipe"][0]])
+    assert load(s=one).studies["s"].table.rows == ["batch_size"]
+
+
+def test_a_number_of_seeds_gets_a_hint():
+    [hint] = hints(load(s={**STUDY, "seeds": 3}))
+    assert hint == "studies.s.seeds: 3 is one seed; for 3 seeds, write [0, 1, 2]"
+    assert not list(hints(load(s={**STUDY, "seeds": [3]}, t=STUDY)))
+
+
+@pytest.mark.parametrize(
+    ("title", "lacking"),
+    [
+        ("学習率", "学習率"),
+        ("Lernrate 🙂", "🙂"),
+        ("ラ", "ラ"),
+        ("Größe, скорость, μέγεθος, ≤ ± × →, α²", ""),
+    ],
+)
+def test_a_script_without_glyphs_is_said(title, lacking):
+    found = list(hints(load(s={**STUDY, "title": title})))
+    assert bool(found) == bool(lacking)
+    assert all(f"no glyphs ({lacking})" in hint for hint in found)
+
+
+def test_keys_that_begin_with_x_are_for_anchors(tmp_path):
+    text = yaml.safe_dump({"studies": {"s": STUDY}}).replace("optimizer: adam", "<<: *adam")
+    (tmp_path / "c.yaml").write_text(f"x-adam: &adam {{optimizer: adam}}\n{text}")
+    config = load_config([DATASETS, tmp_path / "c.yaml"], {}, PROJECT)
+    assert set(config.runs()) == set(load(s=STUDY).runs())
+
+
+def test_a_name_is_text_whatever_yaml_takes_it_for(tmp_path):
+    text = yaml.safe_dump({"datasets": {"NAME": yaml.safe_load(DATASETS.read_text())["datasets"]["digits"]}})
+    for name in ("no", "2024", "1.5", "null", "2024-01-01"):
+        (tmp_path / "c.yaml").write_text(text.replace("NAME", name))
+        study = edited(STUDY, "grid.0.dataset", name)
+        config = load_config([DATASETS, tmp_path / "c.yaml"], {"studies": {"s": study}}, PROJECT)
+        assert config.studies["s"].runs()[0].dataset == name
+
+
+def test_paths_are_relative_to_the_folder_of_the_config_first(tmp_path):
+    (tmp_path / "p.tsv").write_text("batch_size\toptimizer\tresnet18\n16\tsgd\t90\n")
+    (tmp_path / "w.pt").write_text("weights")
+    whole = {"weights": {"mine": "w.pt"}, "studies": {"s": {**STUDY, "published": "p.tsv"}}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(whole))
+    config = load_config([DATASETS, tmp_path / "c.yaml"], {}, PROJECT)
+    assert [config.file(name) for name in ("p.tsv", "w.pt")] == [tmp_path / "p.tsv", tmp_path / "w.pt"]
+    assert config.file("config/published/part_a.tsv") == PROJECT / "config/published/part_a.tsv"
+    assert config.file("/tmp") == Path("/tmp")
+
+
+PICTURES = {
+    "format": "image_folder",
+    "path": "pics",
+    "image_shape": [1, 8, 8],
+    "classes": 2,
+    "mean": [0.5],
+    "std": [0.5],
+}
+LONG = "x" * 230
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"studies": {LONG: STUDY}}, ["this name has 230 letters, and may have 223"]),
+        ({"datasets": {LONG: PICTURES}}, ["this name has 230 letters, and may have 220"]),
+        (
+            {"studies": {"s": edited(STUDY, "grid.0.pretrained", LONG)}, "weights": {LONG: "w.pt"}},
+            ["studies.s.grid: a directory would have the name batch_size=16", "a file system allows 255"],
+        ),
+        ({"data_dir": "a/" + "é" * 128}, ["data_dir", "names of at most 255 bytes"]),
+        ({"source_dir": "a/" * 2100}, ["source_dir", "4095 bytes in all"]),
+        (
+            {"studies": {"s": edited(STUDY, "grid.0.dataset", "pics")}, "datasets": {"pics": PICTURES}},
+            ["datasets.pics.path: there is no folder '/", "/pics/train'"],
+        ),
+        (
+            {"studies": {"s": edited(STUDY, "grid.0.dataset", "kmnist")}, "source_dir": "nowhere"},
+            ["source_dir: there is no folder '/", "/nowhere'"],
+        ),
+    ],
+)
+def test_what_no_file_system_can_hold_or_has_is_refused(config, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.pt").write_text("")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"studies": {"s": STUDY}} | config))
+    with pytest.raises(ConfigError) as error:
+        load_config([DATASETS, tmp_path / "c.yaml"], {}, PROJECT)
+    for fragment in expected:
+        assert fragment in str(error.value)
+
+
+def test_the_longest_name_of_a_study_is_written(tmp_path):
+    [name] = load(**{"s" * 223: STUDY}).studies
+    write_text(tmp_path / f"{name}_vs_published.html", "")
+
+
 G = "grid.0."
 BAD_CNN = [
     # (path in the study, its value, what the message has to contain)
@@ -174,7 +276,9 @@ BAD_CNN = [
     (G + "batch_size", [16, 16], ["batch_size", "16 twice"]),
     (G + "batch_size", ..., ["s.grid[0]: batch_size is missing"]),
     (G + "batchsize", 16, ["s.grid[0].batchsize: unknown key", "did you mean 'batch_size'"]),
-    (G + "seed", [0, 1], ["s.grid[0].seed: unknown key"]),
+    (G + "seed", [0, 1], ["s.grid[0].seed: unknown key", "the study's `seeds`"]),
+    ("rows", "lr", ["s.rows: unknown key 'rows'; it belongs in the study's `table`"]),
+    (G + "dataset", False, ["s.grid[0].dataset: it holds false", "put it in quotes"]),
     (G + "model", "resnet19", ["s.grid[0].model", "'resnet19'", "did you mean 'resnet18'"]),
     (G + "model", "fasterrcnn_resnet50_fpn", ["no torchvision classification model"]),
     (G + "model", "res net", ["s.grid[0].model: it holds 'res net'", "letters, digits"]),
@@ -213,7 +317,7 @@ BAD_CNN = [
     ("table.values", "test_acc", ["s.table.values: 'test_acc' is not a metric", "test_accuracy"]),
     ("table.values", ["test_accuracy", "gmacs"], ["with `columns`, a table holds one metric"]),
     ("table.values", "support_vectors", ["is not a metric of cnn runs"]),
-    ("published", "none.tsv", ["s.published: 'none.tsv' cannot be read"]),
+    ("published", "none.tsv", ["s.published: there is no file '/", "/config/none.tsv' or '/"]),
     ("published", {"file": "config/published/part_b.tsv"}, ["column 'kernel'", "neither"]),
     ("published", {"file": "config/published/part_a.tsv", "where": {"dataset": "mnist"}}, ["no run"]),
 ]
@@ -252,11 +356,22 @@ BAD_TOP = [
     ({"studies": {"s": 3}}, ["studies.s: it holds 3", "a mapping"]),
     ({"studies": ["t"]}, ["studies: there is no study 't'"]),
     ({"studies": []}, ["studies: it holds []"]),
-    ({"device": "gpu"}, ["device: it holds 'gpu'", "'cuda'"]),
+    ({"studies": None}, ["studies: it holds nothing; select with"]),
+    ({"studies": ""}, ["studies: there is no study ''"]),
+    ({"device": "gpu"}, ["device: it holds 'gpu'", "'cuda'", "did you mean 'cuda'?"]),
+    ({"batches": "gpu"}, ["did you mean 'device'?"]),
+    *(
+        ({"datasets": {"digits": {key: [value]}}}, [f"datasets.digits.{key}[0]: it holds", "number"])
+        for key, value in [("mean", 127.5), ("mean", -0.1), ("std", 127.5), ("std", 0.0)]
+    ),
+    *(
+        ({"datasets": {"digits": {key: [float(value)]}}}, [f"datasets.digits.{key}[0]: it holds {value}"])
+        for key, value in [("mean", "nan"), ("std", "inf"), ("std", "nan")]
+    ),
     ({"data_dir": "data; rm -rf ~"}, ["data_dir", "no wildcards, braces, quotes, ~ or shell characters"]),
     ({"data_dir": "data/{x}"}, ["data_dir", "braces"]),
     ({"download_timeout_s": 0}, ["download_timeout_s: it holds 0", "above 0"]),
-    ({"weights": {"mine": "none.pt"}}, ["weights.mine: there is no file 'none.pt'"]),
+    ({"weights": {"mine": "none.pt"}}, ["weights.mine: there is no file '/", "/none.pt'"]),
     ({"weights": {"imagenet": "config/config.yaml"}}, ["weights.imagenet: this name is taken"]),
     ({"weights": {"mine": 3}}, ["weights.mine: it holds 3; it may hold text"]),
     ({"weights": {"mine": {}}}, ["weights.mine.model: it is missing", "weights.mine.file: it is missing"]),
@@ -325,6 +440,14 @@ def test_a_wrong_config_is_refused_with_a_sentence(overrides, expected, tmp_path
         ("", ["c.yaml: it holds nothing", "a mapping"]),
         ("a: !!python/object/apply:os.system [reboot]\n", ["c.yaml", "not YAML"]),
         ("a: \xff\n", ["c.yaml"]),
+        ("a: 1\nb: 032\n", ["line 2: YAML reads 032 as 26; write 32"]),
+        ("b: [1:30]\n", ["line 1: YAML reads 1:30 as 90"]),
+        ("b: 1:30.5\n", ["YAML reads 1:30.5 as 90.5"]),
+        ("? [a]\n: 1\n", ["line 1: a key is a single word"]),
+        ("no: 1\n'no': 2\n", ["line 2: the key 'no' is repeated"]),
+        ("a: !!bool x\n", ["not YAML"]),
+        ("a: !!timestamp x\n", ["not YAML"]),
+        ("[" * 5000, ["nested too deeply"]),
     ],
 )
 def test_a_file_that_is_no_config_is_refused_with_its_name(text, expected, tmp_path):

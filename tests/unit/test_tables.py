@@ -10,7 +10,7 @@ import pytest
 from ablations.analysis.agreement import Compared, Spread, Verdict, compare, pooled_spread
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.inference import holm
-from ablations.analysis.published import read_published
+from ablations.config.published import read_published
 from ablations.config.reading import load_config
 from ablations.config.studies import parse_study
 from ablations.errors import AblationsError
@@ -333,14 +333,6 @@ def test_verdicts_and_allowed_differences_agree_under_holms_correction():
     assert (tests, 0.05 / 20 < level < 0.05) == (20, True)
 
 
-@pytest.mark.parametrize("text", ["991.8", "-5", "nan", "many"])
-def test_a_published_accuracy_is_a_percentage(text, tmp_path):
-    of = study("part_b")
-    (tmp_path / "published.tsv").write_text(f"dataset\tkernel\ttest_accuracy\nmnist\trbf\t{text}\n")
-    with pytest.raises(AblationsError, match=f"line 2, test_accuracy: '{text}' is not a valid number"):
-        list(read_published(of, tmp_path / "published.tsv"))
-
-
 def test_means_exclude_the_times_of_a_diverged_run():
     of = study("part_a")
     whole, short = (record(of.runs()[0], train_time_ms=time) for time in ("10000", "50"))
@@ -380,9 +372,8 @@ def test_blanks_in_a_published_file_are_ignored(tmp_path):
     ("text", "expected"),
     [
         ("dataset\ttest_accuracy\nmnist\t90\n", "matches 2 different runs"),
-        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tninety\n", "'ninety' is not a valid number"),
-        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tnan\n", "'nan' is not a valid number"),
-        ("dataset\tkernel\ttrain_time_ms\nmnist\trbf\t0\n", "'0' is not a valid number for train_time_ms"),
+        ("dataset\tkernel\ttest_accuracy\nmnist\trbf\tninety\n", "'ninety' is not a number"),
+        ("dataset\tkernel\ttrain_time_ms\nmnist\trbf\t0\n", "'0' is not possible; a time is above 0"),
         ("dataset\tkernel\ttrain_samples\ttest_accuracy\nmnist\trbf\tmany\t9\n", "train_samples is 'many'"),
         ("dataset\tkernel\ttest_accuracy\nmnist\trbf\t9\t9\n", "4 fields, but the first line has 3"),
         (

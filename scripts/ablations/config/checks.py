@@ -1,23 +1,23 @@
-"""Checks of a config as a whole: names, tables and published values, against each other and the runs."""
+"""Checks of a config as a whole: names, tables and files, against each other and the runs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablations.config.config import Config
-from ablations.config.sections import ConfigError, show
+from ablations.config.published import read_published
+from ablations.config.sections import ConfigError
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
+from ablations.files import is_there
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.runs.run import Run
 
-# Of a directory's name, on every usual file system.
-MOST_NAME_BYTES = 255
 # The names of a study's other tables and figures end in these.
 ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
 
 
-def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
+def check_studies(config: Config, expand: bool) -> Iterator[str]:
     if not config.studies:
         yield "studies: it is empty, and there is nothing to run"
     for name, study in config.studies.items():
@@ -36,26 +36,26 @@ def check_studies(config: Config, root: Path, expand: bool) -> Iterator[str]:
         except ConfigError as error:
             yield f"{where}.{error}"
             continue
-        yield from _check_table(study, runs, f"{where}.table")
-        yield from _check_lengths(study, runs, f"{where}.grid")
+        wrong = list(_check_table(study, runs, f"{where}.table"))
+        yield from wrong
         if study.kind.reads_staged_datasets:
             yield from _check_starts(config, runs, f"{where}.grid")
-        if study.published is not None:
-            yield from _check_published(study, f"{where}.published", root)
+        if study.published is not None and not wrong:
+            yield from _check_published(config, study, f"{where}.published")
         if study.records is not None:
-            yield from _check_records(config, study, f"{where}.records", root)
+            yield from _check_records(config, study, f"{where}.records")
         elif not study.kind.rule:
             yield f"{where}.records: it is missing; runs of kind {study.kind.name} have no command"
     for name, kind in config.kinds.items():
         for path in kind.code:
-            if not Path(path).exists():
-                yield f"kinds.{name}.code: there is no '{path}'"
+            if not is_there(Path(path)):
+                yield f"kinds.{name}.code: there is no '{Path(path).absolute()}'"
     for name, weights in config.weights.items():
         if name in ("none", "imagenet"):
             yield f"weights.{name}: this name is taken; give your file another"
         elif isinstance(weights, str):
-            if not (root / weights).is_file():
-                yield f"weights.{name}: there is no file '{weights}'"
+            if not is_there(config.file(weights)):
+                yield f"weights.{name}: there is no file {config.looked_for(weights)}"
         elif weights.model not in TORCHVISION_CLASSIFIERS:
             yield (
                 f"weights.{name}.model: there is no model '{weights.model}'"
@@ -141,20 +141,7 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
             )
 
 
-def _check_lengths(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]:
-    if study.kind.is_shipped:
-        return  # whose hyperparameters are too few
-    for run in runs:
-        text = run.hyperparameters.canonical()
-        if len(text) > MOST_NAME_BYTES:
-            yield (
-                f"{where}: a directory would have the name {text[:40]}…, of {len(text)} bytes; a file system "
-                f"allows {MOST_NAME_BYTES}: shorten names, or give hyperparameters a default"
-            )
-            return
-
-
-def _check_records(config: Config, study: Study, where: str, root: Path) -> Iterator[str]:
+def _check_records(config: Config, study: Study, where: str) -> Iterator[str]:
     assert study.records is not None
     known = {*study.factors, "seed", "status", *study.kind.metrics}
     for key, names in (("columns", study.records.columns), ("where", study.records.where)):
@@ -167,8 +154,12 @@ def _check_records(config: Config, study: Study, where: str, root: Path) -> Iter
             run = next(run for run in study.runs() if run in both)
             yield f"{where}: {_named(run)} is also a run of the study {name}, which has it from elsewhere"
             return
+    path = config.file(study.records.file)
+    if not is_there(path):
+        yield f"{where}: there is no file {config.looked_for(study.records.file)}"
+        return
     try:
-        found = study.records.read(study, root / study.records.file)
+        found = study.records.read(study, path)
     except AblationsError as error:
         yield f"{where}: {error}"
         return
@@ -197,31 +188,31 @@ def _determined(key: str, keys: Sequence[str], runs: Sequence[Run]) -> bool:
     return True
 
 
-def _check_published(study: Study, where: str, root: Path) -> Iterator[str]:
+def _check_published(config: Config, study: Study, where: str) -> Iterator[str]:
     assert study.published is not None
-    path = root / study.published.file
-    try:
-        first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
-        header = [column.strip() for column in first.split("\t")]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        yield f"{where}: '{study.published.file}' cannot be read ({reason})"
+    path = config.file(study.published.file)
+    if not is_there(path):
+        yield f"{where}: there is no file {config.looked_for(study.published.file)}"
         return
-    pivot = study.table.columns
-    for key, value in study.published.where.items():
-        if key not in study.factors:
-            yield f"{where}.where: '{key}' is not a hyperparameter{nearest(key, study.factors)}"
-        elif not any(run.value(key) == value for run in study.runs()):
-            yield f"{where}.where.{key}: no run of the study has {show(value)}"
-    levels = {str(run.value(pivot)) for run in study.runs()} if pivot else set()
-    known = {*study.factors, *levels, *study.kind.metrics}
-    for column in header:
-        if header.count(column) > 1:
-            yield f"{where}: '{study.published.file}' has the column '{column}' twice"
-            return
-        if column not in known:
-            yield (
-                f"{where}: '{study.published.file}' has a column '{column}', which is neither a "
-                f"hyperparameter nor a metric{' nor a ' + pivot if pivot else ''}"
-                f"{nearest(column, known)}"
-            )
+    try:
+        read_published(study, path)
+    except AblationsError as error:
+        for problem in str(error).splitlines():
+            yield f"{where}{'.' if problem.startswith('where') else ': '}{problem}"
+
+
+def check_files(config: Config, expand: bool) -> Iterator[str]:
+    """Folders with the files of datasets that are still to be staged."""
+    if not expand:
+        return
+    reading = [s for s in config.studies.values() if s.kind.reads_staged_datasets and s.records is None]
+    used = dict.fromkeys(run.dataset for study in reading for run in study.runs())
+    missing = [name for name in used if not is_there(Path(config.staged_path(name)))]
+    for name in missing:
+        folder = config.datasets[name].path
+        splits = [f"{folder}/{split}" for split in ("train", "test") if folder]
+        for path in [path for path in splits if not is_there(config.file(path))][:1]:
+            yield f"datasets.{name}.path: there is no folder {config.looked_for(path)}"
+    needs_files = any(config.datasets[name].files for name in missing)
+    if needs_files and config.source_dir and not is_there(config.file(config.source_dir)):
+        yield f"source_dir: there is no folder {config.looked_for(config.source_dir)}"

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, create_model
+from pydantic import ConfigDict, Field, PrivateAttr, create_model
 
 from ablations.config.datasets import Dataset
 from ablations.config.kinds import WithKinds
 from ablations.config.sections import PathText, StudyName
 from ablations.config.studies import study_model
 from ablations.config.weights import FetchedWeights, Weights
+from ablations.files import first_existing
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import Name
 from ablations.runs.run import Run
@@ -24,6 +26,9 @@ def any_study(kinds: Iterable[Kind]) -> Any:
 
 class Config(WithKinds):
     """Everything that a user can set; docs/config.md explains each key."""
+
+    # A reader of configs takes these keys out; their values are for YAML's anchors.
+    model_config = ConfigDict(json_schema_extra={"patternProperties": {"^x-": True}})
 
     all_kinds: ClassVar[Mapping[str, Kind]] = KINDS
     studies: dict[StudyName, any_study(KINDS.values())]  # type: ignore[valid-type]
@@ -56,7 +61,21 @@ class Config(WithKinds):
         ),
     ] = False
 
+    _folders: tuple[Path, ...] = PrivateAttr(default=(Path(),))
     _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that its paths are relative to: the first that has a file counts."""
+        return self._folders
+
+    def file(self, path: str) -> Path:
+        """Where a path of the config leads."""
+        return first_existing(path, self.folders)
+
+    def looked_for(self, path: str) -> str:
+        """Where a file of the config was looked for, for a sentence."""
+        return " or ".join(f"'{path}'" for path in dict.fromkeys(f.absolute() / path for f in self.folders))
 
     def own_kinds(self, *studies: str) -> dict[str, dict[str, Any]]:
         """The config's own kinds that these studies have, or all, as they were written."""

@@ -8,7 +8,12 @@ from pydantic import Field, model_validator
 
 from ablations.config.sections import PathText, Section
 from ablations.config.sources import Source, VerifiedFile
-from ablations.kinds.hyperparameters import Name
+from ablations.kinds.hyperparameters import FLOAT_OF_YAML, Name
+
+# Of pixels in 0 to 1.
+Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), FLOAT_OF_YAML]
+Deviation = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), FLOAT_OF_YAML]
+
 
 IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -22,8 +27,8 @@ class Dataset(Section):
         Field(min_length=3, max_length=3, description="channels, height, width"),
     ]
     classes: Annotated[int, Field(ge=2, le=100_000)]
-    mean: Annotated[list[float], Field(description="of each channel, of pixels in 0 to 1")]
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(description="of each channel")]
+    mean: Annotated[list[Mean], Field(description="of each channel, of pixels in 0 to 1")]
+    std: Annotated[list[Deviation], Field(description="of each channel, of pixels in 0 to 1")]
     files: dict[Name, VerifiedFile] = {}
     sources: list[Source] = []
     path: Annotated[PathText | None, Field(description="of an image_folder: it holds train/ and test/")] = (

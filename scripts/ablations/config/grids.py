@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, create_model
 
@@ -14,6 +14,8 @@ from ablations.runs.run import Run
 
 class Block(Section):
     """One product of a grid: each key holds a value or a list of them."""
+
+    elsewhere: ClassVar = dict.fromkeys(("seed", "seeds"), "the seeds are the study's `seeds`, beside `grid`")
 
     def axes(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """The axes in the order written, each with its settings: `{"lr": 0.1}`, or a recipe's."""

@@ -83,4 +83,7 @@ def _sentence(place: str, problems: Sequence[tuple[Any, Any]], kinds: Sequence[s
         if phrase not in expected:
             expected.append(phrase)
     choices = re.findall(r"'([^']*)'", " ".join(expected))
-    return f"{place}: it holds {show(value)}; it may hold {' or '.join(expected)}{nearest(value, choices)}"
+    advice = nearest(value, choices)
+    if "text" in expected and isinstance(value, bool | int | float):
+        advice += "; if it is text, put it in quotes as it is to be"
+    return f"{place}: it holds {show(value)}; it may hold {' or '.join(expected)}{advice}"

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from ablations.config.checks import check_studies
+from ablations.config.checks import check_files, check_studies
 from ablations.config.config import Config, config_model
+from ablations.config.lengths import check_lengths
 from ablations.config.messages import sentences
 from ablations.config.own_kinds import read_kinds
 from ablations.config.sections import ConfigError, show
+from ablations.config.yaml_files import read_yaml
 from ablations.errors import nearest
 
 
@@ -25,36 +26,47 @@ def load_config(
 
     `files` are merged in order, later ones over earlier ones; then `overrides`, in which
     `studies` may be a list of names that selects among the studies defined. Paths in the config
-    are relative to `root`. With `expand=False`, what only the list of all runs can show is not
-    checked: to make that list takes seconds where there are hundreds of thousands of them.
+    are relative to the folders of its files, the last one first, and then to `root`. With
+    `expand=False`, what only the list of all runs can show is not checked: to make that list
+    takes seconds where there are hundreds of thousands of them.
 
     Raises ConfigError with one line for each problem found.
     """
     data: dict[str, Any] = {}
     for file in files:
-        _merge(data, _read_yaml(Path(file)))
+        _merge(data, read_yaml(Path(file)))
     # Snakemake takes True and 1 from its command line, and leaves YAML's true as a text.
     texts = {"true": True, "false": False}
     overrides = {
         key: texts.get(value, value) if isinstance(value, str) else value
         for key, value in (overrides or {}).items()
     }
-    selection = overrides.get("studies")
+    selection = overrides.pop("studies", ...)
     if isinstance(selection, Mapping):
-        selection = None
-    else:
-        overrides.pop("studies", None)
+        # A mapping holds studies, and an empty one leaves none of those in the files.
+        overrides["studies"], selection = selection, ...
+        data = data if overrides["studies"] else data | {"studies": {}}
     _merge(data, overrides)
+    # For YAML's anchors: what begins with `x-` is no part of the config.
+    data = {key: value for key, value in data.items() if not str(key).startswith("x-")}
     try:
         kinds = read_kinds(data.get("kinds", {}))
         config = config_model(kinds).model_validate(data, strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(sentences(error, data))) from None
-    if selection is not None:
+    config._folders = _folders(files, root)
+    if selection is not ...:
         config = _select(config, selection)
-    if problems := list(check_studies(config, root, expand)):
-        raise ConfigError("\n".join(problems))
+    for check in (check_studies, check_lengths, check_files):
+        if problems := list(check(config, expand)):
+            raise ConfigError("\n".join(problems))
     return config
+
+
+def _folders(files: Sequence[Path], root: Path) -> tuple[Path, ...]:
+    """The folders that paths are relative to; `root` as it is given, with which the paths of inputs begin."""
+    folders = dict.fromkeys(Path(file).absolute().parent for file in reversed(files))
+    return (*(folder for folder in folders if not folder.samefile(root)), root)
 
 
 def _select(config: Config, selection: Any) -> Config:
@@ -69,41 +81,6 @@ def _select(config: Config, selection: Any) -> Config:
             )
     chosen = {name: study for name, study in config.studies.items() if name in names}
     return config.model_copy(update={"studies": chosen})
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML says that keys are unique; PyYAML keeps the last and drops the others silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if key != "<<" and isinstance(key, str):
-                if key in seen:
-                    line = key_node.start_mark.line + 1
-                    raise ConfigError(f"line {line}: the key '{key}' is repeated here")
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            data = yaml.load(file, Loader=_UniqueKeyLoader)  # noqa: S506, a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"{path}: it cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: it is not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"{path}: line {line}: it is not YAML ({error.problem})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: it is not YAML ({error})") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: it holds {show(data)}, and a config is a mapping")
-    return data
 
 
 def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:

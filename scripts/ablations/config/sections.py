@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from ablations.errors import AblationsError, nearest
+
+# Of a file's or directory's name, on every usual file system.
+MOST_NAME_BYTES = 255
 
 
 class ConfigError(AblationsError):
@@ -18,6 +21,8 @@ class Section(BaseModel):
     """A mapping of the config: it knows its keys, and refuses others by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # Keys that belong elsewhere, with the place.
+    elsewhere: ClassVar[Mapping[str, str]] = {}
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
@@ -33,7 +38,7 @@ class Section(BaseModel):
                     "unknown key '{key}'{hint} (the keys here are {known})",
                     {
                         "key": str(key),
-                        "hint": nearest(key, known),
+                        "hint": f"; {cls.elsewhere[key]}" if key in cls.elsewhere else nearest(key, known),
                         "known": ", ".join(known),
                     },
                 )
@@ -92,6 +97,8 @@ def _text_of_one_line(value: str) -> str:
 
 def _path(value: str) -> str:
     _text_of_one_line(value)
+    if any(len(part.encode()) > MOST_NAME_BYTES for part in value.split("/")) or len(value.encode()) > 4095:
+        raise ValueError(f"a path has names of at most {MOST_NAME_BYTES} bytes, and 4095 bytes in all")
     if re.search(r"[{}*?<>|;&$`~\"'\\]", value):
         raise ValueError("a path here holds no wildcards, braces, quotes, ~ or shell characters")
     return value

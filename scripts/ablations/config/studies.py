@@ -13,11 +13,14 @@ from ablations.kinds import KINDS, Kind
 from ablations.runs.results_table import read_results
 from ablations.runs.run import Run
 
+# A level of each of some factors.
+Levels = dict[str, bool | int | float | str]
+
 
 class Table(Section):
     """The layout of a study's table."""
 
-    rows: Annotated[list[str], Field(min_length=1, description="what tells its rows apart")]
+    rows: Annotated[list[str], OneOrMore(), Field(description="what tells its rows apart")]
     columns: Annotated[str | None, Field(description="one column for each of its levels")] = None
     values: Annotated[
         list[str], OneOrMore(), Field(description="metrics in its cells; the kind's first one by default")
@@ -28,9 +31,7 @@ class Published(Section):
     """Published values to compare a study with."""
 
     file: PathText
-    where: Annotated[
-        dict[str, Any], Field(description="levels that the file leaves out: {dataset: mnist}")
-    ] = {}
+    where: Annotated[Levels, Field(description="levels that the file leaves out: {dataset: mnist}")] = {}
 
 
 class Results(Section):
@@ -40,9 +41,7 @@ class Results(Section):
     columns: Annotated[
         dict[str, Line], Field(description="its columns of a hyperparameter, the seed, a metric or `status`")
     ] = {}
-    where: Annotated[
-        dict[str, Any], Field(description="levels that the file leaves out: {dataset: mnist}")
-    ] = {}
+    where: Annotated[Levels, Field(description="levels that the file leaves out: {dataset: mnist}")] = {}
 
     def read(self, study: "Study", path: Path) -> dict[Run, dict[str, Any]]:
         """The runs of a study in the file at `path`, each with the columns of its record.
@@ -70,6 +69,11 @@ def _nothing_of(kind: Kind) -> BeforeValidator:
 class Study(Section):
     """A named grid of runs of one `kind`, with the table it fills."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("rows", "columns", "values"), "it belongs in the study's `table`"),
+        **dict.fromkeys(("seed", "random_seed"), "the seeds are the study's `seeds`"),
+        **dict.fromkeys(("dataset", "model", "recipe"), "it belongs in a block of the study's `grid`"),
+    }
     kind: ClassVar[Kind]
     title: Line
     kind_name: str = Field(alias="kind")

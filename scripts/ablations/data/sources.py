@@ -29,13 +29,13 @@ class SourceError(Exception):
 class Request:
     """A dataset to stage: its definition, the user's own directory, and the time that a source may take.
 
-    The path of an image folder is relative to `root`.
+    The path of an image folder is relative to the first of `roots` that has it.
     """
 
     name: str
     definition: Dataset
     source_dir: Path | None = None
-    root: Path = Path()
+    roots: Sequence[Path] = (Path(),)
     timeout_s: float = 120
 
 

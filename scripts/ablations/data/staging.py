@@ -18,7 +18,7 @@ from ablations.data import formats
 from ablations.data.sources import Request, SourceError, sources_of, verified
 from ablations.data.staged import PARTS, read_metadata
 from ablations.errors import AblationsError
-from ablations.files import atomic_path
+from ablations.files import atomic_path, first_existing
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _obtain(request: Request) -> tuple[formats.Arrays, str]:
     if definition.format == "digits":
         return formats.read_digits(), "scikit-learn"
     if definition.format == "image_folder":
-        folder = request.root / str(definition.path)
+        folder = first_existing(str(definition.path), request.roots)
         return formats.read_image_folder(name, definition, folder), str(definition.path)
     problems = []
     for label, fetch in sources_of(request):

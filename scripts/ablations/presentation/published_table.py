@@ -7,9 +7,8 @@ import pandas as pd
 from ablations.analysis.agreement import Compared, Reason, Verdict, compare, last_digit, pooled_spread
 from ablations.analysis.cells import cell
 from ablations.analysis.measurements import Records, items_of
-from ablations.analysis.published import PublishedValue, read_published
+from ablations.config.published import PublishedValue, read_published
 from ablations.config.studies import Study
-from ablations.errors import AblationsError
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
 from ablations.presentation.study_table import cell_text
@@ -86,8 +85,6 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
                 **verdict_fields(verdict, value.text, study.kind.metrics[value.metric], dataset),
             }
         )
-    if not rows:
-        raise AblationsError(f"{path}: the file contains no published value")
     data = pd.DataFrame(rows).fillna("")
     levels = [factor for factor in study.factors if factor in data]
     data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]

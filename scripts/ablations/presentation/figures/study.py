@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.cells import cell
 from ablations.analysis.measurements import Records
-from ablations.analysis.published import read_published
+from ablations.config.published import read_published
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.figures.style import (
