@@ -22,7 +22,6 @@ from ablations.data.sources import Request, SourceError, download, verified
 from ablations.data.staged import open_staged, read_metadata
 from ablations.data.staging import stage
 from ablations.errors import AblationsError
-from PIL import Image
 
 PROJECT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -458,57 +457,11 @@ def test_a_pickle_that_calls_code_is_refused(tmp_path, monkeypatch):
     assert not Path("evil-was-here").exists()
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    for split, count in (("train", 3), ("test", 2)):
-        for label, name in enumerate(("cat", "dog")):
-            (tmp_path / "pets" / split / name).mkdir(parents=True)
-            for i in range(count):
-                picture = Image.new("RGB", (9, 7), (100 * label + i, 0, 50))
-                picture.save(tmp_path / "pets" / split / name / f"{i}.png")
-    return tmp_path / "pets"
-
-
-def image_folder(images: Path, **changes) -> Request:
-    plain = {
-        "format": "image_folder",
-        "path": str(images),
-        "image_shape": [3, 8, 8],
-        "classes": 2,
-        "mean": [0.5] * 3,
-        "std": [0.5] * 3,
-    }
-    return Request("pets", Dataset.model_validate(plain | changes))
-
-
-def test_an_image_folder_is_resized_and_mixed(images, tmp_path):
-    stage(image_folder(images), tmp_path / "pets.safetensors")
-    dataset = open_staged(tmp_path / "pets.safetensors", "np")
-    assert dataset.train.images.shape == (6, 3, 8, 8)
-    assert sorted(dataset.train.labels.tolist()) == [0, 0, 0, 1, 1, 1]
-    assert dataset.train.labels.tolist() != [0, 0, 0, 1, 1, 1], "the first few are not all of one class"
-    assert all(
-        (image[0] >= 100).all() == bool(label)
-        for image, label in zip(dataset.train.images, dataset.train.labels, strict=True)
-    )
-
-
-def test_an_image_folder_may_be_grey(images, tmp_path):
-    stage(image_folder(images, image_shape=[1, 8, 8], mean=[0.5], std=[0.5]), tmp_path / "p.safetensors")
-    assert open_staged(tmp_path / "p.safetensors", "np").image_shape == (1, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        (lambda p: (p / "train/cat/0.png").write_bytes(b"no image"), "0.png cannot be read as an image"),
-        (lambda p: (p / "train").rename(p / "training"), "there is no folder .*train"),
-        (lambda p: (p / "train/cow").mkdir(), "has 3 classes, and the config says 2"),
-        (lambda p: (p / "test/cow").mkdir(), "has a class cow that train/ does not have"),
-    ],
-)
-def test_a_wrong_image_folder_is_an_error(damage, expected, images, tmp_path):
-    damage(images)
-    with pytest.raises(AblationsError, match=expected):
-        stage(image_folder(images), tmp_path / "pets.safetensors")
-    assert not (tmp_path / "pets.safetensors").exists()
+def test_an_idx_file_of_other_numbers_than_bytes_is_refused(folder, tmp_path):
+    signed = bytearray(CONTENTS["train_images"])
+    signed[2] = 9
+    (folder / "mine" / NAMES["train_images"]).write_bytes(signed)
+    file = {"name": NAMES["train_images"], "sha256": hashlib.sha256(signed).hexdigest()}
+    files = definition().model_dump(exclude_none=True)["files"] | {"train_images": file}
+    with pytest.raises(AblationsError, match="of type 0x09, and not unsigned bytes"):
+        stage(Request("mine", definition(files=files), folder), tmp_path / "mine.safetensors")

@@ -9,12 +9,14 @@ import logging
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from safetensors.numpy import save_file
 
 from ablations.data import formats
+from ablations.data.image_folders import read_image_folder
 from ablations.data.sources import Request, SourceError, sources_of, verified
 from ablations.data.staged import PARTS, read_metadata
 from ablations.errors import AblationsError
@@ -40,7 +42,7 @@ def stage(request: Request, output: Path) -> None:
                     return
             except AblationsError as error:
                 log.warning("%s", error)
-        arrays, source = _obtain(request)
+        arrays, source, contents = _obtain(request)
         formats.check(request.name, request.definition, arrays)
         content = hashlib.sha256()
         for part in PARTS:
@@ -51,6 +53,7 @@ def stage(request: Request, output: Path) -> None:
             "definition_digest": request.definition.digest(),
             "source": source,
             "sha256": content.hexdigest(),
+            **contents,
         }
         with atomic_path(output) as temporary:
             save_file(
@@ -61,14 +64,15 @@ def stage(request: Request, output: Path) -> None:
         log.info("staged %s from %s as %s", request.name, source, output)
 
 
-def _obtain(request: Request) -> tuple[formats.Arrays, str]:
-    """The arrays of the dataset, and the label of the source that gave its files."""
+def _obtain(request: Request) -> tuple[formats.Arrays, str, dict[str, Any]]:
+    """The arrays of the dataset, the label of the source of its files, and what a folder of them holds."""
     name, definition = request.name, request.definition
     if definition.format == "digits":
-        return formats.read_digits(), "scikit-learn"
+        return formats.read_digits(), "scikit-learn", {}
     if definition.format == "image_folder":
         folder = first_existing(str(definition.path), request.roots)
-        return formats.read_image_folder(name, definition, folder), str(definition.path)
+        arrays, found = read_image_folder(name, definition, folder)
+        return arrays, str(definition.path), found.described()
     problems = []
     for label, fetch in sources_of(request):
         with tempfile.TemporaryDirectory(prefix="staging-") as temporary:
@@ -83,7 +87,7 @@ def _obtain(request: Request) -> tuple[formats.Arrays, str]:
                 problems.append(f"  {label}: {error}")
                 continue
         try:
-            return formats.decode(definition.format, contents), label
+            return formats.decode(definition.format, contents), label, {}
         except ValueError as error:
             raise AblationsError(
                 f"{name}: its files match their digests, but cannot be read as "
