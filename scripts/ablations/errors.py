@@ -4,6 +4,7 @@ import difflib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 
 
@@ -27,26 +28,40 @@ def nearest(word: object, candidates: Iterable[str]) -> str:
 
 
 def run_script(main: Callable[[], None], log: str | None = None) -> None:
-    """Call `main`; a user's error becomes its sentence on stderr and exit status 1.
+    """Call `main`; whatever ends it becomes a sentence, the last line on stderr, and exit status 1.
 
-    With `log`, that file collects the log lines and whatever ended the script, a traceback of the
-    unforeseen included.
+    A traceback of the unforeseen is above that sentence in the log: in the file `log`, which collects the log
+    lines as well, or without one on stderr, which is the log of a rule and no terminal.
     """
-    if log is not None:
-        logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s")
-        logging.captureWarnings(True)
     try:
-        main()
-    except AblationsError as error:
-        print(f"error: {error}", file=sys.stderr)
         if log is not None:
-            logging.error("error: %s", error)
-        sys.exit(1)
+            logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s")
+            logging.captureWarnings(True)
+        main()
     except BrokenPipeError:
         # Whoever read the output has seen enough, as `head` does. Nothing is to be flushed to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception:
+    except (Exception, KeyboardInterrupt) as error:
+        sentence, foreseen = _sentence(error)
+        if log is None and not foreseen and not sys.stderr.isatty():
+            traceback.print_exc()
         if log is not None:
-            logging.exception("unforeseen")
-        raise
+            if not foreseen:
+                logging.exception("unforeseen")
+            logging.error("error: %s", sentence)
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def _sentence(error: BaseException) -> tuple[str, bool]:
+    """What ended a script, for the person at the keyboard, and whether that needs no traceback."""
+    if isinstance(error, AblationsError):
+        return str(error), True
+    if isinstance(error, KeyboardInterrupt):
+        return "it was stopped by Ctrl-C", True
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return place + error.strerror, bool(place)
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}".removesuffix(": "), False

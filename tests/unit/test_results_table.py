@@ -141,7 +141,8 @@ def test_times_of_unknown_machines_are_shown(table):
         (ROWS, {"columns": {"dept": "depth"}}, "records.columns: 'dept' is not a hyperparameter or a"),
         (ROWS, {"columns": {"depth": "layers"}}, "it has no column 'layers'"),
         (ROWS, {"where": {"width": 4}}, "records.where: 'width' is not a hyperparameter"),
-        (ROWS, {"file": "no/such.csv"}, "it cannot be read as a table"),
+        (ROWS, {"file": "no/such.csv"}, "records: there is no file '/"),
+        ([f"{ROWS[0]},act", "4,0,1,gelu"], {"where": {"act": "relu"}}, "line 2, act: it is 'gelu', and"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_file_is_a_sentence_with_its_line(table, rows, records, sentence):

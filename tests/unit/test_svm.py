@@ -81,6 +81,26 @@ def test_beyond_the_memory_scikit_learn_does_the_work():
     assert (small.predict(PIXELS[TEST]) == large.predict(PIXELS[TEST])).all()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kernel": "poly", "degree": 20, "gamma": 10.0},
+        {"kernel": "rbf", "gamma": 1e300},
+        {"kernel": "sigmoid", "gamma": 1e308},
+    ],
+    ids=str,
+)
+def test_a_kernel_that_overflows_is_an_error(changes):
+    with pytest.raises(AblationsError, match="the values of the kernel overflow: lower gamma"):
+        svm.fit(PIXELS[:100], DIGITS.target[:100], hyperparameters(**changes))
+
+
+def test_a_kernel_that_overflows_beyond_the_memory_is_an_error_too():
+    hp = hyperparameters(kernel="poly", degree=20, gamma=10.0)
+    with pytest.raises(AblationsError, match="the values of the kernel overflow"):
+        svm.fit(PIXELS[:100], DIGITS.target[:100], hp, memory_mb=0.001)
+
+
 def test_images_of_one_class_are_an_error():
     with pytest.raises(AblationsError, match="the first 30 training images are all of one class"):
         svm.fit(PIXELS[:30], np.zeros(30, np.int64), hyperparameters())

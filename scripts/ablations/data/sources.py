@@ -125,7 +125,7 @@ def download(url: str, path: Path, deadline: float) -> Path:
                     out.write(chunk)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise SourceError(f"{url}: {error or repr(error)}") from None
-    if expected is not None and path.stat().st_size != int(expected):
+    if expected is not None and str(path.stat().st_size) != expected.strip():
         raise SourceError(f"{url}: received {path.stat().st_size} of {expected} bytes")
     return path
 
@@ -151,7 +151,7 @@ def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder / "unpacked", filter="data")
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        except Exception as error:  # tarfile and its decompressors raise many types
             raise SourceError(f"{archive.name} is damaged ({error})") from None
 
 

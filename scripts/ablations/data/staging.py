@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from ablations.data import formats
 from ablations.data.image_folders import read_image_folder
-from ablations.data.sources import Request, SourceError, sources_of, verified
+from ablations.data.sources import Request, sources_of, verified
 from ablations.data.staged import PARTS, read_metadata
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, first_existing
@@ -82,7 +82,7 @@ def _obtain(request: Request) -> tuple[formats.Arrays, str, dict[str, Any]]:
                     role: verified(file, fetch(file.name, Path(temporary), deadline))
                     for role, file in definition.files.items()
                 }
-            except SourceError as error:
+            except Exception as error:  # a source may fail in any way, and the next one is tried
                 log.warning("%s: %s: %s", name, label, error)
                 problems.append(f"  {label}: {error}")
                 continue

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ablations.errors import AblationsError, nearest
 from ablations.kinds import Kind
-from ablations.kinds.hyperparameters import SAFE_NAME, SAFE_NAME_RULE
+from ablations.kinds.hyperparameters import SAFE_NAME, SAFE_NAME_RULE, spell
 from ablations.runs.run import Run
 
 # W&B and MLflow put one of these before the names of hyperparameters and metrics in their exports.
@@ -41,7 +41,14 @@ def read_results(
     lines: dict[Run, int] = {}
     for line, row in rows:
         texts = {name: row[place].strip() for name, place in column.items() if place is not None}
-        texts |= {name: str(level) for name, level in where.items()}
+        for name, level in where.items():
+            own = texts.get(name) or spell(level)
+            if not _equal(kind, name, own, spell(level)):
+                raise AblationsError(
+                    f"{path}, line {line}, {column[name]}: it is '{own}', and `where` says {spell(level)}; "
+                    "leave one of them out"
+                )
+            texts[name] = spell(level)
         status = texts.get("status", "").lower()
         if status not in (*FINISHED, "diverged"):
             continue
@@ -61,6 +68,17 @@ def read_results(
                 if name in kind.metrics and (objection := kind.metrics[name].objection(number)):
                     raise AblationsError(f"{place}: {number:g} is not possible; {objection}")
     return found
+
+
+def _equal(kind: Kind, name: str, one: str, other: str) -> bool:
+    """Whether two texts spell the same level of a hyperparameter; others are compared as they are."""
+    if one == other or name not in kind.hyperparameters.model_fields:
+        return one == other
+    try:
+        parse = kind.hyperparameters.parse_value
+        return bool(parse(name, one) == parse(name, other))
+    except ValidationError:
+        return False
 
 
 def _no_column(path: Path, name: str, header: Sequence[str]) -> str:
@@ -94,10 +112,10 @@ def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
             rows = [{n: "" if v is None else str(v) for n, v in row.items()} for row in table.to_pylist()]
             return table.column_names, iter(enumerate(rows, 1))
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+        reader = csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+        header = [name.strip() for name in next(reader, [])]
+    except Exception as error:  # Arrow raises many types for what is damaged
         raise AblationsError(f"{path}: it cannot be read as a table ({error})") from None
-    reader = csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
-    header = [name.strip() for name in next(reader, [])]
     for name in header:
         if header.count(name) > 1:
             raise AblationsError(f"{path}: it has the column '{name}' twice")

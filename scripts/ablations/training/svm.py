@@ -28,6 +28,7 @@ EXACT_FEATURES = 1024
 TILE_ROWS = 256
 # The number of images that prediction processes at a time.
 PREDICT_ROWS = 2048
+OVERFLOW = "the values of the kernel overflow: lower gamma, degree or C, or exclude this point from the grid"
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,22 @@ def fit(
     If the kernel matrices do not fit in `memory_mb`, scikit-learn's SVC is used, which keeps only a part of
     a matrix in memory. `backend` names the implementation that was used.
 
-    Raises AblationsError if all labels are of one class.
+    Raises AblationsError if all labels are of one class, or values of the kernel overflow, which `predict`
+    may raise as well.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
         raise AblationsError(
             f"the first {len(labels)} training images are all of one class; raise train_samples"
         )
-    if kernel_memory_mb(counts, pixels.shape[1]) > memory_mb:
-        return _fit_sklearn(pixels, labels, hyperparameters, memory_mb)
-    return _fit_pairs(pixels, labels, classes, hyperparameters)
+    try:
+        # Overflows are errors below, and not warnings.
+        with np.errstate(all="ignore"):
+            if kernel_memory_mb(counts, pixels.shape[1]) > memory_mb:
+                return _fit_sklearn(pixels, labels, hyperparameters, memory_mb)
+            return _fit_pairs(pixels, labels, classes, hyperparameters)
+    except ValueError as error:  # which libsvm's coefficients that are not finite give
+        raise AblationsError(f"{OVERFLOW} ({error})") from None
 
 
 def kernel_memory_mb(counts: np.ndarray, features: int) -> float:
@@ -241,5 +248,8 @@ class _Vote:
         total = np.empty((len(images), len(self.classes)))
         for start in range(0, len(images), PREDICT_ROWS):
             rows = slice(start, start + PREDICT_ROWS)
-            total[rows] = self.kernel(images[rows], support) @ weights
+            with np.errstate(all="ignore"):
+                total[rows] = self.kernel(images[rows], support) @ weights
+        if not np.isfinite(total).all():
+            raise AblationsError(OVERFLOW)
         return total
