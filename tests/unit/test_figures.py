@@ -1,5 +1,6 @@
 """Figures: they show the values of the records, and which runs are missing."""
 
+import html
 import random
 
 import matplotlib.pyplot as plt
@@ -35,6 +36,15 @@ def accuracy(run) -> float:
 @pytest.fixture
 def study():
     return study_of(GRID, seeds=SEEDS)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_title_is_drawn_as_it_is_written(figure, study, tmp_path):
+    title = r"Effect of $\lr$, from $5 to $10_000, <b> & {x} % 'q' _y_ \n"
+    renamed = parse_study({**study.written, "title": title})
+    drawn = FIGURES[figure](renamed, records_of(renamed, accuracy), None, ())
+    write_figure(drawn, tmp_path / "f")
+    assert html.escape(title, quote=False) in (tmp_path / "f.svg").read_text(encoding="utf-8")
 
 
 def texts(figure) -> list[str]:

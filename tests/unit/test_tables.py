@@ -220,6 +220,7 @@ def test_an_arrow_shows_in_every_format_which_direction_is_better():
     assert "<th>Test accuracy (%) ↑</th>" in table.html()
 
 
+EVERY_LETTER = "[a] & 100 % of {them}_ ± × λ ≥ ≈ Ω − -- ''x'' $5_000 `q` ~ ^ # é ß \\lr ∞ → ¼ € “x”"
 NAMES = {
     name
     for kind in KINDS.values()
@@ -415,9 +416,33 @@ def test_the_three_files_hold_the_same_content(tmp_path):
     assert r"fashion\_mnist & rbf & 10000" in latex
 
 
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("From $5 to $10_000", r"From \$5 to \$10_000"),
+        (r"Effect of $\lr$", r"Effect of \$\\lr\$"),
+        ("a *b* _c_ `d`", r"a \*b\* \_c\_ \`d\`"),
+        ("<b> & &amp; < 3", r"\<b> & \&amp; < 3"),
+        ("[x](y) [1] C#", r"[x\](y) [1] C#"),
+    ],
+)
+def test_a_title_is_text_in_markdown(title, shown):
+    part_b = study("part_b", title=title)
+    table = design_table("part_b", part_b)
+    assert table.markdown().splitlines()[0].startswith(f"### {shown}:")
+
+
+def test_a_script_that_pdflatex_does_not_know_is_said():
+    tables = [design_table("part_b", study("part_b", title=title)) for title in ("学習率 (λ)", "λ ≥ é")]
+    assert ["% needs XeLaTeX or LuaLaTeX, and a font that has 学習率\n" in t.latex() for t in tables] == [
+        True,
+        False,
+    ]
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the LaTeX tables were not compiled")
 def test_the_latex_compiles(tmp_path):
-    wide = study("question_2", title="Machines & 100 % of {them}_ ± ×", seeds=[0, 1])
+    wide = study("question_2", title=EVERY_LETTER, seeds=[0, 1])
     records = all_records(wide)
     path = PROJECT / wide.published.file
     tables = [

@@ -1,6 +1,8 @@
 """A table as a document: TSV, Markdown, LaTeX and HTML of the same content."""
 
 import html
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +23,10 @@ class Table:
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the notes below it."""
-        body = self.display.map(lambda text: text.replace("|", "\\|")).to_markdown(
-            index=False, disable_numparse=True
-        )
-        notes = "".join(f"\n{i}. {note}" for i, note in enumerate(self.notes, 1))
-        return f"### {self.title}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+        cells = self.display.map(_cell).rename(columns=_cell)
+        body = cells.to_markdown(index=False, disable_numparse=True)
+        notes = "".join(f"\n{i}. {_markdown(note)}" for i, note in enumerate(self.notes, 1))
+        return f"### {_markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
     def latex(self) -> str:
         """A booktabs table that compiles in a document with the two packages that its first line names."""
@@ -36,8 +37,10 @@ class Table:
             column_format="l" * len(self.display.columns),
         )
         notes = " ".join(f"[{i}] {_tex(note)}" for i, note in enumerate(self.notes, 1))
+        foreign = _beyond_pdftex("".join([self.title, body, notes]))
         lines = [
             "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down",
+            *([f"% needs XeLaTeX or LuaLaTeX, and a font that has {foreign}"] if foreign else []),
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{_tex(self.title)}}}",
@@ -79,13 +82,45 @@ _STYLE = (
     "th,td:not(:last-child){white-space:nowrap}tr:nth-child(even) td{background:#f5f5f5}"
     "ol{color:#555;max-width:60em}"
 )
+
+
+def _greek(letter: str) -> str:
+    name = unicodedata.name(letter).split()[-1].replace("LAMDA", "LAMBDA")
+    return rf"$\{name.capitalize() if letter.isupper() else name.lower()}$"
+
+
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\le$", "<": r"$<$", ">": r"$>$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}",
+    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\le$", "≥": r"$\ge$", "<": r"$<$", ">": r"$>$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "←": r"$\gets$", "≈": r"$\approx$",
+    "≠": r"$\ne$", "∞": r"$\infty$", "·": r"$\cdot$", "√": r"$\surd$",
+    **{letter: _greek(letter) for letter in "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"},
 }  # fmt: skip
+# Of GitHub's Markdown: what would begin a link, mathematics, code, emphasis, an entity or an HTML tag.
+_MARKDOWN = re.compile(r"[\\`*$]|\](?=[(\[])|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;)|#(?=#*$)")
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def _cell(text: str) -> str:
+    return _markdown(text).replace("|", r"\|")
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    escaped = "".join(_TEX.get(letter, letter) for letter in text)
+    # Ligatures, and what the end of the row above would take for an argument.
+    escaped = re.sub(r"(?<=-)(?=-)|(?<=')(?=')", "{}", escaped)
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
+
+
+def _beyond_pdftex(text: str) -> str:
+    """The letters of a script that pdfLaTeX does not know."""
+    foreign = (
+        letter
+        for letter in text
+        if unicodedata.category(letter)[0] in "LMS" and ord(letter) > 0x17F and letter not in _TEX
+    )
+    return "".join(dict.fromkeys(foreign))
