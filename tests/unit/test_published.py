@@ -150,6 +150,15 @@ def test_every_row_is_checked_before_any_run_and_all_problems_are_said(text, whe
     assert all(line.startswith("studies.s.published") for line in str(error.value).splitlines())
 
 
+def test_a_hyperparameter_with_the_name_of_a_column_of_the_comparison_is_refused(tmp_path):
+    (tmp_path / "p.tsv").write_text("reason\tpsnr\n1\t2\n")
+    kind = {"command": "x {reason} {seed}", "hyperparameters": {"reason": "int"}, "metrics": {"psnr": {}}}
+    study = {"title": "T", "kind": "k", "grid": [{"reason": [1, 2]}], "table": {"rows": "reason"}}
+    study["published"] = str(tmp_path / "p.tsv")
+    with pytest.raises(ConfigError, match="a column 'reason', which is also a hyperparameter"):
+        load_config([], {"kinds": {"k": kind}, "studies": {"s": study}}, PROJECT)
+
+
 def test_a_share_of_a_metric_in_percent_gets_a_hint(tmp_path):
     [hint] = hints(load(tmp_path, "kernel\t1\nrbf\t0.8333\n"))
     assert "0.8333 is read as 0.8333 %" in hint

@@ -10,6 +10,7 @@ import pytest
 from ablations.analysis.agreement import Compared, Spread, Verdict, compare, pooled_spread
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.inference import holm
+from ablations.config.own_kinds import read_kinds
 from ablations.config.published import read_published
 from ablations.config.reading import load_config
 from ablations.config.studies import parse_study
@@ -414,6 +415,43 @@ def test_the_three_files_hold_the_same_content(tmp_path):
     assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert latex.count(r" \\") == 5
     assert r"fashion\_mnist & rbf & 10000" in latex
+
+
+@pytest.mark.parametrize(
+    "levels", [("d", "d_n"), ("d", "d_ci_low", "d_ci"), ("kernel", "d"), ("Kernel", "d")]
+)
+def test_no_level_overwrites_another_column(levels):
+    """In a table with a column for each of these levels."""
+    written = {
+        "title": "T",
+        "kind": "k",
+        "grid": [{"depth": [4, 8], "kernel": "k", "level": list(levels)}],
+        "seeds": [0, 1],
+        "table": {"rows": ["kernel", "depth"], "columns": "level", "values": "psnr"},
+    }
+    kinds = read_kinds(
+        {
+            "k": {
+                "command": "x {hyperparameters} {seed}",
+                "hyperparameters": {
+                    "depth": "int",
+                    "kernel": {"type": "str", "label": "Kernel"},
+                    "level": "str",
+                },
+                "metrics": {"psnr": {}},
+            }
+        }
+    )
+    of = parse_study(written, kinds)
+    values = {level: i for i, level in enumerate(levels)}
+    found = {run: {"status": "ok", "psnr": f"{values[run.value('level')]}"} for run in of.runs()}
+    table = study_table("t", of, found)
+    assert len(table.data.columns) == 2 + 5 * len(levels)
+    assert len(table.display.columns) == 2 + len(levels)
+    for level, number in values.items():
+        column = f"level={level}" if level.lower() == "kernel" else level
+        assert set(table.data[column]) == {f"{number}.00"}
+    assert set(table.data["kernel"]) == {"k"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from ablations.runs.run import Run
 
 # The names of a study's other tables and figures end in these.
 ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
+# Columns of a comparison with published values, besides those of hyperparameters.
+COMPARISON = {"metric", "published", "measured", "difference", "allowed", "verdict", "reason"}
 
 
 def check_studies(config: Config, expand: bool) -> Iterator[str]:
@@ -193,6 +195,9 @@ def _check_published(config: Config, study: Study, where: str) -> Iterator[str]:
     path = config.file(study.published.file)
     if not is_there(path):
         yield f"{where}: there is no file {config.looked_for(study.published.file)}"
+        return
+    if taken := COMPARISON & set(study.factors):
+        yield f"{where}: the comparison has a column '{min(taken)}', which is also a hyperparameter"
         return
     try:
         read_published(study, path)

@@ -36,6 +36,7 @@ def check_kind(name: str, section: KindSection) -> Iterator[str]:
         except (ValueError, IndexError, NotImplementedError):
             yield f"{where}.keep: '{pattern}' is not a pattern of file names"
     yield from _check_names(where, section)
+    yield from _check_labels(where, section)
     if section.command is None:
         for key in ("setup", "environment", "history", "keep", "inputs"):
             if getattr(section, key):
@@ -96,6 +97,18 @@ def _check_metric(where: str, key: str, metric: MetricSection, section: KindSect
             yield f"{where}: a table has a column of this name for {key.removesuffix(ending)}; choose another"
     if (metric.noise == "proportion") != (metric.count is not None):
         yield f"{where}.count: a proportion needs it, and no other metric has it"
+
+
+def _check_labels(where: str, section: KindSection) -> Iterator[str]:
+    """Labels by which readers of a table could not tell two columns apart."""
+    own = {key: each.label or key for key, each in section.hyperparameters.items()}
+    factors = {"dataset": "Dataset", "model": "Model", **own}
+    metrics = {key: each.metric(key, False).heading for key, each in section.metrics.items()}
+    for what, labels in (("hyperparameters", factors), ("metrics", metrics)):
+        for key, label in labels.items():
+            first = next(other for other in labels if labels[other] == label)
+            if first != key:
+                yield f"{where}.{what}.{key}.label: {first} has the label '{label}' too; choose another"
 
 
 def _check_names(where: str, section: KindSection) -> Iterator[str]:

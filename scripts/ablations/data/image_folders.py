@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 HIDDEN = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}
 # Modes of Pillow that hold 8 bits per channel, or one; all of I;16 hold 16. The range of I and F is unknown.
 EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+# What Pillow may take a file for. Others, such as PostScript, it gives to programs of the system.
+FORMATS = ("BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 # Errors and notes name at most this many classes.
 SHOWN = 20
 

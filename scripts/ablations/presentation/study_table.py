@@ -30,7 +30,9 @@ def cell_text(content: Cell) -> str:
     return f"{text} ({', '.join(notes)})" if notes else text
 
 
-def cell_fields(content: Cell, name: str, seeds: bool, over_items: Interval | None = None) -> dict[str, str]:
+def cell_fields(
+    content: Cell, name: str, seeds: bool, over_items: Interval | None = None, separator: str = "_"
+) -> dict[str, str]:
     """A cell as TSV fields: `name`, plus, with several seeds, `_sd`, `_ci_low`, `_ci_high` and `_n`.
 
     A metric with answers also has `_ci_items_low` and `_ci_items_high`, the interval over seeds and items.
@@ -50,14 +52,16 @@ def cell_fields(content: Cell, name: str, seeds: bool, over_items: Interval | No
             "ci_items_low": over_items and over_items.low,
             "ci_items_high": over_items and over_items.high,
         }
-    texts = {f"{name}_{k}": "" if v is None else f"{v:.{decimals}f}" for k, v in numbers.items()}
-    return {name: shown, **texts, f"{name}_n": str(len(content.values))}
+    texts = {k: "" if v is None else f"{v:.{decimals}f}" for k, v in numbers.items()}
+    texts["n"] = str(len(content.values))
+    return {name: shown, **{f"{name}{separator}{k}": text for k, text in texts.items()}}
 
 
 def study_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study: rows in the order of its grid, one cell per point, over its seeds."""
     layout = study.table
     groups = study.points()
+    separator = _separator(study)
     rows: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = {}
     for values, runs in groups:
         levels = tuple(spell(values[factor]) for factor in layout.rows)
@@ -69,7 +73,10 @@ def study_table(name: str, study: Study, records: Records) -> Table:
             column, label = metric_name, marked(metric)
             if layout.columns:
                 column = label = spell(values[layout.columns])
-            fields |= cell_fields(content, column, len(study.seeds) > 1, interval_over_items(metric, found))
+                if column in (*layout.rows, *map(study.kind.label, layout.rows)):
+                    column = label = f"{layout.columns}={column}"
+            over_items = interval_over_items(metric, found)
+            fields |= cell_fields(content, column, len(study.seeds) > 1, over_items, separator)
             texts[label] = cell_text(content)
     shown = [study.kind.label(factor) for factor in layout.rows]
     # A point that the grid excludes has an empty cell; it is not a missing run.
@@ -80,6 +87,16 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"
     found = [records.get(run) for _, runs in groups for run in runs]
     return Table(title, name, data, display, _notes(study, found))
+
+
+def _separator(study: Study) -> str:
+    """What joins the name of a column and `sd`: a sign that no name has, where a level is named `mnist_n`."""
+    layout = study.table
+    levels = {spell(values[layout.columns]) for values, _ in study.points()} if layout.columns else set()
+    endings = ("sd", "ci_low", "ci_high", "n")
+    heads = levels or set(study.values)
+    taken = {*heads, *layout.rows}
+    return ":" if any(f"{head}_{ending}" in taken for head in heads for ending in endings) else "_"
 
 
 def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
