@@ -149,3 +149,29 @@ def test_a_file_of_anything_but_tensors_is_refused(payload, tmp_path, monkeypatc
     with pytest.raises(AblationsError, match=r"evil.pth (cannot be read as weights|is not a mapping)"):
         load_pretrained(build_model("resnet18", SHAPE, 10), tmp_path / "evil.pth")
     assert not Path("evil-was-here").exists()
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda state: {"model": state, "optimizer": {"lr": 0.1}, "epoch": 3},
+        lambda state: {"state_dict": state},
+        lambda state: {"model_state_dict": state, "model": 3},
+        lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"net": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {"state_dict": {f"model.{name}": tensor for name, tensor in state.items()}},
+    ],
+)
+def test_what_training_scripts_put_around_weights_is_seen_through(around, imagenet, tmp_path):
+    state = imagenet[0].state_dict()
+    torch.save(around(state), tmp_path / "own.pt")
+    assert weights.read_weights(tmp_path / "own.pt").keys() == state.keys()
+
+
+def test_a_whole_model_is_refused_without_advice_to_execute_it(imagenet, tmp_path):
+    torch.save(imagenet[0], tmp_path / "whole.pt")
+    with pytest.raises(AblationsError) as error:
+        weights.read_weights(tmp_path / "whole.pt")
+    assert "contains a whole model" in str(error.value)
+    assert "save `model.state_dict()` instead" in str(error.value)
+    assert "weights_only" not in str(error.value)

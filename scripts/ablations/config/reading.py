@@ -11,7 +11,7 @@ from ablations.config.config import Config, config_model
 from ablations.config.lengths import check_lengths
 from ablations.config.messages import sentences
 from ablations.config.own_kinds import read_kinds
-from ablations.config.sections import ConfigError, show
+from ablations.config.sections import ConfigError, one_line, show
 from ablations.config.yaml_files import read_yaml
 from ablations.errors import nearest
 
@@ -53,14 +53,19 @@ def load_config(
         kinds = read_kinds(data.get("kinds", {}))
         config = config_model(kinds).model_validate(data, strict=True)
     except ValidationError as error:
-        raise ConfigError("\n".join(sentences(error, data))) from None
+        raise _refusal(sentences(error, data)) from None
     config._folders = _folders(files, root)
     if selection is not ...:
         config = _select(config, selection)
     for check in (check_studies, check_lengths, check_files):
         if problems := list(check(config, expand)):
-            raise ConfigError("\n".join(problems))
+            raise _refusal(problems)
     return config
+
+
+def _refusal(problems: Sequence[str]) -> ConfigError:
+    """One line for each problem, whatever the config holds."""
+    return ConfigError("\n".join(map(one_line, problems)))
 
 
 def _folders(files: Sequence[Path], root: Path) -> tuple[Path, ...]:

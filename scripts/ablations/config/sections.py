@@ -66,6 +66,12 @@ def show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "...'"
 
 
+def one_line(text: str) -> str:
+    """A sentence as one line of printable letters; of a word without end, the beginning and the end."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return re.sub(r"\S{400,}", lambda word: f"{word[0][:150]}…{word[0][-150:]}", text)
+
+
 class OneOrMore:
     """Marks a list that may be written as a single value: `16` for `[16]`."""
 

@@ -5,12 +5,14 @@ verify a file that is already there.
 """
 
 import logging
+import pickle
 import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -23,6 +25,10 @@ from ablations.files import atomic_path, digest
 log = logging.getLogger(__name__)
 
 SHA256_DIGITS = 64
+# The keys under which training scripts keep the weights in a checkpoint, and what DistributedDataParallel,
+# torch.compile and Lightning put before all names.
+AROUND = ("state_dict", "model_state_dict", "model", "net", "weights")
+PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass(frozen=True)
@@ -165,20 +171,31 @@ def _in_order(tensors: Mapping[str, torch.Tensor], published: Published) -> dict
 def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     """The tensors of a weights file (.safetensors, .pt or .pth), by their names.
 
-    Nothing but tensors is unpickled. Raises AblationsError if the file contains anything else.
+    Nothing but tensors is unpickled. What training scripts put around them is seen through: a mapping such as
+    `{"model": …}`, and a prefix of all names. Raises AblationsError if the file contains anything else.
     """
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # Not torch's own sentence, which advises to unset what keeps code in the file from being executed.
+        raise AblationsError(
+            f"{path} cannot be read as weights: it is damaged, or contains a whole model or other objects, "
+            "which could execute code; save `model.state_dict()` instead"
+        ) from None
     except Exception as error:  # the readers raise many types; all mean that the file is unusable
         raise AblationsError(f"{path} cannot be read as weights ({error})") from None
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in AROUND if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise AblationsError(f"{path} is not a mapping of names to tensors")
     # torchvision's DenseNets were published with names that it has since changed: norm.1 is now norm1.
     old = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
-    return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+    state = {old.sub(r"\1\2", str(name)): tensor for name, tensor in state.items()}
+    while prefix := next((each for each in PREFIXES if state and all(n.startswith(each) for n in state)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
