@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 class AblationsError(Exception):
@@ -61,7 +62,7 @@ def _sentence(error: BaseException) -> tuple[str, bool]:
     if isinstance(error, KeyboardInterrupt):
         return "it was stopped by Ctrl-C", True
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{Path(error.filename).absolute()}: " if isinstance(error.filename, str) else ""
         return place + error.strerror, bool(place)
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}".removesuffix(": "), False

@@ -63,4 +63,4 @@ def test_a_data_dir_that_cannot_be_written_is_a_sentence(output, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: file")
+    assert done.stderr.startswith(f"error: {tmp_path}/file")

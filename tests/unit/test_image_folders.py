@@ -160,12 +160,13 @@ def test_pictures_in_subfolders_are_read_and_what_is_left_out_is_said(images, tm
     (images / "test/list.txt").write_text("")
     frames = [Image.new("L", (8, 8), i) for i in (1, 2)]
     frames[0].save(images / "test/dog/pages.tif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(images / "train/dog/batch1/clear.png")
     empty(images / "test/cat")
     with caplog.at_level(logging.INFO):
         stage(image_folder(images), tmp_path / "p.safetensors")
     metadata = read_metadata(tmp_path / "p.safetensors")
     assert metadata["labels"] == {"cat": 0, "dog": 1}
-    assert metadata["train"] == {"cat": 3, "dog": 3}
+    assert metadata["train"] == {"cat": 3, "dog": 4}
     assert metadata["test"] == {"cat": 0, "dog": 3}
     assert metadata["left_out"] == {
         "a file in train/ with the suffix .dat, which is of no picture, was left out": 2,
@@ -173,8 +174,9 @@ def test_pictures_in_subfolders_are_read_and_what_is_left_out_is_said(images, tm
         "a file in test/, outside the folders of classes, was left out": 1,
         "the class cat has no images in test/": 1,
         "a picture has several frames or pages, and the first one was taken": 1,
+        "a picture has transparent pixels, and their own colours were taken": 1,
     }
-    assert "class dog has the label 1: 3 train and 3 test images" in caplog.text
+    assert "class dog has the label 1: 4 train and 3 test images" in caplog.text
     assert all(what in caplog.text for what in metadata["left_out"])
 
 

@@ -138,6 +138,7 @@ def test_times_of_unknown_machines_are_shown(table):
         ([f"{ROWS[0]},time", "4,0,1,0"], {}, "line 2, time: 0 is not possible; a time is above 0"),
         (["depth,depth,psnr"], {}, "it has the column 'depth' twice"),
         ([f"{ROWS[0]},act", "4,0,1,tanh"], {}, "line 2: act is 'tanh'"),
+        (["depth,seed,psnr,metrics.psnr"], {}, "columns for psnr (psnr, metrics.psnr); choose one"),
         (ROWS, {"columns": {"dept": "depth"}}, "records.columns: 'dept' is not a hyperparameter or a"),
         (ROWS, {"columns": {"depth": "layers"}}, "it has no column 'layers'"),
         (ROWS, {"where": {"width": 4}}, "records.where: 'width' is not a hyperparameter"),

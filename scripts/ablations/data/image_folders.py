@@ -143,6 +143,8 @@ def _pixels(name: str, file: Path, shape: tuple[int, int, int], contents: Conten
             if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
                 contents.left_out["a picture has several frames or pages, and the first one was taken"] += 1
             image = _eight_bits(ImageOps.exif_transpose(opened), opened.format)
+            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+                contents.left_out["a picture has transparent pixels, and their own colours were taken"] += 1
             image = image.convert("L" if channels == 1 else "RGB")
             return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     except Image.DecompressionBombError as error:

@@ -33,7 +33,7 @@ def read_results(
     for name, given in columns.items():
         if given not in header:
             raise AblationsError(_no_column(path, given, header) + f"; it is to hold {name}")
-    column = {name: _column(name, header, columns) for name in _names(kind)}
+    column = {name: _column(path, name, header, columns) for name in _names(kind)}
     for name in (*kind.core, *(["seed"] if kind.is_random else []), *metrics):
         if name not in where and column[name] is None:
             raise AblationsError(_no_column(path, name, header))
@@ -96,10 +96,15 @@ def _measured(kind: Kind) -> list[str]:
     return list(dict.fromkeys([*(metric.column for metric in metrics), *items]))
 
 
-def _column(name: str, header: Sequence[str], columns: Mapping[str, str]) -> str | None:
+def _column(path: Path, name: str, header: Sequence[str], columns: Mapping[str, str]) -> str | None:
     if name in columns:
         return columns[name]
-    return next((found for prefix in PREFIXES if (found := prefix + name) in header), None)
+    found = [prefix + name for prefix in PREFIXES if prefix + name in header]
+    if len(found) > 1:
+        raise AblationsError(
+            f"{path}: it has several columns for {name} ({', '.join(found)}); choose one with `columns`"
+        )
+    return found[0] if found else None
 
 
 def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
