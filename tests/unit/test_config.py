@@ -122,7 +122,7 @@ def test_each_seed_is_a_run():
     assert [run.hyperparameters.seed for run in runs[:3]] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("written", ["1e-3", 0.001])
+@pytest.mark.parametrize("written", ["1e-3", 0.001, "1.0e-3", ".1e-2", "+1E-3", "1.e-3"])
 def test_one_number_has_one_spelling(written):
     study = edited(STUDY, "grid.0.recipe.0.lr", written)
     assert "+lr=0.001+" in load(s=study).studies["s"].runs()[0].record
@@ -361,8 +361,14 @@ BAD_TOP = [
     ({"device": "gpu"}, ["device: it holds 'gpu'", "'cuda'", "did you mean 'cuda'?"]),
     ({"batches": "gpu"}, ["did you mean 'device'?"]),
     *(
-        ({"datasets": {"digits": {key: [value]}}}, [f"datasets.digits.{key}[0]: it holds", "number"])
-        for key, value in [("mean", 127.5), ("mean", -0.1), ("std", 127.5), ("std", 0.0)]
+        ({"datasets": {"digits": {key: [value]}}}, [f"datasets.digits.{key}[0]: it holds", expected])
+        for key, value, expected in [
+            ("mean", 127.5, "pixels are scaled to 0 to 1, and so it is 0.5"),
+            ("std", 51, "and so it is 0.2"),
+            ("mean", -0.1, "number"),
+            ("std", 300.0, "number"),
+            ("std", 0.0, "number"),
+        ]
     ),
     *(
         ({"datasets": {"digits": {key: [float(value)]}}}, [f"datasets.digits.{key}[0]: it holds {value}"])

@@ -102,5 +102,7 @@ def test_a_kernel_that_overflows_beyond_the_memory_is_an_error_too():
 
 
 def test_images_of_one_class_are_an_error():
+    with pytest.raises(AblationsError, match="all 30 training images are of one class"):
+        svm.fit(PIXELS[:30], np.zeros(30), hyperparameters(train_samples="all"))
     with pytest.raises(AblationsError, match="the first 30 training images are all of one class"):
         svm.fit(PIXELS[:30], np.zeros(30, np.int64), hyperparameters())

@@ -4,15 +4,21 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ablations.config.sections import PathText, Section
 from ablations.config.sources import Source, VerifiedFile
-from ablations.kinds.hyperparameters import FLOAT_OF_YAML, Name
+from ablations.kinds.hyperparameters import Name, float_of_yaml
 
-# Of pixels in 0 to 1.
-Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), FLOAT_OF_YAML]
-Deviation = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), FLOAT_OF_YAML]
+
+def _of_scaled_pixels(value: Any) -> Any:
+    if isinstance(value, (int, float)) and 1 < value <= 255:
+        raise ValueError(f"pixels are scaled to 0 to 1, and so it is {value / 255:.4g}")
+    return float_of_yaml(value)
+
+
+Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_of_scaled_pixels)]
+Deviation = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_of_scaled_pixels)]
 
 
 IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")

@@ -79,7 +79,8 @@ def _sentence(place: str, problems: Sequence[tuple[Any, Any]], kinds: Sequence[s
         place, value = f"{place}.kind", context["tag"]
     expected = []
     for each, _ in problems:
-        phrase = _EXPECTED.get(each["type"], each["msg"]).format(**each.get("ctx", {}))
+        known = _EXPECTED.get(each["type"])
+        phrase = known.format(**each.get("ctx", {})) if known else each["msg"]
         if phrase not in expected:
             expected.append(phrase)
     choices = re.findall(r"'([^']*)'", " ".join(expected))

@@ -26,8 +26,8 @@ def safe_name(value: str) -> str:
 
 
 def float_of_yaml(value: Any) -> Any:
-    """YAML 1.1 reads `1e-3`, which has no point, as text; a user means the number."""
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+    """YAML 1.1 reads `1e-3`, `1.0e3` and `.5e-3` as text; a user means the numbers."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value, re.ASCII):
         return float(value)
     return value
 

@@ -56,6 +56,8 @@ def fit(
     """
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
+        if hyperparameters.train_samples == "all":
+            raise AblationsError(f"all {len(labels)} training images are of one class")
         raise AblationsError(
             f"the first {len(labels)} training images are all of one class; raise train_samples"
         )
