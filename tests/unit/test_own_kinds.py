@@ -94,6 +94,11 @@ def test_text_that_a_shell_or_a_path_would_read_is_refused(text):
     assert "becomes a part of a path" in said
 
 
+def test_a_single_dataset_needs_no_list():
+    assert records(load({"datasets": "faces"})) == records(load())
+    assert "there is no dataset 'faces'" in problems({"datasets": "set12"})
+
+
 def hyperparameter(**section: Any) -> dict[str, Any]:
     return {"hyperparameters": {**KIND["hyperparameters"], "act": section}, "command": "x {hyperparameters}"}
 

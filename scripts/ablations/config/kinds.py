@@ -111,6 +111,10 @@ def _type_alone(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
+def _one_name(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 def _nothing(value: Any) -> Any:
     return {} if value is None else value
 
@@ -120,7 +124,10 @@ OneHyperparameter = Annotated[
     BeforeValidator(_type_alone, json_schema_input_type=TypeName | HyperparameterSection),
 ]
 OneMetric = Annotated[MetricSection, BeforeValidator(_nothing, json_schema_input_type=MetricSection | None)]
-Names = list[Name] | dict[Name, PathText]
+Names = Annotated[
+    list[Name] | dict[Name, PathText],
+    BeforeValidator(_one_name, json_schema_input_type=Name | list[Name] | dict[Name, PathText]),
+]
 
 
 class KindSection(Section):
