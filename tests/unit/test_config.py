@@ -65,8 +65,10 @@ def test_the_published_studies_are_whole():
         "question_2": 10,
         "pretraining": 30,
         "normalisation": 9,
+        "seed_noise": 18,
     }
-    assert len(config.runs()) == 83, "one run of question_2 stands in part_a too, and one of normalisation"
+    # One run of question_2 stands in part_a too, one of normalisation, and the first seeds of seed_noise.
+    assert len(config.runs()) == 95
 
 
 def test_the_rows_of_part_a_are_those_of_the_published_table():

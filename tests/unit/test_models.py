@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ablations.data.weights import read_weights
 from ablations.errors import AblationsError
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.training.models import build_model, check_batches
@@ -165,13 +166,13 @@ def test_a_file_of_anything_but_tensors_is_refused(payload, tmp_path, monkeypatc
 def test_what_training_scripts_put_around_weights_is_seen_through(around, imagenet, tmp_path):
     state = imagenet[0].state_dict()
     torch.save(around(state), tmp_path / "own.pt")
-    assert weights.read_weights(tmp_path / "own.pt").keys() == state.keys()
+    assert read_weights(tmp_path / "own.pt").keys() == state.keys()
 
 
 def test_a_whole_model_is_refused_without_advice_to_execute_it(imagenet, tmp_path):
     torch.save(imagenet[0], tmp_path / "whole.pt")
     with pytest.raises(AblationsError) as error:
-        weights.read_weights(tmp_path / "whole.pt")
+        read_weights(tmp_path / "whole.pt")
     assert "contains a whole model" in str(error.value)
     assert "save `model.state_dict()` instead" in str(error.value)
     assert "weights_only" not in str(error.value)
