@@ -55,7 +55,9 @@ def measure(cluster: Cluster, variant: str, runs: int, length_s: float) -> dict[
         text = SNAKEFILE.replace("RUNS", str(runs)).replace("LENGTH", str(length_s))
         (root / "Snakefile").write_text(text.replace("ACCOUNT", ACCOUNT))
         executor, changes = VARIANTS[variant]
-        profile = yaml.safe_load((PROJECT / EXECUTORS[executor] / "config.yaml").read_text())
+        profile = {}
+        for name in (EXECUTORS[executor], "profiles/default"):
+            profile |= yaml.safe_load((PROJECT / name / "config.yaml").read_text())
         kept = {key: value for key, value in profile.items() if key not in LEFT_OUT}
         kept |= {"jobs": 1000, **changes}
         (root / "profile").mkdir()

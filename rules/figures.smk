@@ -63,6 +63,7 @@ rule plot_study:
         study=study_of,
         kinds=kinds_of,
         failed=failed_runs,
+        code=presentation_code,
     message:
         "Drawing {wildcards.study}{wildcards.figure}"
     script:

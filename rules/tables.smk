@@ -88,6 +88,26 @@ def sources_of(wildcards):
     return [f"results/{wildcards.part}records.tsv", *published]
 
 
+@cache
+def digest_of_presentation():
+    """A digest of the code between records and tables."""
+    scripts = ROOT / "scripts"
+    folders = ("analysis", "config", "kinds", "presentation", "runs")
+    names = ("make_table.py", "plot_study.py", "merge_records.py")
+    files = [scripts / name for name in names]
+    for folder in folders:
+        files += sorted((scripts / "ablations" / folder).rglob("*.py"))
+    found = hashlib.sha256()
+    for file in files:
+        found.update(f"{file.relative_to(scripts)}\n".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def presentation_code(wildcards):
+    """For `params`: a digest of the code, so that newer code makes tables and figures again, and no run."""
+    return digest_of_presentation()
+
+
 def study_of(wildcards):
     """For `params`: a study as it is written in the config. Only its own changes make its tables again."""
     return CONFIG.studies[wildcards.study].written
@@ -119,6 +139,7 @@ rule merge_records:
         profiles=profiles,
         kinds=own_kinds,
         studies=studies_with_results,
+        code=presentation_code,
     message:
         "Merging {output}"
     script:
@@ -146,6 +167,7 @@ rule make_table:
     params:
         study=study_of,
         kinds=kinds_of,
+        code=presentation_code,
     message:
         "Making the table {wildcards.study}{wildcards.table}"
     script:

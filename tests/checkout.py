@@ -36,9 +36,10 @@ class Checkout:
         return checkout
 
     def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess[str]:
-        """Run Snakemake as a user does, and return what it printed."""
+        """Run Snakemake as a user does, and return what it printed; an empty `profile` names none."""
+        named = ["--profile", f"profiles/{profile}"] if profile else []
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
+            [sys.executable, "-m", "snakemake", *named, *arguments],
             cwd=self.root,
             capture_output=True,
             text=True,

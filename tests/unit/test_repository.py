@@ -65,6 +65,19 @@ def test_the_locks_agree():
     assert {package: versions for package, versions in pins.items() if len(versions) > 1} == {}
 
 
+@pytest.mark.parametrize("name", ["local", "slurm", "slurm-packed"])
+def test_a_profile_repeats_no_key_of_the_default_one(name):
+    """The default profile would override it, without a word."""
+    import yaml
+
+    keys = {
+        profile: set(yaml.safe_load((PROJECT / f"profiles/{profile}/config.yaml").read_text()))
+        for profile in ("default", name)
+    }
+    assert {"rerun-triggers", "keep-going", "quiet"} <= keys["default"]
+    assert not keys["default"] & keys[name]
+
+
 def test_what_is_installed_is_what_is_pinned():
     from importlib.metadata import version
 

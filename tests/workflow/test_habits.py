@@ -230,6 +230,20 @@ def test_a_newer_workflow_trains_no_finished_run(finished):
     assert plan_with_one_more(finished) == NEW_RUN
 
 
+@pytest.mark.parametrize("profile", ["", "slurm-packed"])
+def test_newer_code_makes_tables_and_figures_again_but_no_run(profile, finished):
+    """Also where a call names no profile: what reruns a job is the same for all."""
+    rules = finished.root / "rules/runs.smk"
+    rules.write_text(rules.read_text().replace("--threads {threads}", "--threads  {threads}"))
+    with (finished.root / "scripts/fit_svm.py").open("a") as script:
+        script.write("# mended\n")
+    assert jobs(finished.snakemake("-n", "--configfile", "my.yaml", profile=profile)) == {}
+    with (finished.root / "scripts/ablations/presentation/wording.py").open("a") as script:
+        script.write("# mended\n")
+    planned = jobs(finished.snakemake("-n", "--configfile", "my.yaml", profile=profile))
+    assert planned == {"merge_records": 1, **made_of_records(2, designs=2), "all": 1}
+
+
 def test_another_normalisation_trains_again(finished):
     datasets = finished.root / "config/datasets.yaml"
     head, digits, tail = datasets.read_text().partition("  digits:")

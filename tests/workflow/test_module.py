@@ -29,6 +29,7 @@ def test_another_workflow_makes_a_table_of_its_own_study(checkout: Checkout):
     other = checkout.root.parent
     (other / "Snakefile").write_text(OTHER)
     command = [sys.executable, "-m", "snakemake", "--profile", "project/profiles/local"]
+    command += ["--workflow-profile", "project/profiles/default"]
     done = subprocess.run(command, cwd=other, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert jobs(done) == {
