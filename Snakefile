@@ -23,4 +23,5 @@ rule all:
         all_records,
     localrule: True
     message:
-        "Everything is complete: the tables are in results/tables/, the figures in results/figures/"
+        "Everything is complete. Figures are in results/figures/, and tables in results/tables/: "
+        + ", ".join(f"{study}.md" for study in CONFIG.studies)

@@ -33,6 +33,7 @@ from ablations.config.hints import hints
 from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
+from ablations.tracking.console import Console
 from ablations.tracking.controller import remove_locks_of_the_dead
 from ablations.tracking.overview import overview
 from ablations.tracking.profile import Profile
@@ -132,7 +133,19 @@ def begin():
     return alive
 
 
+CONSOLE = Console(
+    {kind.rule: kind for kind in CONFIG.all_kinds.values() if kind.rule},
+    lambda: [run.directory for run in CONFIG.executed_runs()],
+)
 if workflow.is_main_process:
     logger.info(overview(CONFIG) + "\n")
     for hint in hints(CONFIG):
         logger.warning(f"note: {hint}\n")
+    told = workflow.output_settings
+    # A dry run, and a call that prints commands, are to show each job whole.
+    if not (told.dryrun or told.printshellcmds or told.verbose):
+        CONSOLE.replace(logger.handlers)
+
+
+onerror:
+    logger.info(CONSOLE.summary())

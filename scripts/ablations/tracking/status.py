@@ -91,7 +91,7 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
         return State(run, "queued", why=in_queue.lower())
     begun = run_state.read(folder / run_state.NAME)
     log = folder / "run.log"
-    last_line = _last_line(log)
+    last_line = last_line_of(log)
     # A run writes its state as soon as it holds its lock; Snakemake creates the log when it starts the run.
     starting = not last_line and _age(log) < STARTING_S
     if not ended and (starting or in_queue in RUNNING or _is_alive(begun, folder, slurm)):
@@ -106,7 +106,7 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
     if not last_line and not job_log:
         return State(run, "queued")
     # It ended before it held its lock: its options were refused, or its job could not start it.
-    return State(run, "failed", "error", last_line=last_line or (_last_line(job_log) if job_log else ""))
+    return State(run, "failed", "error", last_line=last_line or (last_line_of(job_log) if job_log else ""))
 
 
 def _running(run: Run, begun: RunState | None, last_line: str) -> State:
@@ -153,7 +153,7 @@ def _age(path: Path) -> float:
         return float("inf")
 
 
-def _last_line(log: Path) -> str:
+def last_line_of(log: Path) -> str:
     """The last line of a log that is not empty, for people to read."""
     try:
         with log.open("rb") as file:
