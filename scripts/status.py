@@ -1,4 +1,4 @@
-"""The progress of the studies: what is done, running, queued and failed, why, and how to resume.
+"""The progress of the studies: what is done, running, queued, to do and failed, why, and how to resume.
 
     python scripts/status.py [--configfile FILE] [--study NAME …] [--watch SECONDS | --json | --outdated]
 
@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import shlex
-import shutil
 import sys
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from ablations.presentation.code_note import code_note
 from ablations.runs.provenance import code_of
 from ablations.runs.records import quick_record, read_profile
 from ablations.runs.run import Run
+from ablations.tracking.controller import lives
 from ablations.tracking.plan import Costs, clock, makespan
 from ablations.tracking.slurm_queue import Slurm
 from ablations.tracking.status import State, states
@@ -41,7 +41,7 @@ log = logging.getLogger("status")
 
 # Runs of one kind that are shown by name; the others are counted.
 SHOWN = 20
-STATES = ("done", "running", "queued", "failed", "diverged")
+STATES = ("done", "running", "queued", "to do", "failed", "diverged")
 
 
 def main() -> None:
@@ -63,13 +63,15 @@ def main() -> None:
     elif options.watch:
         watch(config, options)
     else:
-        show(config, look(config), command(options))
+        show(config, look(config), options)
 
 
-def command(options: argparse.Namespace) -> str:
-    """The command that resumes the studies."""
-    packed = "-packed" if Path(".snakemake/submitit").is_dir() else ""
-    profile = f"slurm{packed}" if shutil.which("squeue") else "local"
+def command(options: argparse.Namespace, slurm: Slurm) -> str:
+    """The command that resumes the studies, with the profile of the last call where it can be known."""
+    if Path(".snakemake/submitit").is_dir():
+        profile = "slurm-packed"
+    else:
+        profile = "slurm" if slurm.answered or Path("logs/slurm").is_dir() else "local"
     words = ["snakemake", "--profile", f"profiles/{profile}"]
     if options.study:
         words += ["--config", f"studies=[{', '.join(options.study)}]"]
@@ -113,7 +115,7 @@ def look(config: Config) -> tuple[dict[Run, State], Slurm]:
         if study.records is not None
         for run in study.records.read(study, config.file(study.records.file))
     }
-    rest = {run: State(run, "done" if run in taken else "queued") for run in config.runs()}
+    rest = {run: State(run, "done" if run in taken else "to do") for run in config.runs()}
     return rest | executed, slurm
 
 
@@ -124,7 +126,7 @@ def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
     no ETA.
     """
     running = [state for state in found.values() if state.what == "running"]
-    todo = [state for state in found.values() if state.what in ("queued", "failed")]
+    todo = [state for state in found.values() if state.what in ("queued", "to do", "failed")]
     records = [state.record for state in found.values() if state.record]
     if not running or not (records or (not todo and all(state.eta_s is not None for state in running))):
         return None
@@ -187,15 +189,15 @@ def watch(config: Config, options: argparse.Namespace) -> None:
             looked = look(config)
             if sys.stdout.isatty():
                 print("\x1b[2J\x1b[H", end="")
-            show(config, looked, command(options))
+            show(config, looked, options)
             sys.stdout.flush()
             time.sleep(options.watch)
     except KeyboardInterrupt:
         print()
 
 
-def show(config: Config, looked: tuple[dict[Run, State], Slurm], resume: str) -> None:
-    """Print the status: a table of the studies, then what runs and what failed."""
+def show(config: Config, looked: tuple[dict[Run, State], Slurm], options: argparse.Namespace) -> None:
+    """Print the status: a table of the studies, then what runs, what waits and what failed."""
     from rich.console import Console
     from rich.table import Table
 
@@ -226,6 +228,10 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], resume: str) ->
             eta = f", {clock(state.eta_s)} left" if state.eta_s is not None else ""
             _line(console, f"  {_name(state.run)}", f"{state.epoch or 'starting'}{eta}")
         _more(console, by["running"])
+    if by["queued"]:
+        console.print("\n[bold]queued[/]")
+        for why, count in Counter(state.why for state in by["queued"]).most_common(SHOWN):
+            _line(console, f"  {count}", why)
     if by["failed"]:
         console.print("\n[bold]failed[/]")
         for state in by["failed"][:SHOWN]:
@@ -235,20 +241,29 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], resume: str) ->
             )
         _more(console, by["failed"])
     print()
-    left = seconds_left(config, found)
-    rest = len(by["queued"]) + len(by["failed"])
     if slurm.problem:
         print(slurm.problem)
     for note in code_notes(config, found):
         print(note)
+    left = seconds_left(config, found)
     if left is not None:
         print(f"about {clock(left)} left, with {len(by['running'])} at a time as now")
+    print("\n".join(_what_to_call(by, command(options, slurm))))
+
+
+def _what_to_call(by: Mapping[str, Sequence[State]], resume: str) -> list[str]:
+    """The last sentences: what is at work, and what can be done."""
+    stopped = sum(state.why == "stopped" for state in by["to do"])
+    said = [f"{stopped} of the runs to do were stopped, and resume"] if stopped else []
+    if not (by["running"] or by["queued"] or by["to do"] or by["failed"]):
+        return ["all runs are done"]
+    if lives(Path()):
+        return [*said, "a call of Snakemake is at work in this directory"]
     if by["failed"]:
-        print(f"run the same command to resume; finished runs are skipped: {resume}")
-    elif not by["running"] and rest:
-        print(f"nothing is running; to start or resume: {resume}")
-    elif not rest and not by["running"]:
-        print("all runs are done")
+        return [*said, f"run the same command to resume; finished runs are skipped: {resume}"]
+    if by["to do"] and not by["running"] and not by["queued"]:
+        return [*said, f"nothing is running; to start or resume: {resume}"]
+    return said
 
 
 def _line(console: Any, name: str, text: str) -> None:

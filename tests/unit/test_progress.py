@@ -14,6 +14,7 @@ from ablations.errors import AblationsError
 from ablations.runs import state as run_state
 from ablations.runs.attempts import Stopped, attempt
 from ablations.runs.records import write_record
+from ablations.tracking.controller import remove_locks_of_the_dead
 from ablations.tracking.slurm_queue import Slurm, packed_runs
 from ablations.tracking.status import State, states
 from test_attempts import DAMAGED
@@ -61,10 +62,10 @@ def state(root: Path, slurm: Slurm | None = None) -> State:
     return found
 
 
-def test_a_run_that_was_not_begun_is_queued(tmp_path):
-    assert state(tmp_path).what == "queued"
+def test_a_run_that_was_not_begun_is_to_do(tmp_path):
+    assert state(tmp_path).what == "to do"
     leave(tmp_path)
-    assert state(tmp_path).what == "queued", "Snakemake makes directories before runs begin"
+    assert state(tmp_path).what == "to do", "Snakemake makes directories before runs begin"
 
 
 @pytest.mark.parametrize(("status", "what"), [("ok", "done"), ("diverged", "diverged")])
@@ -153,7 +154,22 @@ def test_why_a_run_failed(error, why, text, identified, tmp_path):
             own.identify({"device": "a"})
         raise error
     found = state(tmp_path)
-    assert (found.what, found.why, found.last_line) == ("failed", why, text)
+    what = "to do" if why == "stopped" else "failed"
+    assert (found.what, found.why, found.last_line) == (what, why, text)
+
+
+@pytest.mark.parametrize("end", ["ok: wrote results/runs/x/record.tsv", "wrote results/runs/x/record.tsv"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_whose_record_was_deleted_is_to_do(end, begun, tmp_path):
+    leave(tmp_path, f"{LOG}epoch 5/5\n{LOG}{end}\n")
+    if begun:
+        begin(tmp_path, 1, age_s=1000)
+    assert (state(tmp_path).what, state(tmp_path).why) == ("to do", "")
+
+
+def test_a_run_that_was_stopped_while_python_started_is_to_do(tmp_path):
+    leave(tmp_path, 'Traceback (most recent call last):\n  File "x.py", line 1\nKeyboardInterrupt\n')
+    assert (state(tmp_path).what, state(tmp_path).why) == ("to do", "stopped")
 
 
 def test_a_run_that_was_killed_shows_the_end_of_its_log(tmp_path):
@@ -219,16 +235,19 @@ def test_a_job_of_an_array_is_asked_for_by_its_own_number(tmp_path, monkeypatch)
 def test_what_is_in_the_queue(tmp_path, monkeypatch):
     comment = "rule_fit_svm_wildcards_digits_" + make_run().hyperparameters.canonical()
     for slurms, what in (("PENDING", "queued"), ("RUNNING", "running"), ("COMPLETING", "running")):
-        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|7|{slurms}|{tmp_path}|{comment}"')
+        commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|7|{slurms}|None|{tmp_path}|{comment}"')
         (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=True)
         assert state(tmp_path, Slurm.ask(tmp_path)).what == what
-        assert state(tmp_path, Slurm.ask(tmp_path / "another")).what == "queued", "another study's job"
+        assert state(tmp_path, Slurm.ask(tmp_path / "another")).what == "to do", "another study's job"
+    waiting = f'echo "7|7|PENDING|Nodes required for job are DOWN|{tmp_path}|{comment}"'
+    commands(tmp_path / "bin", monkeypatch, squeue=waiting)
+    assert state(tmp_path, Slurm.ask(tmp_path)).why == "pending: nodes required for job are down"
     commands(tmp_path / "bin", monkeypatch, squeue='echo "slurm_load_jobs error: no controller" >&2; exit 1')
     slurm = Slurm.ask()
     assert slurm.problem == (
         "squeue does not answer (slurm_load_jobs error: no controller): what is in the queue is not known"
     )
-    assert state(tmp_path, slurm).what == "queued"
+    assert state(tmp_path, slurm).what == "to do"
 
 
 @pytest.fixture
@@ -261,7 +280,7 @@ def test_a_job_that_could_not_start_its_run_has_failed(submit, tmp_path):
     log = tmp_path / "job.log"
     log.write_text("starting\nModuleNotFoundError: No module named 'snakemake'\n")
     made = submit(log)
-    for status, what in ((0, "queued"), (1, "failed")):
+    for status, what in ((0, "to do"), (1, "failed")):
         write_result(made.results, 0, 0, Result(status))
         for begun in (False, True):
             (tmp_path / make_run().directory).mkdir(parents=True, exist_ok=begun)
@@ -331,8 +350,8 @@ def test_a_person_reads_what_failed_and_how_to_resume(tmp_path):
     leave(tmp_path, "error: no memory [bold]left[/]\n", run=make_run(train_samples=200))
     printed = call(tmp_path).stdout
     assert [line.split() for line in printed.splitlines()[:2]] == [
-        ["study", "runs", "done", "running", "queued", "failed", "diverged", "why", "failed"],
-        ["machines", "3", "1", "0", "1", "1", "0", "1", "error"],
+        ["study", "runs", "done", "running", "queued", "to", "do", "failed", "diverged", "why", "failed"],
+        ["machines", "3", "1", "0", "0", "1", "1", "0", "1", "error"],
     ]
     assert "failed\n  svm/digits/svc/kernel=rbf+train_samples=200  error: no memory [bold]left[/]" in printed
     command = "snakemake --profile profiles/local --configfile my.yaml"
@@ -344,9 +363,40 @@ def test_a_script_reads_json(tmp_path):
     write_record(tmp_path / make_run().record, make_run(), make_record())
     found = json.loads(call(tmp_path, "--json").stdout)
     assert found["studies"]["machines"] == {
-        "runs": 3, "done": 1, "running": 0, "queued": 2, "failed": 0, "diverged": 0,
+        "runs": 3, "done": 1, "running": 0, "queued": 0, "to do": 2, "failed": 0, "diverged": 0,
     }  # fmt: skip
-    assert [run["state"] for run in found["runs"]] == ["queued", "queued"]
+    assert [run["state"] for run in found["runs"]] == ["to do", "to do"]
+
+
+def test_before_anything_began_the_command_is_offered(tmp_path):
+    assert (
+        "nothing is running; to start or resume: snakemake --profile profiles/local" in call(tmp_path).stdout
+    )
+
+
+def test_while_a_call_lives_no_command_is_offered(tmp_path):
+    """Also where nothing runs yet: its jobs may wait."""
+    alive, _ = remove_locks_of_the_dead(tmp_path)
+    printed = call(tmp_path).stdout
+    assert "a call of Snakemake is at work in this directory" in printed
+    assert "nothing is running" not in printed
+    alive.close()
+    assert "nothing is running" in call(tmp_path).stdout
+
+
+def test_a_job_that_waits_is_shown_with_its_reason(tmp_path, monkeypatch):
+    comment = "rule_fit_svm_wildcards_digits_" + make_run().hyperparameters.canonical()
+    commands(tmp_path / "bin", monkeypatch, squeue=f'echo "7|7|PENDING|Resources|{tmp_path}|{comment}"')
+    printed = call(tmp_path).stdout
+    assert "queued\n  1  pending: resources\n" in printed
+    assert "nothing is running" not in printed
+
+
+def test_where_slurm_has_only_its_commands_its_profile_is_not_offered(tmp_path, monkeypatch):
+    commands(tmp_path / "bin", monkeypatch, squeue="echo no controller >&2; exit 1")
+    assert "--profile profiles/local" in call(tmp_path).stdout
+    (tmp_path / "logs/slurm").mkdir(parents=True)
+    assert "--profile profiles/slurm " in call(tmp_path).stdout, "the last call used it"
 
 
 def test_the_time_left_is_that_of_the_slots_that_are_busy(process_of, tmp_path):

@@ -13,6 +13,22 @@ from typing import TextIO
 
 log = logging.getLogger(__name__)
 
+# A controller keeps a lock on it.
+NOTE = ".snakemake/controller"
+
+
+def lives(directory: Path) -> bool:
+    """Whether a controller lives in `directory`, on this machine.
+
+    The lock is only looked at: a controller that starts meanwhile must find it free.
+    """
+    try:
+        inode = (directory / NOTE).stat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return any(" FLOCK " in line and f":{inode} " in line for line in locks)
+
 
 def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
     """Note that a controller lives in `directory`, and remove what those that died have locked.
@@ -25,7 +41,7 @@ def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
     folder = directory / ".snakemake"
     try:
         folder.mkdir(exist_ok=True)
-        alive = (folder / "controller").open("a+", encoding="utf-8")
+        alive = (directory / NOTE).open("a+", encoding="utf-8")
         removed = 0
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,9 +17,10 @@ RUNNING = ("RUNNING", "COMPLETING")
 class Slurm:
     """The user's jobs in the queue, and the runs of one directory in them.
 
-    `jobs` has the state of each job by its id. `runs` has the state of each run, by the wildcards in the
-    comment of its job; or, if a job executes several runs, by its record. `ended` has the runs that ended
-    in a job of several, by record: the log of the job for a run that failed, None for one that succeeded.
+    `jobs` has the state of each job by its id, with the reason of one that waits. `runs` has the state of
+    each run, by the wildcards in the comment of its job; or, if a job executes several runs, by its record.
+    `ended` has the runs that ended in a job of several, by record: the log of the job for a run that failed,
+    None for one that succeeded.
     `answered` is false where there is no SLURM, or where it does not answer; then `problem` is a sentence.
     """
 
@@ -35,14 +36,18 @@ class Slurm:
         if not shutil.which("squeue"):
             return cls()
         try:
-            lines = _call("squeue", "--me", "--noheader", "--array", "--format=%A|%i|%T|%Z|%k").splitlines()
+            lines = _call(
+                "squeue", "--me", "--noheader", "--array", "--format=%A|%i|%T|%r|%Z|%k"
+            ).splitlines()
         except (OSError, subprocess.SubprocessError) as error:
             return cls(
                 problem=f"squeue does not answer ({_reason(error)}): what is in the queue is not known"
             )
         jobs, runs = {}, {}
         for line in lines:
-            number, job, state, folder, comment = (line.split("|", 4) + [""] * 4)[:5]
+            number, job, state, reason, folder, comment = (line.split("|", 5) + [""] * 5)[:6]
+            if state == "PENDING" and reason not in ("", "None"):
+                state = f"{state}: {reason}"
             jobs[number] = jobs[job] = state
             if Path(folder).resolve() == root.resolve():
                 runs[comment.partition("_wildcards_")[2]] = state

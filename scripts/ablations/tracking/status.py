@@ -17,7 +17,8 @@ from ablations.runs.run import Run
 from ablations.runs.state import RunState
 from ablations.tracking.slurm_queue import RUNNING, Slurm, ended_jobs
 
-What = Literal["done", "diverged", "running", "queued", "failed"]
+# A run is `queued` if SLURM has its job; `to do` are those that nothing has begun, or that were stopped.
+What = Literal["done", "diverged", "running", "queued", "to do", "failed"]
 # A run writes its state every ten seconds while it trains. If nothing else is known of its process, and the
 # file is older than this, the run does not count as running.
 SILENCE_S = 120.0
@@ -43,9 +44,9 @@ CLASSES = {
 class State:
     """The status of a run.
 
-    `why` is the class of a failure, or the state in SLURM's queue. For a running run, `share` of its steps
-    are done, and `eta_s` seconds are left if its state file has an ETA. `job` is the SLURM job of the last
-    attempt of a run that failed.
+    `why` is the class of a failure, the state in SLURM's queue, or `stopped` for a run that is to do. For a
+    running run, `share` of its steps are done, and `eta_s` seconds are left if its state file has an ETA.
+    `job` is the SLURM job of the last attempt of a run that failed.
     """
 
     run: Run
@@ -65,7 +66,9 @@ def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[State
     # One question for all that failed in a job.
     jobs = {state.job for state in found if state.what == "failed" and state.job}
     ended = ended_jobs(sorted(jobs))
-    return [_by_slurm(state, ended.get(state.job or "", "")) for state in found]
+    judged = [_by_slurm(state, ended.get(state.job or "", "")) for state in found]
+    # Stopped by a person or by a signal, and by no class of failure that SLURM knows: it resumes.
+    return [replace(s, what="to do") if (s.what, s.why) == ("failed", "stopped") else s for s in judged]
 
 
 def failed_records(runs: Iterable[Run]) -> list[str]:
@@ -88,7 +91,7 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
     job_log = slurm.ended[run.record] if ended else None
     in_queue = "" if ended else job_of_its_own or slurm.runs.get(run.record, "")
     if not folder.is_dir() and not job_log:
-        return State(run, "queued", why=in_queue.lower())
+        return State(run, "queued" if in_queue else "to do", why=in_queue.lower())
     begun = run_state.read(folder / run_state.NAME)
     log = folder / "run.log"
     last_line = last_line_of(log)
@@ -98,13 +101,19 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
         return _running(run, begun, last_line)
     if in_queue:
         return State(run, "queued", why=in_queue.lower())
+    if last_line.endswith("record.tsv") and "wrote " in last_line:
+        # It was completed, and its record was deleted.
+        return State(run, "to do")
+    if last_line == "KeyboardInterrupt":
+        # While Python started: the run itself has not noted it.
+        return State(run, "to do", "stopped")
     if begun is not None and begun.stopped is not None:
         error = _last(begun.stopped.error.splitlines()) or last_line
         return State(run, "failed", begun.stopped.why, last_line=error, job=begun.process.job)
     if begun is not None or (folder / run_state.NAME).exists():
         return State(run, "failed", "killed", last_line=last_line, job=begun.process.job if begun else None)
     if not last_line and not job_log:
-        return State(run, "queued")
+        return State(run, "to do")
     # It ended before it held its lock: its options were refused, or its job could not start it.
     return State(run, "failed", "error", last_line=last_line or (last_line_of(job_log) if job_log else ""))
 
