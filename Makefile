@@ -1,4 +1,5 @@
 # The daily commands. Each makes .venv first, from the pins in envs/, if it is not there.
+# ARGS passes options on: make preview ARGS="--configfile my.yaml"
 
 PYTHON ?= python3
 # One more than the two cores of CI: tests on SLURM wait for it half of the time. A worker that has nothing to
@@ -7,30 +8,34 @@ TEST_WORKERS ?= 3
 PYTEST = .venv/bin/pytest -n $(TEST_WORKERS) --dist worksteal
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 
+# Print tables; with ARGS a call may have made none, or others.
+show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
+
 .PHONY: help run part-b reproduce reproduction preview report design plan status watch tensorboard mlflow check format schema lock \
         test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
         slurm-up slurm-down
 
-help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | column -t -s '  ' -l 2 2>/dev/null || grep '##' Makefile
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "%-20s %s\n", $$1, $$2 }' Makefile
+	@echo 'ARGS passes options on, such as: make status ARGS="--configfile my.yaml"'
 
 run: .venv/installed ## the quickstart: small studies, to their final tables
-	$(SNAKEMAKE) --configfile config/quickstart.yaml
-	@cat results/tables/forests.md results/tables/part_a.md results/tables/part_a_effects.md results/tables/part_b.md results/tables/question_2.md
+	$(SNAKEMAKE) --configfile config/quickstart.yaml $(ARGS)
+	$(call show,forests part_a part_a_effects part_b question_2)
 
 part-b: .venv/installed ## the published part B on the real images
-	$(SNAKEMAKE) --config 'studies=[part_b]'
-	@cat results/tables/part_b.md results/tables/part_b_vs_published.md
+	$(SNAKEMAKE) --config 'studies=[part_b]' $(ARGS)
+	$(call show,part_b part_b_vs_published)
 
 reproduce: .venv/installed ## train the published studies at low priority, question 2 first; it resumes
 	nice -n 19 .venv/bin/python docs/reproduction/reproduce.py train $(ARGS)
 
 reproduction: .venv/installed ## tables and figures of the published studies from the records in docs/reproduction/
-	.venv/bin/python docs/reproduction/reproduce.py tables
-	.venv/bin/python docs/reproduction/reproduce.py figures
+	.venv/bin/python docs/reproduction/reproduce.py tables $(ARGS)
+	.venv/bin/python docs/reproduction/reproduce.py figures $(ARGS)
 
 preview: .venv/installed ## tables and figures of the runs that are there, of config/config.yaml
-	$(SNAKEMAKE) --nolock preview
+	$(SNAKEMAKE) --nolock $(ARGS) -- preview
 
 report: .venv/installed ## all tables and figures of config/config.yaml in one page, once they are there
 	$(SNAKEMAKE) --report results/report.html $(ARGS)
@@ -41,26 +46,26 @@ design: .venv/installed ## what the studies of config/config.yaml can show, befo
 plan: .venv/installed ## what their runs will take
 	@$(SNAKEMAKE) --nolock --quiet rules $(ARGS) -- plan
 
-status: .venv/installed ## how far the studies of config/config.yaml are; ARGS="--configfile my.yaml"
+status: .venv/installed ## how far the studies of config/config.yaml are
 	@.venv/bin/python scripts/status.py $(ARGS)
 
 watch: .venv/installed ## the same, again every ten seconds
 	@.venv/bin/python scripts/status.py --watch 10 $(ARGS)
 
-tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or to MLflow; ARGS as for status
+tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or to MLflow
 	@.venv/bin/python scripts/export.py $@ $(ARGS)
 
 test: check .venv/exports-installed .venv/examples-installed ## all checks and all tests
-	$(PYTEST) tests plugins
+	$(PYTEST) tests plugins $(ARGS)
 
 test-fast: .venv/exports-installed ## the tests that need neither Snakemake's jobs nor a cluster: minutes
-	$(PYTEST) tests/unit tests/statistics
+	$(PYTEST) tests/unit tests/statistics $(ARGS)
 
 test-workflow: .venv/exports-installed .venv/examples-installed ## the tests of whole Snakemake calls on this machine
-	$(PYTEST) tests/workflow plugins
+	$(PYTEST) tests/workflow plugins $(ARGS)
 
 test-slurm: .venv/installed ## the tests on a real SLURM of two nodes, on this machine
-	$(PYTEST) tests/slurm
+	$(PYTEST) tests/slurm $(ARGS)
 
 # Once for all package targets of a call.
 package-lists:
@@ -82,7 +87,7 @@ slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to play on
 slurm-down: .venv/installed ## end it
 	@.venv/bin/python tests/slurm/cluster.py down
 
-check: .venv/installed
+check: .venv/installed ## lint, format and types, without the tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check --compact-diff Snakefile rules
