@@ -11,6 +11,7 @@ from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.config.studies import parse_study
 from ablations.files import write_text
+from ablations.kinds import KINDS
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 
 PROJECT = Path(__file__).parents[2]
@@ -94,6 +95,52 @@ def test_a_block_is_a_product_in_the_order_of_its_keys():
         (32, "adam", "resnet18"),
         (32, "adam", "resnet50"),
     ]
+
+
+def test_points_are_sorted_by_the_rows_of_the_table_with_levels_in_the_order_of_the_config():
+    """A recipe that is written last would interleave them; an exclude changes no order."""
+    block = {
+        "dataset": "digits", "model": "resnet18", "batch_size": [32, 16], "epochs": 1,
+        "recipe": [{"optimizer": "sgd", "lr": 0.1, "momentum": 0.9}, {"optimizer": "adam", "lr": 0.01}],
+    }  # fmt: skip
+    study = {
+        **STUDY,
+        "grid": [block, {**block, "batch_size": 64}],
+        "exclude": [{"batch_size": 32, "optimizer": "sgd"}],
+        "table": {"rows": ["optimizer", "batch_size", "momentum"]},
+    }
+    loaded = load(s=study).studies["s"]
+    assert loaded.levels("momentum") == [0.9, 0.0]
+    assert [(v["optimizer"], v["batch_size"]) for v, _ in loaded.points()] == [
+        ("sgd", 16), ("sgd", 64), ("adam", 32), ("adam", 16), ("adam", 64),
+    ]  # fmt: skip
+
+
+def test_pin_memory_has_a_default_that_the_path_lists_as_ever():
+    """Runs that were finished when it was obligatory keep their paths."""
+    block = {
+        "dataset": "digits",
+        "model": "resnet18",
+        "batch_size": 16,
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "epochs": 1,
+    }
+    table = {"rows": ["model", "pin_memory"]}
+    without, named, both = (
+        load(s={**STUDY, "grid": grid, "table": table}).studies["s"]
+        for grid in (
+            [block], [{**block, "pin_memory": False}], [block, {**block, "pin_memory": True}],
+        )
+    )  # fmt: skip
+    assert without.runs() == named.runs()
+    assert all("+pin_memory=false+" in run.record for run in without.runs())
+    assert (without.varies("pin_memory"), both.varies("pin_memory")) == (False, True)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_factor_of_a_shipped_kind_has_a_label(kind):
+    assert [factor for factor in kind.factors if factor not in kind.labels] == []
 
 
 def test_blocks_are_united_and_a_point_named_twice_is_one_run():

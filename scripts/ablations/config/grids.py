@@ -120,8 +120,8 @@ def _runs_of(kind: Kind, block: Block, seeds: Sequence[int]) -> Iterator[Run]:
     by_seed = [{"seed": seed} for seed in seeds] if kind.is_random else [{}]
     for point in itertools.product(*(settings for _, settings in axes), by_seed):
         values = {name: value for setting in point for name, value in setting.items()}
-        if missing := [name for name in kind.core if name not in values]:
-            needed = ", ".join(kind.core)
+        if missing := [name for name in kind.required if name not in values]:
+            needed = ", ".join(kind.required)
             raise ConfigError(f"{missing[0]} is missing; every {kind.name} run needs {needed}")
         dataset, model = (values.pop(place, None) or kind.fixed[place] for place in ("dataset", "model"))
         # The values were checked axis by axis: checking every point again would make parsing

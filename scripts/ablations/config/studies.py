@@ -119,13 +119,20 @@ class Study(Section):
         """What can vary in this study, besides the seed, in the order of a path."""
         return self.kind.factors
 
+    def levels(self, name: str) -> list[Any]:
+        """The values of a hyperparameter in the order of the grid; excludes are not looked at."""
+        fields = self.kind.hyperparameters.model_fields
+        default = fields[name].default if name in fields else self.kind.fixed.get(name)
+        levels: dict[Any, None] = {}
+        for block in self.grid:
+            axes = [settings for _, settings in block.axes() if any(name in each for each in settings)]
+            named = [each.get(name, default) for settings in axes for each in settings]
+            levels |= dict.fromkeys(named or [default])
+        return list(levels)
+
     def varies(self, name: str) -> bool:
         """Whether the grid holds more than one value of a hyperparameter; excludes are not looked at."""
-        levels = set()
-        for block in self.grid:
-            for _, settings in block.axes():
-                levels |= {setting[name] for setting in settings if name in setting}
-        return len(levels) > 1
+        return len(self.levels(name)) > 1
 
     def excludes(self, run: Run) -> bool:
         """Whether an entry of `exclude` matches a run."""
@@ -142,13 +149,18 @@ class Study(Section):
         return self._runs
 
     def points(self) -> list[tuple[dict[str, Any], list[Run]]]:
-        """The points of the grid, each as its values with its runs over the seeds."""
+        """The points of the grid, each as its values with its runs over the seeds.
+
+        They are sorted as the table is, by its rows and then by its columns, with levels in the grid's order.
+        """
         groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[Run]]] = {}
         for run in self.runs():
             values = run.values()
             key = tuple(values[factor] for factor in self.factors)
             groups.setdefault(key, (values, []))[1].append(run)
-        return list(groups.values())
+        sorted_by = [*self.table.rows, *([self.table.columns] if self.table.columns else [])]
+        places = {name: {level: i for i, level in enumerate(self.levels(name))} for name in sorted_by}
+        return sorted(groups.values(), key=lambda p: [places[name][p[0][name]] for name in sorted_by])
 
 
 @cache

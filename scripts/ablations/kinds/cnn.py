@@ -33,11 +33,13 @@ def _none_of_yaml(value: Any) -> Any:
 class CnnHyperparameters(Hyperparameters):
     """What determines a trained network, besides its dataset and architecture."""
 
+    LISTED: ClassVar[tuple[str, ...]] = ("pin_memory",)
+
     batch_size: Annotated[int, Field(ge=1, le=65536, description="images per step")]
     optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="optimizer")]
     lr: Annotated[float, Field(gt=0, le=100, description="learning rate", allow_inf_nan=False), FLOAT_OF_YAML]
     epochs: Annotated[int, Field(ge=1, le=100_000, description="passes over the training images")]
-    pin_memory: Annotated[bool, Field(description="page-locked host memory for batches")]
+    pin_memory: Annotated[bool, Field(description="page-locked host memory for batches")] = False
     momentum: Annotated[
         float, Field(ge=0, lt=1, description="momentum of SGD", allow_inf_nan=False), FLOAT_OF_YAML
     ] = 0.0
@@ -178,7 +180,13 @@ CNN = Kind(
         "optimizer": "Optimizer",
         "lr": "Learning rate",
         "epochs": "Epochs",
+        "pin_memory": "Pinned memory",
+        "momentum": "Momentum",
+        "weight_decay": "Weight decay",
+        "precision": "Precision",
+        "channels_last": "Channels last",
         "train_samples": "Training images",
+        "pretrained": "Pretrained",
     },
     clear_factors=("dataset", "model", "optimizer"),
     notes=_notes,

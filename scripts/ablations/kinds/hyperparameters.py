@@ -1,12 +1,13 @@
 """What the hyperparameters of every kind share: types, bounds, defaults, and one canonical spelling.
 
 A field without a default belongs to the core of its kind, and a run's path always lists it. A field with
-a default is listed only where its value differs from that default. Those defaults are therefore frozen
-permanently, and a new axis is a new field *with* a default: adding it renames no finished run.
+a default is listed only where its value differs from that default, apart from those that are `LISTED`.
+Defaults are therefore frozen permanently, and a new axis is a new field *with* a default: adding it renames
+no finished run.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
@@ -44,10 +45,18 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # Fields that every path lists although they have a default: they got it when there were runs already.
+    LISTED: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """The names that have no default, in the order of a path."""
+        return [name for name, field in cls.model_fields.items() if field.is_required()]
+
     @classmethod
     def core(cls) -> list[str]:
         """The names that every path lists, in its order."""
-        return [name for name, field in cls.model_fields.items() if field.is_required()]
+        return [n for n, field in cls.model_fields.items() if field.is_required() or n in cls.LISTED]
 
     @classmethod
     def parse_value(cls, name: str, text: str) -> Any:
@@ -65,7 +74,7 @@ class Hyperparameters(BaseModel):
         return [
             (name, getattr(self, name))
             for name, field in type(self).model_fields.items()
-            if field.is_required() or getattr(self, name) != field.default
+            if field.is_required() or name in self.LISTED or getattr(self, name) != field.default
         ]
 
     def flags(self) -> list[str]:

@@ -85,9 +85,9 @@ class Kind:
         return [*self.places, *(name for name in self.hyperparameters.model_fields if name != "seed")]
 
     @property
-    def core(self) -> list[str]:
-        """What every point of a grid must set: the places and the core hyperparameters, without the seed."""
-        return [*self.places, *(name for name in self.hyperparameters.core() if name != "seed")]
+    def required(self) -> list[str]:
+        """What every point of a grid must set: the places, and what has no default, without the seed."""
+        return [*self.places, *(name for name in self.hyperparameters.required() if name != "seed")]
 
     def label(self, factor: str) -> str:
         """The heading of a factor: `Batch size`."""

@@ -74,6 +74,13 @@ SVM = Kind(
     places=("dataset",),
     fixed={"model": "svc"},
     reads_staged_datasets=True,
-    labels={"dataset": "Dataset", "kernel": "Kernel", "train_samples": "Training images"},
+    labels={
+        "dataset": "Dataset",
+        "kernel": "Kernel",
+        "train_samples": "Training images",
+        "C": "C",
+        "gamma": "Gamma",
+        "degree": "Degree",
+    },
     clear_factors=("dataset", "kernel"),
 )

@@ -34,7 +34,7 @@ def read_results(
         if given not in header:
             raise AblationsError(_no_column(path, given, header) + f"; it is to hold {name}")
     column = {name: _column(path, name, header, columns) for name in _names(kind)}
-    for name in (*kind.core, *(["seed"] if kind.is_random else []), *metrics):
+    for name in (*kind.required, *(["seed"] if kind.is_random else []), *metrics):
         if name not in where and column[name] is None:
             raise AblationsError(_no_column(path, name, header))
     found: dict[Run, dict[str, Any]] = {}
