@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -46,6 +47,13 @@ rule one:
 """
 
 
+def prepare(limit: int | None) -> None:
+    """Of a process: answer Ctrl-C, with at most so many open files."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
 class Workflow:
     """A Snakemake call in its own directory."""
 
@@ -54,7 +62,8 @@ class Workflow:
         (root / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs, command=command, runtime=runtime))
         self.process: subprocess.Popen | None = None
 
-    def start(self, *arguments: str, cluster: str = "local", environment: dict[str, str] | None = None):
+    def start(self, *arguments: str, cluster: str = "local", environment: dict[str, str] | None = None,
+              limit: int | None = None):  # fmt: skip
         plain = ["--executor", "submitit", "--submitit-cluster", cluster, "--submitit-linger", "0.2"]
         plain += ["--jobs", "1000", "--scheduler", "greedy", "--max-jobs-per-timespan", "10000/1s"]
         self.process = subprocess.Popen(
@@ -63,7 +72,7 @@ class Workflow:
             env=environment,
             stdout=(self.root / "out").open("wb"),
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: prepare(limit),
             start_new_session=True,
         )
         return self
@@ -474,6 +483,49 @@ def test_the_executor_warns_once_about_a_job_that_may_wait_forever(tmp_path):
     assert "slurm job 100_0 100_1 100_2 may wait" in workflow.printed
 
 
+@pytest.mark.parametrize("name", ["lr5%all", "10%noise", "%j"])
+def test_a_directory_whose_name_is_a_format_is_refused_at_the_start(name, tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="RUNNING")
+    root = tmp_path / name
+    root.mkdir()
+    assert Workflow(root, "true", jobs=1).run(cluster="slurm", environment=environment) == 1
+    assert f"the directory {root} has a % in its path" in (root / "out").read_text()
+    assert list(root.rglob("*.pkl")) == []
+    assert list((tmp_path / "queue").glob("job-*")) == []
+
+
+def test_a_call_with_many_submissions_needs_few_descriptors(tmp_path):
+    """Each run has a time limit of its own, and so a submission of its own; all of them fail."""
+    environment = queues.install(tmp_path / "queue", STATE="FAILED", RUNS="no")
+    workflow = Workflow(tmp_path, "true", jobs=60)
+    text = (tmp_path / "Snakefile").read_text()
+    varied = text.replace("runtime=10", "runtime=lambda wildcards: 10 + int(wildcards.i)")
+    (tmp_path / "Snakefile").write_text(varied)
+    workflow.start("--submitit-latency", "1", cluster="slurm", environment=environment, limit=60)
+    assert workflow.process.wait(180) == 1
+    assert workflow.printed.count("has ended with FAILED") == 60
+
+
+def test_the_error_log_of_a_job_that_could_not_begin_is_quoted(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="FAILED", RUNS="no")
+    workflow = Workflow(tmp_path, "true", jobs=1).start(
+        "--submitit-latency", "2", cluster="slurm", environment=environment
+    )
+    workflow.wait_for(lambda: "has been submitted" in workflow.printed)
+    (jobs,) = tmp_path.glob(".snakemake/submitit/*/jobs")
+    (jobs / "100_0_log.err").write_text("Traceback\nFileNotFoundError: no scontrol\n")
+    assert workflow.process.wait(60) == 1
+    assert "Its own log ends with: Traceback | FileNotFoundError: no scontrol" in workflow.printed
+
+
+def test_a_job_that_the_queue_does_not_show_is_cancelled_before_it_is_given_up(tmp_path):
+    environment = queues.install(tmp_path / "queue", STATE="GONE", RUNS="no")
+    workflow = Workflow(tmp_path, "true", jobs=1)
+    assert workflow.run("--submitit-latency", "1", cluster="slurm", environment=environment) == 1
+    assert "has ended with an unknown state" in workflow.printed
+    assert queues.cancelled(tmp_path / "queue").keys() == {"100"}
+
+
 def test_the_number_of_turns_respects_the_time_limit_of_the_partition(tmp_path):
     environment = queues.install(
         tmp_path / "queue", STATE="RUNNING", NODES="all*|64|256000|(null)|(null)|35:00"
@@ -712,6 +764,23 @@ def refuse(submitter: Submitter, job: WaitingJob, error: str) -> None:
     submitter.submissions._waiting = []
     submitter.unconfirmed = [UnconfirmedSubmission(made, [SubmittedMember(made, 0, 0, job)], error, due=0.0)]
     submitter.settle_unconfirmed()
+
+
+def test_a_job_that_waits_for_room_is_submitted_when_another_ends(tmp_path):
+    submitter = make_submitter(tmp_path / "submitit")
+    made = submission(tmp_path / "submitit")
+    tracked = TrackedSubmission(made, waited_for={(0, 0)})
+    submitter.submissions.tracked = {made.id: tracked}
+    refuse(submitter, waiting(), FULL)
+    states = {"1": State(Phase.ALIVE, "RUNNING")}
+    cluster = SimpleNamespace(name="it", states=lambda submissions: states)
+    watch = QueueWatch(cluster, submitter.submissions, LOG, latency_s=15, longest_interval_s=30)
+    watch.look()
+    assert submitter.submissions.take_ready(linger=0) == []
+    states["1"] = State(Phase.ENDED, "COMPLETED")
+    watch.ask_now()
+    watch.look()
+    assert len(submitter.submissions.take_ready(linger=0)) == 1
 
 
 def test_all_conflicting_jobs_are_cancelled_in_one_call(tmp_path):

@@ -6,8 +6,10 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from snakemake_executor_plugin_submitit.clusters.slurm import call
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
 from snakemake_executor_plugin_submitit.results import Result, write_result
@@ -144,3 +146,59 @@ def test_without_locks_a_submission_is_taken_only_from_a_dead_controller(holder,
     assert other.hold() is free
     if not free:
         assert (made.folder / "controller").read_text() == said
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from snakemake_executor_plugin_submitit.clusters.slurm import call
+from snakemake_executor_plugin_submitit.folder import Submission
+made = Submission.create(Path(sys.argv[1]), "one", "slurm", [])
+made.save()
+print(made.id, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_another_call_takes_a_submission_only_after_the_end_of_its_own(tmp_path):
+    """A call holds one lock, whatever it has submitted."""
+    make_private(tmp_path / "submitit")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "submitit")], stdout=subprocess.PIPE, text=True
+    )
+    found = Submission.load(tmp_path / "submitit" / process.stdout.readline().strip())
+    assert found.holder() == f"process {process.pid} on {platform.node()}"
+    assert not found.hold()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert found.hold()
+    assert found.holder() == f"process {os.getpid()} on {platform.node()}"
+    assert len(list((tmp_path / "submitit/calls").iterdir())) == 1, "that of the dead call is removed"
+
+
+def test_descriptors_do_not_grow_with_submissions(tmp_path):
+    make_private(tmp_path / "submitit")
+    Submission.create(tmp_path / "submitit", "one", "slurm", []).save()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        Submission.create(tmp_path / "submitit", "one", "slurm", []).save()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_running_out_of_descriptors_has_a_name(tmp_path, monkeypatch):
+    make_private(tmp_path / "submitit")
+    made = Submission.create(tmp_path / "submitit", "one", "slurm", [])
+    made.save()
+
+    def none_left(*arguments, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", none_left)
+        with pytest.raises(WorkflowError, match="no more files can be opened .Too many open files"):
+            made.read_results(set())
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", none_left)
+        with pytest.raises(WorkflowError, match="no more files can be opened"):
+            call("squeue")

@@ -95,7 +95,7 @@ def test_the_resource_pack_takes_precedence_over_the_setting():
         ({"slurm_extra": "--nodes=2"}, "--nodes; give the resource nodes instead"),
         ({"slurm_extra": "--ntask 2"}, "--ntask; give the resource tasks instead"),
         ({"runtime": 1.9}, "the resource runtime is 1.9; expected a whole number"),
-        ({"mem_mb": 0}, "the resource mem_mb is 0"),
+        ({"mem_mb": -1}, "the resource mem_mb is -1"),
     ],
 )
 def test_a_value_that_slurm_would_refuse_is_reported_in_a_sentence(resources, sentence):
@@ -200,7 +200,18 @@ def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
         ("QOSMaxGRESPerJob", True),
         ("JobHoldMaxRequeue", True),
         ("SPECIAL_EXIT", True),
+        ("PartitionDown", True),
+        ("Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", True),
+        ("ReqNodeNotAvail, UnavailableNodes:n[1-2]", True),
+        ("ReservationDeleted", True),
+        ("AssocGrpCPUMinutesLimit", True),
+        ("AssocGrpBillingMinutes", True),
+        ("QOSGrpGRESMinutes", True),
+        ("AccountNotAllowed", True),
         ("Priority", False),
+        ("Resources", False),
+        ("AssocGrpCpuLimit", False),
+        ("BeginTime", False),
         ("JobArrayTaskLimit", False),
         ("QOSMaxJobsPerUserLimit", False),
         ("None", False),
@@ -208,6 +219,24 @@ def test_an_array_is_as_large_as_the_cluster_allows(config, most, monkeypatch):
 )
 def test_a_job_that_may_wait_forever_is_known_by_its_reason(reason, held):
     assert bool(HELD.search(reason)) == held
+
+
+@pytest.mark.parametrize(
+    ("printed", "number"),
+    [("Submitted batch job 812\n", "812"), ("812\n", "812"), ("812;cluster1\n", "812"),
+     ("Your job goes to partition gpu2\n812\n", "812"),
+     ("Welcome to node 7\nSubmitted batch job 812 on cluster one\n", "812")],
+)  # fmt: skip
+def test_the_number_of_a_job_is_read_from_what_a_wrapper_prints(printed, number):
+    assert slurm._SlurmExecutor._get_job_id_from_submission_command(printed.encode()) == number
+
+
+@pytest.mark.parametrize("none", ["", 0, "0", None])
+def test_no_memory_is_no_request(none):
+    """The stock executor's way to say so is 0."""
+    asked = request(mem_mb=none, mem_mb_per_cpu=none)
+    assert asked.member_memory_mb() is None
+    assert not {"mem", "mem-per-cpu"} & asked.of_pack(2).keys()
 
 
 def test_accounting_can_show_that_a_job_has_ended_but_not_that_it_runs(monkeypatch):

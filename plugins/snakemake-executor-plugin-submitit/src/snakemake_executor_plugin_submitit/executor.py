@@ -18,10 +18,11 @@ from snakemake_executor_plugin_submitit.adoption import Adoption, as_submitted
 from snakemake_executor_plugin_submitit.clusters.base import Cluster
 from snakemake_executor_plugin_submitit.clusters.local import Local
 from snakemake_executor_plugin_submitit.clusters.slurm import Slurm
+from snakemake_executor_plugin_submitit.descriptors import raise_limit
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import job_key
 from snakemake_executor_plugin_submitit.private_folder import make_private
-from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
+from snakemake_executor_plugin_submitit.queue_watch import UNKNOWN_STATE, QueueWatch
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
@@ -58,7 +59,13 @@ class Executor(RemoteExecutor):
         self.settings = settings
         self.submissions = Submissions()
         self._handles_sigterm = False
+        raise_limit()
         folder = Path(self.workflow.persistence.path).absolute() / "submitit"
+        if "%" in str(folder):
+            raise WorkflowError(
+                f"the directory {folder.parents[1]} has a % in its path, which SLURM and submitit replace in "
+                "names of files; rename it, or work in another one (--directory)"
+            )
         logdir = Path(settings.logdir or folder.with_name("submitit_logs")).absolute()
         make_private(folder)
         self.cluster: Cluster = Slurm(settings.array_size) if settings.cluster == "slurm" else Local()
@@ -134,6 +141,10 @@ class Executor(RemoteExecutor):
             # Recorded first: another call must never take over what was reported to Snakemake.
             tracked.submission.note_reported(member.pack, member.member)
             tracked.waited_for.discard((member.pack, member.member))
+            if lost == UNKNOWN_STATE:
+                # The queue may have been silent about it: it must not run beside the next attempt.
+                tracked.submission.note_cancelled([member.external_id])
+                self.cluster.cancel([member.external_id])
             self._report_end(info, tracked, result, lost)
         if self._ready:
             self._remove_ended()
@@ -154,6 +165,8 @@ class Executor(RemoteExecutor):
             allocation = f"{self.cluster.name} job {member.external_id}"
             if result is None:
                 msg = f"{allocation} has ended with {lost}, and this run had not finished. "
+                if said := member.submission.end_of_log(member.external_id):
+                    msg += f"Its own log ends with: {said} "
             elif result.why:
                 msg = f"{allocation}: {result.why}. "
             else:

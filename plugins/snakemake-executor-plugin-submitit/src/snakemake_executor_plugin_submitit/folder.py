@@ -1,7 +1,7 @@
 """The folder that a controller and its jobs share: one subfolder for each submission.
 
 <folder>/<submission>/manifest.json       written by the controller before it submits
-<folder>/<submission>/controller          locked while that controller is alive
+<folder>/<submission>/controller          the process and the call that have it (see `calls`)
 <folder>/<submission>/reported            members whose end was reported to Snakemake
 <folder>/<submission>/cancelled           jobs that were cancelled
 <folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
@@ -25,6 +25,8 @@ import psutil
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
+from snakemake_executor_plugin_submitit.calls import is_alive, own_call
+from snakemake_executor_plugin_submitit.descriptors import check_left
 from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
 from snakemake_executor_plugin_submitit.results import (
     Result,
@@ -34,8 +36,12 @@ from snakemake_executor_plugin_submitit.results import (
     write_json,
 )
 
-# The locks that this process holds, by submission id. The kernel releases them when the process dies.
-_HELD: dict[str, int] = {}
+# The submissions that this process has taken, by id.
+_HELD: set[str] = set()
+
+
+# Of a job's own log, the lines that an error quotes.
+LAST_LINES = 5
 
 
 class ManifestMember(TypedDict):
@@ -72,7 +78,7 @@ class Submission:
         return cls(folder / number, number, f"{prefix}-{number}", cluster, packs)
 
     def hold(self) -> bool:
-        """Lock this submission for the life of this process; False if another live process holds it.
+        """Take this submission for the life of this call; False if another live call has it.
 
         On a file system without locks, the recorded holder counts as alive unless it is known to be dead.
         """
@@ -80,28 +86,44 @@ class Submission:
             return True
         try:
             handle = os.open(self.folder / "controller", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError:
+        except OSError as error:
+            check_left(error)
             return False
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except BlockingIOError:
-            free = False
-        except OSError:
-            free = _is_dead(self.holder())
-        if not free:
+            if not self._is_free(handle):
+                return False
+            call = own_call(self.folder.parent)
+            os.truncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {platform.node()}\n{call}\n".encode())
+        finally:
             os.close(handle)
-            return False
-        os.truncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
-        _HELD[self.id] = handle
+        _HELD.add(self.id)
         return True
 
-    def holder(self) -> str:
-        """The process that holds this submission, as it recorded itself."""
+    def _is_free(self, handle: int) -> bool:
+        """Whether no live call has it. The lock on `handle` is kept: two calls never take it at once."""
+        alive: bool | None = False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Another call is about to take it, or one of an earlier version has it.
+            return False
+        except OSError:
+            alive = None
+        lines = self._recorded()
+        if alive is not None and len(lines) > 1:
+            alive = is_alive(self.folder.parent, lines[1])
+        return _is_dead(self.holder()) if alive is None else not alive
+
+    def _recorded(self) -> list[str]:
+        """What the call that has it recorded: its process, and its id."""
         with suppress(OSError, UnicodeDecodeError):
-            return (self.folder / "controller").read_text(encoding="utf-8") or "unknown"
-        return "unknown"
+            return (self.folder / "controller").read_text(encoding="utf-8").splitlines()
+        return []
+
+    def holder(self) -> str:
+        """The process that has this submission, as it recorded itself."""
+        return next(iter(self._recorded()), "unknown")
 
     def made_at(self) -> float:
         """When it was made, by the clock of its file system; 0 if it has no manifest."""
@@ -184,7 +206,7 @@ class Submission:
     def read_results(self, known: set[tuple[int, int]]) -> dict[tuple[int, int], Result]:
         """The results that exist and are not yet `known`, by (pack, member)."""
         found = {}
-        with suppress(OSError):
+        try:
             for entry in os.scandir(self.results):
                 at = parse_result_name(entry.name)
                 if at is None or at in known:
@@ -192,7 +214,17 @@ class Submission:
                 result = read_result(Path(entry.path))
                 if result is not None:
                     found[at] = result
+        except OSError as error:
+            check_left(error)
         return found
+
+    def end_of_log(self, job: str) -> str:
+        """The last lines that a job itself wrote to its error log, apart from those of its members."""
+        for path in sorted((self.folder / "jobs").glob(f"{job}_*_log.err")):
+            with suppress(OSError):
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                return " | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip())
+        return ""
 
     def is_complete(self) -> bool:
         """Whether all its members have a result."""
@@ -206,11 +238,9 @@ class Submission:
             probe.unlink()
 
     def remove(self) -> None:
-        """Remove the folder and release the lock."""
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        handle = _HELD.pop(self.id, None)
-        if handle is not None:
-            os.close(handle)
+        _HELD.discard(self.id)
 
 
 def _is_dead(holder: str) -> bool:

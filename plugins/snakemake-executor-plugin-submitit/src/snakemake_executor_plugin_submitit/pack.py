@@ -209,15 +209,22 @@ class Pack:
                     if callable(handler):
                         handler(signal.SIGUSR2, None)
                     return
-                except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-                    # SLURM's controller is busy or restarting.
+                except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                    # SLURM's controller is busy or restarting; or there is no scontrol on this node.
                     log.warning("not requeued (%s)", error)
                     self.requeued -= 1
-                    if not left:
+                    if not left or isinstance(error, FileNotFoundError):
+                        self._give_up(f"the job could not be requeued on its node: {error}")
                         raise
                     time.sleep(2)
 
         return requeue
+
+    def _give_up(self, why: str) -> None:
+        """Write that the members without a result have failed; the job is about to end."""
+        for member in range(len(self.members)):
+            if not self._has_ended(member):
+                write_result(Path(self.results), self.number, member, Result(1, why))
 
     def _signal_due(self) -> tuple[float | None, float]:
         """When the members must be told to stop (None if there is no limit), and how far that may be off."""
@@ -253,8 +260,7 @@ class Pack:
             return None
         if self.requeued >= self.requeues:
             why = f"it has been requeued {self.requeued} times, which is the limit (--submitit-requeues)"
-            for member in left:
-                write_result(Path(self.results), self.number, member, Result(1, why))
+            self._give_up(why)
             return None
         self.requeued += 1
         return DelayedSubmission(self)

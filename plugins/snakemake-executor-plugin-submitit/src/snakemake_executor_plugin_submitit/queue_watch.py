@@ -10,6 +10,8 @@ from snakemake_executor_plugin_submitit.submissions import Submissions
 
 # When the queue is asked for the first time after a submission. Queries become rarer while nothing happens.
 FIRST_QUERY_S = 3.0
+# What a job has ended with that the cluster does not know, or no longer.
+UNKNOWN_STATE = "an unknown state"
 
 
 class QueueWatch:
@@ -68,7 +70,7 @@ class QueueWatch:
         """The final state of a job, once any result that it wrote must be visible; None before that."""
         if job not in self._over:
             return None
-        return self._states.get(job, UNKNOWN).word or "an unknown state"
+        return self._states.get(job, UNKNOWN).word or UNKNOWN_STATE
 
     def forget(self, job: str) -> None:
         """Drop a job that is no longer tracked."""
@@ -82,6 +84,8 @@ class QueueWatch:
         if states is not None:
             self._states = states
             self._warn_of_held(states)
+            if any(s.phase is not Phase.ALIVE and job not in self._over_since for job, s in states.items()):
+                self.submissions.note_room()
             for job, state in states.items():
                 if state.phase is Phase.ALIVE:
                     self.forget(job)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -21,7 +21,7 @@ class WaitingJob:
     """A job to be submitted, at the time `since` or later.
 
     `again` counts how often it was submitted and lost its allocation, `refused` how often SLURM refused it.
-    A `held` job waits for others to fill a pack.
+    A `held` job waits for others to fill a pack, and one that waits for `room` for a job of this call to end.
     """
 
     job: JobExecutorInterface
@@ -31,6 +31,7 @@ class WaitingJob:
     again: int = 0
     refused: int = 0
     held: bool = False
+    room: bool = False
 
 
 @dataclass
@@ -107,6 +108,15 @@ class Submissions:
         """Add jobs to be submitted."""
         with self._lock:
             self._waiting += jobs
+
+    def note_room(self) -> None:
+        """Let the jobs that wait for room in the queue be submitted now: a job of this call has ended."""
+        with self._lock:
+            now = time.monotonic()
+            self._waiting = [
+                replace(each, since=min(each.since, now), room=False) if each.room else each
+                for each in self._waiting
+            ]
 
     def take_ready(self, linger: float) -> list[WaitingJob]:
         """Remove and return the jobs that are due, once no more have arrived for `linger` seconds."""

@@ -226,7 +226,7 @@ class Submitter:
         full = is_job_limit(error) and self.submissions.is_running()
         for waiting in (member.waiting for member in refused.members):
             if full:
-                self.submissions.add(replace(waiting, since=now + LONGEST_RETRY_S))
+                self.submissions.add(replace(waiting, since=now + LONGEST_RETRY_S, room=True))
             elif may_pass(error) and waiting.refused < self.settings.requeues:
                 count = waiting.refused + 1
                 pause_s = min(LONGEST_RETRY_S, RETRY_S * count)

@@ -41,8 +41,12 @@ PROCESS_ENDING = "ENDING"
 ENDING = ("COMPLETING", PROCESS_ENDING)
 # squeue's reasons for a job that may never start unless somebody acts.
 HELD = re.compile(
-    r"held|JobHold|SPECIAL_EXIT|REQUEUE_HOLD|BadConstraints|Partition(TimeLimit|NodeLimit|Inactive)"
-    r"|Invalid(Account|QOS)|DependencyNeverSatisfied|Max\w+Per(Job|Node)",
+    r"held|JobHold|SPECIAL_EXIT|REQUEUE_HOLD|BadConstraints|Partition(TimeLimit|NodeLimit|Inactive|Down)"
+    r"|Invalid(Account|QOS)|(Account|QOS)NotAllowed|DependencyNeverSatisfied|Max\w+Per(Job|Node)"
+    # No node is up for it.
+    r"|Nodes required for job are|ReqNodeNotAvail|NodeDown|FrontEndDown|Reservation(Deleted|Invalid)"
+    # A budget that is used up, and not a number of jobs that others free again.
+    r"|(Assoc|QOS)\w*(Minutes|RunMin|Billing)\w*|QOSUsageThreshold",
     re.I,
 )
 

@@ -13,6 +13,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_submitit.clusters.base import UNKNOWN, Cluster, Phase, State, pack_command
 from snakemake_executor_plugin_submitit.clusters.nodes import SINFO_FORMAT, Nodes, is_understood
+from snakemake_executor_plugin_submitit.descriptors import check_left
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.pack import Pack
 from snakemake_executor_plugin_submitit.resources import Request
@@ -161,6 +162,14 @@ class _SlurmExecutor(submitit.SlurmExecutor):
         # With `exec` the batch script becomes the process that SLURM signals.
         return f"exec {pack_command(self.folder)}"
 
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        text = string if isinstance(string, str) else string.decode(errors="replace")
+        # A site's wrapper of sbatch may print the bare number, as `sbatch --parsable` does.
+        bare = re.search(r"^(\d+)(?:;\S+)?\s*$", text, re.M)
+        found: str = bare[1] if bare else submitit.SlurmExecutor._get_job_id_from_submission_command(text)
+        return found
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -218,7 +227,10 @@ def _compressed(jobs: Sequence[str]) -> Iterator[list[str]]:
 
 
 def call(*command: str) -> str | None:
-    """The output of a command; None if the command fails, hangs or is not installed."""
+    """The output of a command; None if the command fails, hangs or is not installed.
+
+    Raises WorkflowError if it could not be started for want of file descriptors.
+    """
     try:
         done = subprocess.run(
             command,
@@ -231,6 +243,9 @@ def call(*command: str) -> str | None:
             # Ctrl-C in a terminal must not reach the command.
             start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError as error:
+        check_left(error)
+        return None
+    except subprocess.TimeoutExpired:
         return None
     return done.stdout if done.returncode == 0 else None
