@@ -124,6 +124,13 @@ def begin():
         return None
     if workflow.executor_plugin is None or workflow.dryrun or workflow.touch:
         return None
+    if "%" in str(Path.cwd()) and not workflow.local_exec:
+        logger.error(
+            f"The directory {Path.cwd()} has a % in its path, which SLURM replaces in the names of its logs. "
+            "Rename it, or work in another one (--directory)."
+        )
+        # Snakemake would print an exception here with a traceback.
+        raise SystemExit(1)
     alive, removed = remove_locks_of_the_dead(Path.cwd())
     if removed:
         logger.info(

@@ -686,6 +686,17 @@ def test_the_workflow_runs_in_another_directory(finished, tmp_path):
     assert (tmp_path / "results/tables/more.md").is_file()
 
 
+@pytest.mark.parametrize("profile", ["slurm", "slurm-packed"])
+def test_a_directory_whose_name_slurm_would_replace_is_refused(profile, tmp_path):
+    checkout = Checkout(tmp_path / "lr5%all")
+    checkout.config(STUDIES)
+    done = checkout.snakemake("--configfile", "my.yaml", profile=profile)
+    assert done.returncode == 1
+    assert "has a % in its path" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout.root / "results").exists()
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
