@@ -1,6 +1,7 @@
 """The config's grammar: what it expands to, and what it refuses."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,33 @@ def test_pin_memory_has_a_default_that_the_path_lists_as_ever():
     assert without.runs() == named.runs()
     assert all("+pin_memory=false+" in run.record for run in without.runs())
     assert (without.varies("pin_memory"), both.varies("pin_memory")) == (False, True)
+
+
+def test_a_study_sets_labels_and_names_of_levels():
+    study = {
+        **STUDY,
+        "labels": {"lr": "Learning rate η"},
+        "level_labels": {"optimizer": {"sgd": "SGD"}, "lr": {0.10: "high"}, "pin_memory": {True: "pinned"}},
+    }
+    loaded = load(s=study).studies["s"]
+    assert (loaded.label("lr"), loaded.label("epochs")) == ("Learning rate η", "Epochs")
+    assert [loaded.level_label("optimizer", level) for level in ("sgd", "adam")] == ["SGD", "adam"]
+    assert [loaded.level_label("lr", level) for level in (0.1, 0.001)] == ["high", "0.001"]
+    assert loaded.level_label("pin_memory", True) == "pinned"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"labels": {"lrr": "x"}}, "s.labels: 'lrr' is not a hyperparameter of cnn runs; did you mean 'lr'?"),
+        ({"labels": {"lr": "Epochs"}}, "s.labels: two of them are 'Epochs'"),
+        ({"level_labels": {"optimizer": {"sdg": "SGD"}}}, "the grid has no 'sdg'; did you mean 'sgd'?"),
+        ({"level_labels": {"optimizer": {"sgd": "adam"}}}, "level_labels.optimizer: two of them are 'adam'"),
+    ],
+)
+def test_labels_that_cannot_be_are_sentences(changes, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load(s={**STUDY, **changes})
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

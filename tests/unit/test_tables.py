@@ -69,6 +69,22 @@ def test_part_a_has_the_published_layout():
     assert table.data["dataset"].tolist() == ["mnist"] * 8 + ["fashion_mnist"] * 8
 
 
+def test_labels_of_a_study_are_for_readers_alone():
+    named = {"optimizer": {"sgd": "SGD"}, "model": {"resnet18": "ResNet-18"}}
+    part_a = study("part_a", labels={"lr": "Step size"}, level_labels=named)
+    records = all_records(part_a)
+    table = study_table("part_a", part_a, records)
+    assert [*table.display][2:4] == ["Optimizer", "Step size"]
+    assert {"ResNet-18", "resnet50"} <= {*table.display}
+    assert {*table.display["Optimizer"]} == {"SGD", "adam"}
+    assert table.data.equals(study_table("part_a", study("part_a"), records).data)
+    effects = effects_table("part_a", part_a, records)
+    assert "SGD" in {*effects.display["From"], *effects.display["To"]}
+    assert "sgd" in {*effects.data["first"], *effects.data["second"]}
+    path = PROJECT / "config/published/part_a.tsv"
+    assert "SGD" in {*published_table("part_a", part_a, records, path).display["Optimizer"]}
+
+
 def test_several_seeds_are_mean_and_standard_deviation_with_n():
     part_a = study("part_a", seeds=[0, 1, 2])
     records = {

@@ -11,6 +11,7 @@ from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
 from ablations.files import is_there
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
 # The names of a study's other tables and figures end in these.
@@ -38,7 +39,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         except ConfigError as error:
             yield f"{where}.{error}"
             continue
-        wrong = list(_check_table(study, runs, f"{where}.table"))
+        wrong = [*_check_table(study, runs, f"{where}.table"), *_check_labels(study, where)]
         yield from wrong
         if study.kind.reads_staged_datasets:
             yield from _check_starts(config, runs, f"{where}.grid")
@@ -141,6 +142,34 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
                 f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"
             )
+
+
+def _check_labels(study: Study, where: str) -> Iterator[str]:
+    for key, factors in (("labels", study.labels), ("level_labels", study.level_labels)):
+        for factor in factors:
+            if factor not in study.factors:
+                yield (
+                    f"{where}.{key}: '{factor}' is not a hyperparameter of {study.kind.name} runs"
+                    f"{nearest(factor, study.factors)}"
+                )
+    for factor, names in study.level_labels.items():
+        levels = [spell(level) for level in study.levels(factor)] if factor in study.factors else names
+        for level in names:
+            if level not in levels:
+                yield (
+                    f"{where}.level_labels.{factor}: the grid has no '{level}'{nearest(level, levels)} "
+                    f"(it has {', '.join(levels)})"
+                )
+    # Readers could not tell them apart, and a table would have one column for both.
+    named = {"labels": [study.label(factor) for factor in study.factors]}
+    named |= {
+        f"level_labels.{factor}": [study.level_label(factor, level) for level in study.levels(factor)]
+        for factor in study.level_labels
+        if factor in study.factors
+    }
+    for key, texts in named.items():
+        if twice := next((text for text in texts if texts.count(text) > 1), None):
+            yield f"{where}.{key}: two of them are '{twice}'; give each a label of its own"
 
 
 def _check_records(config: Config, study: Study, where: str) -> Iterator[str]:

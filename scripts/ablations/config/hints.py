@@ -20,7 +20,7 @@ def hints(config: Config) -> Iterator[str]:
             listed = ", ".join(map(str, range(written))) if written < 8 else f"0, 1, …, {written - 1}"
             yield f"studies.{name}.seeds: {written} is one seed; for {written} seeds, write [{listed}]"
         yield from _of_shares(config, name, study)
-        labels = [study.kind.label(factor) for factor in study.factors]
+        labels = [study.label(factor) for factor in study.factors]
         metrics = [study.kind.metrics[metric].heading for metric in study.needed]
         for text in (study.title, *labels, *metrics):
             if lacking := [letter for letter in text if not _has_glyph(letter)]:

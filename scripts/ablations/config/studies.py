@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 from ablations.config.grids import expand, grid_models, holds, matches
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
+from ablations.kinds.hyperparameters import spell
 from ablations.runs.results_table import read_results
 from ablations.runs.run import Run
 
@@ -57,6 +58,11 @@ def _file_alone(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+def _spelt_keys(value: Any) -> Any:
+    """YAML reads the keys `0.10` and `true` as values; a level has one spelling."""
+    return {spell(key): each for key, each in value.items()} if isinstance(value, dict) else value
+
+
 def _nothing_of(kind: Kind) -> BeforeValidator:
     """Refuse whatever `keep` holds in a study of a kind of which nothing can be kept."""
 
@@ -97,6 +103,13 @@ class Study(Section):
         BeforeValidator(_file_alone, json_schema_input_type=PathText | Results | None),
     ] = None
     keep: list[str] = []
+    labels: Annotated[
+        dict[str, Line], Field(description="headings of hyperparameters for readers: {lr: Learning rate η}")
+    ] = {}
+    level_labels: Annotated[
+        dict[str, Annotated[dict[str, Line], BeforeValidator(_spelt_keys)]],
+        Field(description="names of their levels for readers: {optimizer: {sgd: SGD}}"),
+    ] = {}
     _runs: list[Run] | None = PrivateAttr(default=None)
 
     @property
@@ -113,6 +126,14 @@ class Study(Section):
     def needed(self) -> list[str]:
         """The metrics in its table or its analyses."""
         return list(dict.fromkeys([*self.values, *self.analysed]))
+
+    def label(self, factor: str) -> str:
+        """The heading of a hyperparameter for readers."""
+        return self.labels.get(factor) or self.kind.label(factor)
+
+    def level_label(self, factor: str, level: Any) -> str:
+        """The name of a level for readers."""
+        return self.level_labels.get(factor, {}).get(spell(level), spell(level))
 
     @property
     def factors(self) -> list[str]:

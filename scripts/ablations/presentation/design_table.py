@@ -63,7 +63,7 @@ def design_table(name: str, study: Study) -> Table:
     data = pd.DataFrame(rows, columns=names)
     aliases = [f"{size} ({of})" if of else size for size, of in data[names[-2:]].itertuples(index=False)]
     display = data.assign(
-        hyperparameter=[study.kind.label(factor) for factor in found.levels], largest_alias=aliases
+        hyperparameter=[study.label(factor) for factor in found.levels], largest_alias=aliases
     ).drop(columns="alias_of")
     display.columns = pd.Index(["Hyperparameter", "Levels", "Effect separable", "Why", "Largest alias"])
     notes = [f"{found.points} points. This table depends on the grid only, not on results."]

@@ -35,7 +35,7 @@ def verdict(study: Study, metric: Metric, effect: Effect, found: Corrected) -> s
         if comparison.pairs == 1:
             return "not tested: a single pair" + "; add seeds" * study.kind.is_random
         return f"{'' if comparison.difference else 'no difference; '}not tested: the differences do not vary"
-    others = listed(in_sentence(study.kind.label(name)) for name in found.depends_on or [""])
+    others = listed(in_sentence(study.label(name)) for name in found.depends_on or [""])
     depends = f"depends on {others} (see the variance table)"
     if found.p < ALPHA:
         limits = f"{_limits(study, metric, comparison, found)}{if_additive}"

@@ -69,8 +69,9 @@ def effects_table(name: str, study: Study, records: Records) -> Table:
                 its = Corrected(p, p_over_items, tests, others)
                 words = verdict(study, metric, effect, its)
                 rows.append({"metric": metric_name, **_fields(metric, effect, comparison, its, words)})
-                label = study.kind.label(effect.factor)
-                shown.append(_display(metric, label, effect, comparison, p, words))
+                ends = [study.level_label(effect.factor, end) for end in (effect.first, effect.second)]
+                readable = _display(metric, study.label(effect.factor), effect, comparison, p, words)
+                shown.append(readable | dict(zip(("From", "To"), ends, strict=True)))
         notes[metric.label] = [*_method_notes(study, metric, found, tests), *_gap_notes(study, found)]
     data = pd.DataFrame(rows, columns=DATA)
     display = pd.DataFrame(shown, columns=DISPLAY)

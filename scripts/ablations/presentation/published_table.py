@@ -96,9 +96,9 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
             for verdict, reason in zip(data["verdict"], data["reason"], strict=True)
         ],
     ).drop(columns="reason")
-    display.columns = [
-        study.kind.label(column) if column in levels else column.capitalize() for column in display
-    ]
+    for factor in levels:
+        display[factor] = [study.level_label(factor, level) for level in display[factor]]
+    display.columns = [study.label(column) if column in levels else column.capitalize() for column in display]
     if tests:
         notes.append(_correction(level, tests))
     notes += dict.fromkeys(note for name in data["metric"] if (note := study.kind.metrics[name].note))

@@ -72,16 +72,19 @@ def study_table(name: str, study: Study, records: Records) -> Table:
             content = cell(metric, found)
             column, label = metric_name, marked(metric)
             if layout.columns:
-                column = label = spell(values[layout.columns])
-                if column in (*layout.rows, *map(study.kind.label, layout.rows)):
+                column = spell(values[layout.columns])
+                label = study.level_label(layout.columns, values[layout.columns])
+                if column in (*layout.rows, *map(study.label, layout.rows)):
                     column = label = f"{layout.columns}={column}"
             over_items = interval_over_items(metric, found)
             fields |= cell_fields(content, column, len(study.seeds) > 1, over_items, separator)
             texts[label] = cell_text(content)
-    shown = [study.kind.label(factor) for factor in layout.rows]
+    shown = [study.label(factor) for factor in layout.rows]
+    named = {levels: list(map(study.level_label, layout.rows, levels)) for levels in rows}
     # A point that the grid excludes has an empty cell; it is not a missing run.
     data = pd.DataFrame([dict(zip(layout.rows, k, strict=True)) | d for k, (d, _) in rows.items()]).fillna("")
-    display = pd.DataFrame([dict(zip(shown, k, strict=True)) | d for k, (_, d) in rows.items()]).fillna("")
+    readable = [dict(zip(shown, named[k], strict=True)) | d for k, (_, d) in rows.items()]
+    display = pd.DataFrame(readable).fillna("")
     title = study.title
     if layout.columns:
         title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"

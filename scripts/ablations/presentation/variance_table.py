@@ -5,7 +5,6 @@ import pandas as pd
 from ablations.analysis.measurements import Records
 from ablations.analysis.variance import Analysis, Source, analyse
 from ablations.config.studies import Study
-from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
@@ -28,7 +27,7 @@ def variance_table(name: str, study: Study, records: Records) -> Table:
             rows.append((metric_name, _name(metric, source), share, raw, df, p))
             p = "< 0.001" if source.p is not None and source.p < 0.001 else p[:5]
             share = f"{min(max(source.share, 0.0), 100.0):.0f}"
-            shown.append((marked(metric), _label(study.kind, metric, source), share, df, p))
+            shown.append((marked(metric), _label(study, metric, source), share, df, p))
         notes[metric.label] = _notes(study, metric, found)
     data, display = pd.DataFrame(rows, columns=DATA), pd.DataFrame(shown, columns=DISPLAY)
     if not data["p"].any():
@@ -47,7 +46,7 @@ def _name(metric: Metric, source: Source) -> str:
     return " × ".join(map("+".join, source.factors)) or what
 
 
-def _label(kind: Kind, metric: Metric, source: Source) -> str:
+def _label(study: Study, metric: Metric, source: Source) -> str:
     """The name of a source for readers: `Learning rate × Batch size`."""
     labels = {
         "rest": "interactions of three or more",
@@ -55,7 +54,7 @@ def _label(kind: Kind, metric: Metric, source: Source) -> str:
         "items": f"{metric.noun} (noise)",
         "effect": "",
     }
-    return " × ".join(", ".join(map(kind.label, f)) for f in source.factors) or labels[source.what]
+    return " × ".join(", ".join(map(study.label, f)) for f in source.factors) or labels[source.what]
 
 
 def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:

@@ -61,7 +61,7 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
     for i, (metric, of_metric) in enumerate(zip(metrics, curves, strict=True)):
         block = axes[i * lines : (i + 1) * lines]
         for axis, factor in zip(block.flat, factors, strict=False):
-            _draw_panel(axis, study.kind.label(factor), factor, of_metric[:MOST_LINES])
+            _draw_panel(axis, study, factor, of_metric[:MOST_LINES])
         for axis in block[:, 0]:
             axis.set_ylabel(marked(metric))
         for axis in block.flat[len(factors) :]:
@@ -102,8 +102,8 @@ def _place(i: int, row: Mapping[str, float]) -> float:
     return next((row[name] for name in AXES if name in row), i)
 
 
-def _draw_panel(axis: Axes, label: str, factor: str, curves: Sequence[_Curve]) -> None:
-    levels = list(dict.fromkeys(curve.point[factor] for curve in curves))
+def _draw_panel(axis: Axes, study: Study, factor: str, curves: Sequence[_Curve]) -> None:
+    levels = {curve.point[factor]: study.level_label(factor, curve.point[factor]) for curve in curves}
     for point, steps, values in curves:
         mean = np.nanmean(values, axis=0)
         look = look_of(levels, point[factor])
@@ -116,7 +116,7 @@ def _draw_panel(axis: Axes, label: str, factor: str, curves: Sequence[_Curve]) -
             axis.fill_between(steps, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
             if len(steps) == 1:
                 axis.errorbar(steps, mean, yerr=sd, color=look["color"], capsize=3)
-    axis.set_title(label, fontsize="medium")
+    axis.set_title(study.label(factor), fontsize="medium")
     if levels:
         # One entry per level, although several lines have its label.
         handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))

@@ -13,8 +13,6 @@ from ablations.analysis.effects import corrected, effects
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
-from ablations.kinds import Kind
-from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.effects_table import judged_by
 from ablations.presentation.figures.style import (
@@ -46,7 +44,7 @@ def effects_figure(study: Study, records: Records) -> Figure:
     )
     for axis, (name, metric) in zip(axes[0], metrics.items(), strict=True):
         _draw_panel(axis, metric, {place: found[name].get(levels) for place, levels in enumerate(rows)})
-    names = [_row_name(study.kind, levels, _bases(metrics, found, levels)) for levels in rows]
+    names = [_row_name(study, levels, _bases(metrics, found, levels)) for levels in rows]
     axes[0][0].set_yticks(range(len(names)), names, fontsize="small")
     axes[0][0].set_ylim(max(len(names), 1) - 0.5, -0.5)
     if not rows:
@@ -112,6 +110,7 @@ def _basis(metric: Metric, comparison: Comparison) -> str:
     return f"{comparison.units:,} {judged_by(metric, comparison)}"
 
 
-def _row_name(kind: Kind, levels: Levels, bases: list[str]) -> str:
+def _row_name(study: Study, levels: Levels, bases: list[str]) -> str:
     factor, first, second = levels
-    return f"{kind.label(factor)}: {spell(first)} → {spell(second)} ({'; '.join(bases)})"
+    ends = (study.level_label(factor, end) for end in (first, second))
+    return f"{study.label(factor)}: {' → '.join(ends)} ({'; '.join(bases)})"

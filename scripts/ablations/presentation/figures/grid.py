@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
-from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     MOST_METRICS,
@@ -88,7 +87,7 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
         axis.set_xticks(range(0, wide, every), grid.columns[:wide:every])
         axis.tick_params(length=0)
         if study.table.columns:
-            axis.set_xlabel(study.kind.label(study.table.columns))
+            axis.set_xlabel(study.label(study.table.columns))
     every = -(-high // MOST_ROWS)
     axes[0][0].set_yticks(range(0, high, every), grid.rows[:high:every], fontsize="small")
     if handles := _legend(maps, is_small):
@@ -106,8 +105,8 @@ def _grid_of(study: Study) -> _Grid:
     factors = [factor for factor in varying_factors(study, study.factors) if factor != pivot]
     runs = {
         (
-            point_name(study.kind, values, factors) or study.title,
-            spell(values[pivot]) if pivot else "",
+            point_name(study, values, factors) or study.title,
+            study.level_label(pivot, values[pivot]) if pivot else "",
         ): of_point
         for values, of_point in study.points()
     }

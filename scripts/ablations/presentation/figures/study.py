@@ -12,7 +12,6 @@ from ablations.analysis.cells import cell
 from ablations.analysis.measurements import Records
 from ablations.config.published import read_published
 from ablations.config.studies import Study
-from ablations.kinds.hyperparameters import spell
 from ablations.presentation.figures.style import (
     MEASURED,
     MOST_METRICS,
@@ -80,7 +79,7 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
 
 
 def _dots(study: Study, records: Records, published: Path | None, name: str) -> Dots:
-    layout, kind, metric = study.table, study.kind, study.kind.metrics[name]
+    layout, metric = study.table, study.kind.metrics[name]
     scale = axis_scale(metric)
     printed: dict[Run, float] = {}
     for value in read_published(study, published) if published else ():
@@ -89,8 +88,8 @@ def _dots(study: Study, records: Records, published: Path | None, name: str) -> 
     factors = varying_factors(study, layout.rows)
     dots: Dots = {}
     for values, runs in study.points():
-        row = point_name(kind, values, factors) or study.title
-        panel = level_name(kind, layout.columns, spell(values[layout.columns])) if layout.columns else ""
+        row = point_name(study, values, factors) or study.title
+        panel = level_name(study, layout.columns, values[layout.columns]) if layout.columns else ""
         found = cell(metric, [records.get(run) for run in runs])
         mean, sd = (value if value is None else value * scale for value in (found.mean, found.sd))
         dots[row, panel] = _Dot(mean, sd, printed.get(runs[0]))

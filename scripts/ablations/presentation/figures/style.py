@@ -20,7 +20,6 @@ from ablations.analysis.model_matrix import varying_levels
 from ablations.config.studies import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
-from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.wording import marked
@@ -57,27 +56,29 @@ def axis_label(metric: Metric) -> str:
     return marked(replace(metric, unit="s") if metric.unit == "ms" else metric)
 
 
-def point_name(kind: Kind, values: Mapping[str, Any], factors: Sequence[str]) -> str:
+def point_name(study: Study, values: Mapping[str, Any], factors: Sequence[str]) -> str:
     """The levels of a point, as `resnet18, Batch size 16`."""
-    return ", ".join(level_name(kind, factor, spell(values[factor])) for factor in factors)
+    return ", ".join(level_name(study, factor, values[factor]) for factor in factors)
 
 
-def level_name(kind: Kind, factor: str, level: str) -> str:
+def level_name(study: Study, factor: str, level: Any) -> str:
     """A level with the name of its factor, unless the level is clear without it."""
-    return level if factor in kind.clear_factors else f"{kind.label(factor)} {level}"
+    name = study.level_label(factor, level)
+    is_clear = factor in study.kind.clear_factors or name != spell(level)
+    return name if is_clear else f"{study.label(factor)} {name}"
 
 
-def look_of(levels: Sequence[Any], level: Any) -> dict[str, Any]:
-    """The colour, line style, marker and label of a level.
+def look_of(names: Mapping[Any, str], level: Any) -> dict[str, Any]:
+    """The colour, line style, marker and label of a level, given the names of all levels for readers.
 
     Many levels are coloured from dark to light, and only some of them have a label.
     """
-    i, count = levels.index(level), len(levels)
+    i, count = list(names).index(level), len(names)
     return {
         "color": COLOURS[i] if count <= len(COLOURS) else plt.get_cmap("cividis")(0.95 * i / (count - 1)),
         "linestyle": STYLES[i % len(STYLES)],
         "marker": MARKERS[i % len(MARKERS)],
-        "label": spell(level) if i % -(-count // MOST_NAMES) == 0 else "_",
+        "label": names[level] if i % -(-count // MOST_NAMES) == 0 else "_",
     }
 
 

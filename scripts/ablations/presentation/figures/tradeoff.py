@@ -53,7 +53,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     costs = _costs(study, records)
     varying = varying_factors(study, study.factors)
     factor = study.table.columns or [*varying, *study.table.rows][0]
-    levels = list(dict.fromkeys(values[factor] for values, _ in study.points()))
+    levels = {values[factor]: study.level_label(factor, values[factor]) for values, _ in study.points()}
     high, wide = len(metrics), max(1, len(costs))
     size = (1.4 + 3.6 * wide, 1.2 + 3 * high)
     figure, axes = plt.subplots(
@@ -69,7 +69,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
             front = _draw_panel(axis, points, levels, factor, signs)
             if axis is axes[0][0]:
                 _name_front(axis, front)
-                names = (point_name(kind, point.values, varying) for point in front)
+                names = (point_name(study, point.values, varying) for point in front)
                 key = [f"{letter}: {name}" for letter, name in zip(LETTERS, names, strict=False)]
                 figure.supxlabel("\n".join(key), fontsize="small", x=0.02, ha="left")
     for axis, cost in zip(axes[-1], costs.values(), strict=False):
@@ -80,7 +80,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     labels = listed(in_sentence(metric.label) for metric in metrics.values())
     cut = cut_note((len(every), MOST_METRICS, "metrics"))
     title = f"{study.title}: {labels} against cost{cut}{spread_note('bars', len(study.seeds) > 1)}"
-    return finished(figure, axes.flat, title, kind.label(factor))
+    return finished(figure, axes.flat, title, study.label(factor))
 
 
 def _attained(study: Study) -> list[str]:
@@ -119,7 +119,7 @@ def _signs(cost: Metric, metric: Metric) -> tuple[int, int]:
 
 
 def _draw_panel(
-    axis: Axes, points: Sequence[_Point], levels: Sequence[Any], factor: str, signs: tuple[int, int]
+    axis: Axes, points: Sequence[_Point], levels: Mapping[Any, str], factor: str, signs: tuple[int, int]
 ) -> list[_Point]:
     """Draw points, and return those on the Pareto front."""
     for point in points:
