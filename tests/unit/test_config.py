@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from ablations.config.hints import hints
 from ablations.config.reading import load_config
@@ -137,6 +138,40 @@ def test_pin_memory_has_a_default_that_the_path_lists_as_ever():
     assert without.runs() == named.runs()
     assert all("+pin_memory=false+" in run.record for run in without.runs())
     assert (without.varies("pin_memory"), both.varies("pin_memory")) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "least"),
+    [
+        ("alexnet", 63),
+        ("inception_v3", 75),
+        ("convnext_tiny", 32),
+        ("vgg11", 32),
+        ("squeezenet1_1", 17),
+        ("densenet121", 29),
+        ("googlenet", 15),
+        ("resnet18", 1),
+    ],
+)
+def test_a_model_that_cannot_take_the_images_is_found_at_planning(model, least):
+    """Once, and not by each run; the least size is that of the model itself."""
+    from ablations.training.models import build_model
+
+    study = edited(STUDY, "grid.0.model", model) | {"table": {"rows": ["batch_size", "optimizer"]}}
+    if least > 8:
+        with pytest.raises(
+            ConfigError, match=f"{model} takes images of at least {least}×{least} pixels"
+        ) as found:
+            load(s=study)
+        assert str(found.value).count("takes images") == 1
+    else:
+        load(s=study)
+    with torch.device("meta"), torch.no_grad():
+        network = build_model(model, (3, 64, 64), 10)
+        network(torch.zeros(2, 3, least, least))
+        if least > 1:
+            with pytest.raises(RuntimeError):
+                network(torch.zeros(2, 3, least - 1, least - 1))
 
 
 def test_a_study_sets_labels_and_names_of_levels():

@@ -10,7 +10,7 @@ from ablations.config.sections import ConfigError
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
 from ablations.files import is_there
-from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, least_side
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
@@ -39,6 +39,8 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         except ConfigError as error:
             yield f"{where}.{error}"
             continue
+        if study.kind.models_are_counted and not config.partial:
+            yield from _check_images(config, runs, f"{where}.grid")
         wrong = [*_check_table(study, runs, f"{where}.table"), *_check_labels(study, where)]
         yield from wrong
         if study.kind.reads_staged_datasets:
@@ -141,6 +143,17 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
             yield (
                 f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"
+            )
+
+
+def _check_images(config: Config, runs: Sequence[Run], where: str) -> Iterator[str]:
+    """Models that cannot take the images: each run would find that out by itself."""
+    for dataset, model in dict.fromkeys((run.dataset, run.model) for run in runs):
+        _, height, width = config.datasets[dataset].image_shape
+        if min(height, width) < (least := least_side(model)):
+            yield (
+                f"{where}.model: {model} takes images of at least {least}×{least} pixels, and those of "
+                f"{dataset} have {height}×{width}; choose another model, or a larger image_shape"
             )
 
 

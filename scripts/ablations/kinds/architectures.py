@@ -21,3 +21,16 @@ TORCHVISION_CLASSIFIERS = (
     "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2",
     "wide_resnet50_2",
 )  # fmt: skip
+
+# The least height and width of the images that a model can be trained on, by the first letters of its name,
+# measured with every model of the list. A model that is not named takes images of any size; the sizes that
+# `vit_…` and `maxvit_t` take are not in an order, and only a run tells.
+LEAST_SIDE = {
+    "alexnet": 63, "convnext_": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet": 17,
+    "vgg": 32,
+}  # fmt: skip
+
+
+def least_side(model: str) -> int:
+    """The least height and width, in pixels, of the images that a model of torchvision takes."""
+    return next((side for start, side in LEAST_SIDE.items() if model.startswith(start)), 1)
