@@ -281,6 +281,21 @@ def test_the_shares_of_support_vector_machines_exclude_the_noise_of_their_images
     assert any("which test images each run got right" in note for note in plain.notes)
 
 
+def test_groups_of_images_show_the_same_noise_as_single_ones(monkeypatch):
+    part_b = published("part_b")
+    hard = np.random.default_rng(1).beta(0.1, 0.9, 10_000)
+    found = {}
+    for i, run in enumerate(part_b.runs()):
+        mask = np.random.default_rng(i).random(10_000) > hard
+        columns = {"test_accuracy": f"{100 * mask.mean():.6f}", "test_correct": hits.pack(mask)}
+        found[run] = record(run, **columns)
+    single = analyse(part_b, found, "test_accuracy").sources
+    monkeypatch.setattr("ablations.analysis.variance.MOST_NUMBERS", 4 * 1000)
+    for one, other in zip(single, analyse(part_b, found, "test_accuracy").sources, strict=True):
+        assert other.raw == pytest.approx(one.raw, abs=0.1)
+        assert other.share == pytest.approx(one.share, abs=8)
+
+
 def test_factors_that_multiply_times_do_not_interact():
     """On the log scale they add up; the runs on another device are left out."""
     study = denoiser(["run_time_ms"], seeds=SEEDS)

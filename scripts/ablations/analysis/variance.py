@@ -34,6 +34,9 @@ from ablations.runs.run import Run
 Factor = tuple[str, ...]
 What = Literal["effect", "rest", "seeds", "items"]
 
+# The most numbers that are held at once, and the fewest groups of items.
+MOST_NUMBERS, FEWEST_GROUPS = 10_000_000, 200
+
 BLOCK: Factor = ("dataset",)
 SEED: Factor = ("seed",)
 
@@ -150,11 +153,19 @@ def interactions(study: Study, records: Records, name: str) -> dict[str, list[st
 
 
 def _hits(metric: Metric, layout: Sequence[Record]) -> np.ndarray | None:
-    """Which items each run got right, of shape (runs, items); None where their records do not tell."""
+    """Which items each run got right, of shape (runs, items); None where their records do not tell.
+
+    Of many runs it gives the means of groups of items, whose variation shows the same noise.
+    """
     counts = {items_of(metric, record) for record in layout}
     if len(counts) > 1 or not all(metric.answers in record for record in layout):
         return None
-    return np.array([unpack(record[metric.answers], *counts) for record in layout], dtype=float)
+    items = min(counts)
+    groups = min(items, max(FEWEST_GROUPS, MOST_NUMBERS // len(layout)))
+    starts = np.linspace(0, items, groups, endpoint=False).astype(int)
+    sizes = np.diff([*starts, items])
+    hits = (unpack(record[metric.answers], items) for record in layout)
+    return np.array([np.add.reduceat(each, starts, dtype=float) / sizes for each in hits])
 
 
 def _sources(
