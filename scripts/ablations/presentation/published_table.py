@@ -27,7 +27,7 @@ REASONS: dict[Reason, str] = {
         "would show it."
     ),
     "seeds": (
-        "Within noise if the difference is in the prediction interval of one more run, t · sd · √(1 + 1/n). "
+        "Within noise if the difference is in the prediction interval of one more run, by Student's t. "
         "The standard deviation between seeds is pooled over the points{dataset} that have several seeds "
         "({df} degrees of freedom). The published value is taken as that of one run{items}, with seeds that "
         "vary as much as these."
