@@ -105,6 +105,8 @@ def test_intervals_stay_within_the_range_of_their_metric():
     assert 96 < interval.low < 97
     assert Cell(ACCURACY, (99.5, 99.5)).interval is None
     assert Cell(TIME, (10.0, 20.0)).interval.low == 0
+    assert Cell(CNN.metrics["test_macro_f1"], (99.0, 99.9)).interval.high == 100
+    assert Cell(CNN.metrics["train_loss"], (0.01, 0.2)).interval.low == 0
 
 
 def test_a_second_interval_covers_other_test_images():

@@ -8,7 +8,15 @@ from pydantic import BeforeValidator, Field
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
 from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters, Name
 from ablations.kinds.kind import Duration, Kind
-from ablations.kinds.metrics import PEAK_MEMORY, TEST_ACCURACY, TEST_TIME, TRAIN_TIME, Metric
+from ablations.kinds.metrics import (
+    FROM_ZERO,
+    PEAK_MEMORY,
+    PERCENT,
+    TEST_ACCURACY,
+    TEST_TIME,
+    TRAIN_TIME,
+    Metric,
+)
 from ablations.kinds.record import IMAGE_TIMES, ImageRecord, NotNegative, Percent
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
@@ -143,14 +151,20 @@ CNN = Kind(
     record=CnnRecord,
     metrics={
         "test_accuracy": TEST_ACCURACY,
-        "train_accuracy": Metric("train_accuracy", "Training accuracy", 2, "unknown", "%", "higher"),
-        "train_loss": Metric("train_loss", "Training loss", 4, "unknown", better="lower"),
-        "test_macro_f1": Metric("test_macro_f1", "Test macro F1", 2, "unknown", "%", "higher"),
-        "worst_class_accuracy": Metric(
-            "worst_class_accuracy", "Worst class accuracy", 2, "unknown", "%", "higher"
+        "train_accuracy": Metric(
+            "train_accuracy", "Training accuracy", 2, "unknown", "%", "higher", limits=PERCENT
         ),
-        "test_ece": Metric("test_ece", "Test calibration error", 2, "unknown", "%", "lower"),
-        "test_nll": Metric("test_nll", "Test negative log-likelihood", 4, "unknown", "nats", "lower"),
+        "train_loss": Metric("train_loss", "Training loss", 4, "unknown", better="lower", limits=FROM_ZERO),
+        "test_macro_f1": Metric(
+            "test_macro_f1", "Test macro F1", 2, "unknown", "%", "higher", limits=PERCENT
+        ),
+        "worst_class_accuracy": Metric(
+            "worst_class_accuracy", "Worst class accuracy", 2, "unknown", "%", "higher", limits=PERCENT
+        ),
+        "test_ece": Metric("test_ece", "Test calibration error", 2, "unknown", "%", "lower", limits=PERCENT),
+        "test_nll": Metric(
+            "test_nll", "Test negative log-likelihood", 4, "unknown", "nats", "lower", limits=FROM_ZERO
+        ),
         "train_time_ms": TRAIN_TIME,
         "test_time_ms": TEST_TIME,
         "peak_memory_mb": PEAK_MEMORY,

@@ -19,7 +19,8 @@ class Metric:
     `better` is None where neither direction is. A proportion counts `items`, a number or the column that
     holds it, and `noun` names them; `answers` is the column that tells which of the items are correct, as
     `hits.pack` writes it. `scores` is the file beside the record with a score for each item. `note` is what
-    readers of a table must know about its values.
+    readers of a table must know about its values. `limits` are the smallest and the largest possible value
+    in the table's unit, where the noise does not tell them.
     """
 
     column: str
@@ -34,6 +35,7 @@ class Metric:
     scores: str = ""
     noun: str = "items"
     note: str = ""
+    limits: tuple[float, float] | None = None
 
     @property
     def heading(self) -> str:
@@ -49,6 +51,8 @@ class Metric:
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest value that the metric can have, in the table's unit."""
+        if self.limits:
+            return self.limits
         if self.noise == "proportion":
             return 0.0, self.whole
         return (0.0 if self.noise == "time" else -math.inf), math.inf
@@ -59,6 +63,7 @@ class Metric:
         return 100.0 if self.unit == "%" else 1.0
 
 
+PERCENT, FROM_ZERO = (0.0, 100.0), (0.0, math.inf)
 TEST_ACCURACY = Metric(
     "test_accuracy", "Test accuracy", 2, "proportion", "%", "higher",
     items="test_samples", answers="test_correct", noun="test images",
