@@ -147,6 +147,7 @@ def test_pin_memory_has_a_default_that_the_path_lists_as_ever():
         ("inception_v3", 75),
         ("convnext_tiny", 32),
         ("vgg11", 32),
+        ("squeezenet1_0", 21),
         ("squeezenet1_1", 17),
         ("densenet121", 29),
         ("googlenet", 15),

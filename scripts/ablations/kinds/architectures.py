@@ -26,8 +26,8 @@ TORCHVISION_CLASSIFIERS = (
 # measured with every model of the list. A model that is not named takes images of any size; the sizes that
 # `vit_…` and `maxvit_t` take are not in an order, and only a run tells.
 LEAST_SIDE = {
-    "alexnet": 63, "convnext_": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet": 17,
-    "vgg": 32,
+    "alexnet": 63, "convnext_": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet1_0": 21,
+    "squeezenet1_1": 17, "swin_": 4, "vgg": 32,
 }  # fmt: skip
 
 
