@@ -53,7 +53,8 @@ def fit(options: argparse.Namespace, hp: SvmHyperparameters, attempt: attempts.A
     train = dataset.train.images.reshape(len(dataset.train), -1)
     test = dataset.test.images.reshape(len(dataset.test), -1)
     # What the process holds already cannot be given to kernel matrices.
-    memory_mb = options.memory_mb - provenance.peak_memory_mb()
+    # Zero is no limit, as for SLURM.
+    memory_mb = (options.memory_mb or float("inf")) - provenance.peak_memory_mb()
     startup_ms = attempt.elapsed_s * 1000
     start = time.perf_counter()
     classifier = svm.fit(train, dataset.train.labels, hp, memory_mb)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from ablations.config.hints import hints
+from ablations.config.messages import _sentence
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.config.studies import parse_study
@@ -173,6 +174,11 @@ def test_a_model_that_cannot_take_the_images_is_found_at_planning(model, least):
         if least > 1:
             with pytest.raises(RuntimeError):
                 network(torch.zeros(2, 3, least - 1, least - 1))
+
+
+def test_a_message_with_braces_is_no_format():
+    problem = {"type": "of_another_kind", "msg": "match '^a{2}$'", "ctx": {"pattern": "^a{2}$"}}
+    assert "match '^a{2}$'" in _sentence("here", [(problem, "b")], [])
 
 
 def test_a_study_sets_labels_and_names_of_levels():

@@ -371,6 +371,7 @@ def test_jobs_see_the_same_gpus_as_their_controller(tmp_path):
     [
         (["--submitit-pack", "0"], "--submitit-pack is 0; it must be at least 1"),
         (["--submitit-latency", "-1"], "--submitit-latency is -1; it must be at least 0"),
+        (["--submitit-jobname-prefix", "10%j"], "--submitit-jobname-prefix is '10%j'; it may have letters"),
         (["--default-resources", "slurm_extra='--output=x'"], "which this executor sets itself"),
         (["--submitit-cluster", "slurm"], "without SLURM: --submitit-cluster local"),
     ],

@@ -1,5 +1,6 @@
 """The settings of this executor, and what Snakemake has to know about it."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -104,6 +105,10 @@ class ExecutorSettings(ExecutorSettingsBase):
         for name in ("linger", "gather", "requeues", "latency"):
             if getattr(self, name) < 0:
                 raise WorkflowError(f"--submitit-{name} is {getattr(self, name)}; it must be at least 0")
+        if not re.fullmatch(r"[A-Za-z0-9._+-]+", self.jobname_prefix):
+            raise WorkflowError(
+                f"--submitit-jobname-prefix is {self.jobname_prefix!r}; it may have letters, digits, and ._+-"
+            )
         if self.cluster not in ("slurm", "local"):
             raise WorkflowError(f"--submitit-cluster is '{self.cluster}'; expected slurm or local")
 
