@@ -516,6 +516,9 @@ studies:
     assert done.returncode == 1
     assert len(checkout.records()) == 1, "keep-going: the other run finished"
     assert "leave a batch of one" in done.stdout + done.stderr, "the log of what failed is shown"
+    assert re.search(r"^\[1/2\] batch_size=30: Test accuracy \d+\.\d\d % in \d+ s", done.stderr, re.M)
+    assert re.search(r"^1 run failed:\n  1 × error: 65 training images in batches of 32", done.stderr, re.M)
+    assert "Finished jobid" not in done.stderr
     assert not (checkout.root / "results/tables/s.md").exists()
 
     preview = checkout.snakemake("preview", "--configfile", "my.yaml")
