@@ -498,17 +498,12 @@ def test_a_script_that_pdflatex_does_not_know_is_said():
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the LaTeX tables were not compiled")
 def test_the_latex_compiles(tmp_path):
-<<<<<<< HEAD
     wide = study("question_2", title=EVERY_LETTER, seeds=[0, 1])
-    records = all_records(wide)
-=======
-    wide = study("question_2", title="Machines & 100 % of {them}_ ± ×", seeds=[0, 1])
     # Two seeds that differ, so that all notes about seeds are there.
     records = {
         run: record(run, test_accuracy=f"{90 + run.hyperparameters.seed + run.value('lr')}")
         for run in wide.runs()
     }
->>>>>>> c6af851 (Keep notes on published values to signs that LaTeX has)
     path = PROJECT / wide.published.file
     tables = [
         study_table("question_2", wide, records),
