@@ -11,7 +11,7 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 # Print tables; with ARGS a call may have made none, or others.
 show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
 
-.PHONY: help run part-b reproduce reproduction preview report design plan status watch tensorboard mlflow check format schema lock \
+.PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview report design plan status watch tensorboard mlflow check format schema lock \
         test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
         slurm-up slurm-down
 
@@ -33,6 +33,12 @@ reproduce: .venv/installed ## train the published studies at low priority, quest
 reproduction: .venv/installed ## tables and figures of the published studies from the records in docs/reproduction/
 	.venv/bin/python docs/reproduction/reproduce.py tables $(ARGS)
 	.venv/bin/python docs/reproduction/reproduce.py figures $(ARGS)
+
+gpu-check: .venv/installed ## what holds of the engine on this machine's GPU; ARGS="--source-dir DIR"
+	.venv/bin/python benchmarks/gpu.py --out results/gpu-check $(ARGS)
+
+gpu-studies: .venv/installed ## train the published networks on one GPU, eight at a time; ARGS="--source-dir DIR"
+	.venv/bin/python docs/reproduction/on_gpu.py $(ARGS)
 
 preview: .venv/installed ## tables and figures of the runs that are there, of config/config.yaml
 	$(SNAKEMAKE) --nolock $(ARGS) -- preview

@@ -72,8 +72,8 @@ def test_a_dry_run_shows_the_runs_of_each_study(checkout):
     assert re.search(r"^part_b +svm +4 ", printed, re.M)
     assert re.search(r"^question_2 +cnn +10 ", printed, re.M)
     assert re.search(r"^pretraining +cnn +30 ", printed, re.M)
-    assert "83 runs in all; 2 runs belong to several studies" in printed
-    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (79, 4)
+    assert "95 runs in all; 7 runs belong to several studies" in printed
+    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (91, 4)
     assert (jobs(done)["stage_dataset"], jobs(done)["stage_weights"]) == (4, 1)
     assert not (checkout.root / "results").exists()
 
@@ -81,7 +81,7 @@ def test_a_dry_run_shows_the_runs_of_each_study(checkout):
 def test_the_slurm_profile_plans_the_same(checkout):
     done = checkout.snakemake("-n", profile="slurm")
     assert done.returncode == 0, done.stderr
-    assert jobs(done)["train_cnn"] == 79
+    assert jobs(done)["train_cnn"] == 91
 
 
 def test_two_studies_that_name_the_same_point_train_it_once(finished):
