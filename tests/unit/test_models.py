@@ -7,7 +7,7 @@ import pytest
 import torch
 from ablations.data.weights import read_weights
 from ablations.errors import AblationsError
-from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, images_it_takes
 from ablations.training.models import build_model, check_batches
 from ablations.training.pretrained import load_pretrained
 from ablations.training.profile import profile
@@ -176,3 +176,28 @@ def test_a_whole_model_is_refused_without_advice_to_execute_it(imagenet, tmp_pat
     assert "contains a whole model" in str(error.value)
     assert "save `model.state_dict()` instead" in str(error.value)
     assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "height", "width"),
+    [
+        ("vit_b_16", 32, 32),
+        ("vit_b_16", 28, 28),
+        ("vit_b_16", 32, 48),
+        ("vit_h_14", 28, 28),
+        ("vit_b_32", 48, 48),
+        ("maxvit_t", 224, 224),
+        ("maxvit_t", 112, 112),
+        ("maxvit_t", 224, 448),
+    ],
+)
+def test_planning_knows_which_images_a_transformer_takes(name, height, width):
+    shape = (3, height, width)
+    try:
+        with torch.device("meta"):
+            build_model(name, shape, 10)(torch.zeros(2, *shape))
+    except (AblationsError, AssertionError, RuntimeError):
+        is_fit = False
+    else:
+        is_fit = True
+    assert (images_it_takes(name, height, width) is None) == is_fit

@@ -319,7 +319,10 @@ def test_the_multi_process_service_is_started_for_a_pack_and_ended(answer, tmp_p
         assert "no CUDA MPS (a client cannot use the GPU: CUDA error 805)" in said
 
 
-def test_members_run_without_that_service(tmp_path):
+@pytest.mark.parametrize("gpus", ["0", ""])
+def test_members_run_without_that_service(gpus, tmp_path):
     pack = Allocation(tmp_path, "true", "true", places=2, mps=True)
-    assert pack.run() == 0
+    assert pack.run(CUDA_VISIBLE_DEVICES=gpus) == 0
     assert pack.results() == {0: 0, 1: 0}
+    # A pack without a GPU has nothing to say of it.
+    assert ("no CUDA MPS" in (tmp_path / "err").read_text()) == bool(gpus)

@@ -10,7 +10,7 @@ from ablations.config.sections import ConfigError
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
 from ablations.files import is_there
-from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, least_side
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, images_it_takes
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
@@ -150,10 +150,10 @@ def _check_images(config: Config, runs: Sequence[Run], where: str) -> Iterator[s
     """Models that cannot take the images: each run would find that out by itself."""
     for dataset, model in dict.fromkeys((run.dataset, run.model) for run in runs):
         _, height, width = config.datasets[dataset].image_shape
-        if min(height, width) < (least := least_side(model)):
+        if wanted := images_it_takes(model, height, width):
             yield (
-                f"{where}.model: {model} takes images of at least {least}×{least} pixels, and those of "
-                f"{dataset} have {height}×{width}; choose another model, or a larger image_shape"
+                f"{where}.model: {model} takes {wanted}, and those of {dataset} have {height}×{width}; "
+                "choose another model, or another image_shape"
             )
 
 

@@ -23,14 +23,21 @@ TORCHVISION_CLASSIFIERS = (
 )  # fmt: skip
 
 # The least height and width of the images that a model can be trained on, by the first letters of its name,
-# measured with every model of the list. A model that is not named takes images of any size; the sizes that
-# `vit_…` and `maxvit_t` take are not in an order, and only a run tells.
+# measured with every model of the list. A model that is not named takes images of any size.
 LEAST_SIDE = {
     "alexnet": 63, "convnext_": 32, "densenet": 29, "googlenet": 15, "inception_v3": 75, "squeezenet1_0": 21,
     "squeezenet1_1": 17, "swin_": 4, "vgg": 32,
 }  # fmt: skip
+# These models divide a square image into parts with sides of so many pixels.
+PART = {"maxvit_t": 224, **{name: int(name[-2:]) for name in TORCHVISION_CLASSIFIERS if name[:4] == "vit_"}}
 
 
-def least_side(model: str) -> int:
-    """The least height and width, in pixels, of the images that a model of torchvision takes."""
-    return next((side for start, side in LEAST_SIDE.items() if model.startswith(start)), 1)
+def images_it_takes(model: str, height: int, width: int) -> str | None:
+    """The images that a model of torchvision takes, as a phrase; None if it takes those of this size."""
+    least = next((side for start, side in LEAST_SIDE.items() if model.startswith(start)), 1)
+    if min(height, width) < least:
+        return f"images of at least {least}×{least} pixels"
+    part = PART.get(model)
+    if part and (height != width or height % part):
+        return f"square images whose side is a multiple of {part} pixels"
+    return None

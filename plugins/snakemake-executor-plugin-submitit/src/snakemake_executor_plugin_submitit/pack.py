@@ -93,7 +93,9 @@ class Pack:
         shares = share_cpus(bound_cpus(), self.places)
         free = deque(range(self.places))
         looked = 0.0
-        with multi_process_service(self.mps and self.places > 1) as environment, self._none_left_behind():
+        # A pack without a GPU has nothing to share. SLURM names the GPUs of an allocation in this variable.
+        wanted = self.mps and self.places > 1 and bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        with multi_process_service(wanted) as environment, self._none_left_behind():
             while (waiting and not self._stopping) or self._running:
                 while waiting and free and not self._signals:
                     place = free.popleft()
