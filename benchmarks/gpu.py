@@ -8,7 +8,7 @@ It needs torch, torchvision, numpy, pydantic and this checkout, and no network. 
 `--source-dir`, which has the files of MNIST and FashionMNIST as they are distributed; without it, the checks
 that need them are left out. Each check is a process of its own: those that only compare bits run together,
 and those that measure run alone. Lines begin with PASS, FAIL or VALUE, and lie in DIR/gpu.json too. A command
-that was stopped goes on where it was: a check whose lines are in DIR/gpu.json is not repeated.
+that was stopped continues where it was: a check whose lines are in DIR/gpu.json is not repeated.
 """
 
 import argparse

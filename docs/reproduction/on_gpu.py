@@ -5,7 +5,7 @@
 
 It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files
 of MNIST and FashionMNIST as they are distributed. The longest runs begin first. Stop it at any time (Ctrl-C,
-SIGTERM, or `--minutes`): each run writes a checkpoint, and the same command goes on. Where NVIDIA's
+SIGTERM, or `--minutes`): each run writes a checkpoint, and the same command resumes. Where NVIDIA's
 multi-process service can be used, runs use the GPU at the same time, and otherwise in turns.
 """
 
@@ -34,7 +34,7 @@ def networks(config: Config, wanted: list[str]) -> list[Run]:
     """The networks that are not trained, in the order of their start: as wanted, or the longest first."""
     runs = {run.directory: run for run in config.runs() if run.kind.name == "cnn"}
     if strange := [name for name in wanted if name not in runs]:
-        sys.exit(f"error: {strange[0]} is no network of the published studies")
+        sys.exit(f"error: {strange[0]} is not a network of the published studies")
     chosen = [runs[name] for name in wanted] or sorted(runs.values(), key=_steps, reverse=True)
     return [run for run in chosen if not Path(run.record).exists()]
 
