@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
-sys.path.insert(0, str(PROJECT / "scripts"))
+# Of the plugin, one module, which needs neither Snakemake nor submitit.
+sys.path[:0] = [str(PROJECT / "scripts"), str(PROJECT / "plugins/snakemake-executor-plugin-submitit/src")]
 
 from ablations.training import light_imports
 
@@ -27,6 +28,7 @@ from ablations.training import models, setup
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.trainer import Trainer
+from snakemake_executor_plugin_submitit.mps import multi_process_service
 
 Line = tuple[str, str]
 SHAPE = (1, 28, 28)
@@ -273,9 +275,8 @@ def train_cnn(at: Setting, name: str, data: str, *flags: str, before: str = "") 
         "0",
     ]
     words += ["--record", str(folder / "record.tsv"), "--history", str(folder / "history.tsv"), *flags]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "scripts")} | {
-        "PYTHONPATH": os.pathsep.join([str(PROJECT / "scripts"), os.environ.get("PYTHONPATH", "")])
-    }
+    search = [str(PROJECT / "scripts"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
     with (folder / "run.log").open("ab") as log:
         return subprocess.Popen([sys.executable, *words], stderr=log, stdout=log, env=environment)
 
@@ -367,26 +368,20 @@ def digest(at: Setting) -> Iterator[Line]:
     yield "VALUE", f"digest {sums}"
 
 
+def inside(at: Setting, name: str, folder: Path) -> list[str]:
+    """The command of a process that does one part of a check, with its files in a folder."""
+    words = [sys.executable, str(PROJECT / "benchmarks/gpu.py"), "--device", at.device.type]
+    return [*words, "--only", name, "--inside", "--out", str(folder)]
+
+
 def determinism(at: Setting) -> Iterator[Line]:
     """The same run in two processes, once beside a process that keeps the GPU busy."""
-    command = [
-        sys.executable,
-        str(PROJECT / "benchmarks/gpu.py"),
-        "--device",
-        at.device.type,
-        "--only",
-        "digest",
-        "--inside",
-    ]
+    command = inside(at, "digest", at.folder)
     busy = "import torch\nx = torch.randn(4096, 4096, device='cuda')\nwhile True: y = x @ x"
     neighbour = subprocess.Popen([sys.executable, "-c", busy]) if at.on_gpu else None
     answers = []
     for _ in range(2):
-        answers.append(
-            subprocess.run(
-                [*command, "--out", str(at.folder)], capture_output=True, text=True, check=False
-            ).stdout.strip()
-        )
+        answers.append(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
         if neighbour:
             neighbour.kill()
             neighbour.wait()
@@ -507,21 +502,11 @@ def packs(at: Setting) -> Iterator[Line]:
     alone = None
     plan = [(1, False), (8, False), (8, True)] if at.on_gpu else [(1, False), (2, False)]
     for count, service in plan:
-        with _service(service) as extra, tempfile.TemporaryDirectory(dir=at.folder) as folder:
+        with multi_process_service(service) as extra, tempfile.TemporaryDirectory(dir=at.folder) as folder:
             if service and not extra:
                 yield "VALUE", "the multi-process service cannot be used here: packs take turns"
                 return
-            command = [
-                sys.executable,
-                str(PROJECT / "benchmarks/gpu.py"),
-                "--device",
-                at.device.type,
-                "--only",
-                "member",
-                "--inside",
-                "--out",
-                folder,
-            ]
+            command = inside(at, "member", Path(folder))
             steps = 400 if at.on_gpu else 3
             variables = {**os.environ, **extra, "MEMBER_STEPS": str(steps)}
             members = [
@@ -548,19 +533,6 @@ def packs(at: Setting) -> Iterator[Line]:
             f"{count} at a time {how}: {rate:.0f} images/s together, {rate / alone[0]:.2f} times one; "
             f"bits as alone {equal}",
         )
-
-
-def _service(wanted: bool) -> contextlib.AbstractContextManager[dict[str, str]]:
-    """The plugin's service, without the plugin, which needs Snakemake."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    path = next((PROJECT / "plugins").glob("*/src/*/mps.py"))
-    spec = spec_from_file_location("mps", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.multi_process_service(wanted)
 
 
 def kernels(at: Setting) -> Iterator[Line]:

@@ -37,6 +37,7 @@ def main() -> None:
                 log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
                 train(options, run, hp, attempt, deadline)
     except AblationsError as error:
+        # By its name: importing the class would import torch for every error.
         if type(error).__name__ != "CannotRecord":
             raise
         # In a new process, since torch may take this one for one that still records.

@@ -10,7 +10,6 @@ multi-process service can be used, runs use the GPU at the same time, and otherw
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -22,12 +21,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(PROJECT / "scripts"), str(PROJECT / "docs/reproduction")]
+# Of the plugin, one module, which needs neither Snakemake nor submitit.
+PLUGIN = "plugins/snakemake-executor-plugin-submitit/src"
+sys.path[:0] = [str(PROJECT / folder) for folder in ("scripts", "docs/reproduction", PLUGIN)]
 
 from ablations.config.config import Config
 from ablations.runs.provenance import RUNS_PER_JOB
 from ablations.runs.run import Run
 from reproduce import read_config
+from snakemake_executor_plugin_submitit.mps import multi_process_service
 
 
 def networks(config: Config, wanted: list[str]) -> list[Run]:
@@ -96,17 +98,6 @@ def train(
     return not failed and all(Path(run.record).exists() for run in runs)
 
 
-def multi_process_service():
-    """The one of the executor plugin, whose other modules need Snakemake."""
-    path = next((PROJECT / "plugins").glob("*/src/*/mps.py"))
-    spec = importlib.util.spec_from_file_location("mps", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.multi_process_service
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -123,7 +114,7 @@ def main() -> None:
     runs = networks(config, options.runs)
     for name in sorted({run.dataset for run in runs}):
         stage(config, name, options.source_dir)
-    with multi_process_service()(options.device == "cuda" and options.at_a_time > 1) as environment:
+    with multi_process_service(options.device == "cuda" and options.at_a_time > 1) as environment:
         how = "at the same time, by MPS" if environment else "in turns"
         print(f"{len(runs)} networks to train, {options.at_a_time} of them {how}", flush=True)
         environment = {**environment, RUNS_PER_JOB: str(options.at_a_time)}

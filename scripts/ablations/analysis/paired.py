@@ -97,7 +97,7 @@ def _satterthwaite(covariances: np.ndarray) -> float:
 
 
 def judge_by_units(values: np.ndarray, counts: np.ndarray) -> Estimate:
-    """The weighted mean of independent units, an array of shape (..., units), that occur so many times.
+    """The mean of independent units, an array of shape (..., units), weighted by how often each occurs.
 
     The error and degrees of freedom are those of `judge_by_seeds`, for one mean of all. If the counts are
     equal, it is the t test of the units.

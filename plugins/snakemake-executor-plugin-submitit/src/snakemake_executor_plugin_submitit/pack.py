@@ -212,7 +212,7 @@ class Pack:
                         handler(signal.SIGUSR2, None)
                     return
                 except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-                    # SLURM's controller is busy or restarting; or there is no scontrol on this node.
+                    # SLURM's controller is busy or restarting, or this node lacks scontrol.
                     log.warning("not requeued (%s)", error)
                     self.requeued -= 1
                     if not left or isinstance(error, FileNotFoundError):

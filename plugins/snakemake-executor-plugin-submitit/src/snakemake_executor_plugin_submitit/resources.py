@@ -90,7 +90,7 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
     return Request(
         runtime_min=_count("runtime", resources.get("runtime") or USUAL_RUNTIME_MIN),
         cpus=_count("cpus_per_task", resources.get("cpus_per_task") or threads or 1),
-        # Zero, as for the stock executor, is no request.
+        # As for the stock executor, zero means that nothing is requested.
         memory_mb=None if memory in (None, "", 0, "0") else _count("mem_mb", memory),
         memory_per_cpu_mb=None if per_cpu in (None, "", 0, "0") else _count("mem_mb_per_cpu", per_cpu),
         options=tuple(sorted(options.items())),
