@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from scipy import stats
-
 from ablations.analysis.cells import Cell
+from ablations.analysis.distributions import normal_ppf, normal_sf, t_ppf, t_sf
 from ablations.analysis.inference import holm_level
 from ablations.kinds import Kind
 
@@ -103,14 +102,14 @@ class _Test:
 
     def _half(self, level: float) -> float:
         """The half-width of the interval at this level."""
-        half = stats.t.ppf(1 - level / 2, self.spread.df) if self.spread else stats.norm.ppf(1 - level / 2)
-        return max(float(half) * self.error, self.rounding)
+        half = t_ppf(1 - level / 2, self.spread.df) if self.spread else normal_ppf(1 - level / 2)
+        return max(half * self.error, self.rounding)
 
     @property
     def p(self) -> float:
         t = abs(self.difference) / self.error
-        p = stats.t.sf(t, self.spread.df) if self.spread else stats.norm.sf(t)
-        return 1.0 if abs(self.difference) <= self.rounding else float(2 * p)
+        p = t_sf(t, self.spread.df) if self.spread else normal_sf(t)
+        return 1.0 if abs(self.difference) <= self.rounding else 2 * p
 
     def verdict(self, level: float) -> Verdict:
         allowed = self._half(level)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+
+from ablations.analysis.distributions import t_ppf, t_sf
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
@@ -44,7 +45,7 @@ def t_interval(values: Sequence[float]) -> Interval | None:
 
 def student_interval(mean: float, error: float, df: float) -> Interval:
     """Student's interval of a mean with this standard error."""
-    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * error
+    half = t_ppf(1 - ALPHA / 2, df) * error
     return Interval(mean - half, mean + half)
 
 
@@ -98,7 +99,7 @@ class Comparison:
         assert self.df is not None
         whole = self.error**2 + variance
         df = self.df * (whole / self.error**2) ** 2
-        return replace(self, p_over_items=float(2 * stats.t.sf(abs(self.difference) / math.sqrt(whole), df)))
+        return replace(self, p_over_items=2 * t_sf(abs(self.difference) / math.sqrt(whole), df))
 
     def within(self, largest: float) -> "Comparison":
         """The comparison with an interval that is not beyond the largest possible difference."""

@@ -4,8 +4,8 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy import stats
 
+from ablations.analysis.distributions import normal_ppf, normal_sf, t_ppf
 from ablations.analysis.inference import ALPHA, Comparison, Interval
 
 Hits = tuple[Hashable, np.ndarray]
@@ -23,8 +23,8 @@ def interval_over_seeds_and_items(scores: np.ndarray) -> Interval | None:
         return None
     of_seeds = float(scores.mean(axis=1).var(ddof=1)) / seeds
     half = math.sqrt(
-        float(stats.t.ppf(1 - ALPHA / 2, seeds - 1)) ** 2 * of_seeds
-        + float(stats.norm.ppf(1 - ALPHA / 2)) ** 2 * variance_of_items(scores)
+        t_ppf(1 - ALPHA / 2, seeds - 1) ** 2 * of_seeds
+        + normal_ppf(1 - ALPHA / 2) ** 2 * variance_of_items(scores)
     )
     return Interval(mean - half, mean + half)
 
@@ -60,19 +60,20 @@ def compare_items(pairs: Sequence[tuple[Hits, Hits]], whole: float = 100.0) -> C
     error = math.sqrt(
         sum((float(np.sum((s - np.mean(s)) ** 2)) + 1) / (len(s) + 2) ** 2 for s in scores.values())
     )
-    half = float(stats.norm.ppf(1 - ALPHA / 2)) * error
+    half = normal_ppf(1 - ALPHA / 2) * error
     ends = [share - half, share + half]
     if len(pairs) == len(scores) == 1:
+        from scipy.stats import binomtest
         from statsmodels.stats.contingency_tables import mcnemar
 
         (of_set,) = scores.values()
         only_first, only_second = int(np.sum(of_set < 0)), int(np.sum(of_set > 0))
         p = float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
         if p >= ALPHA and (differing := only_first + only_second):
-            exact = stats.binomtest(only_second, differing).proportion_ci(1 - ALPHA, method="exact")
+            exact = binomtest(only_second, differing).proportion_ci(1 - ALPHA, method="exact")
             ends += [(2 * end - 1) * differing / len(of_set) for end in (exact.low, exact.high)]
     else:
-        p = float(2 * stats.norm.sf(abs(share) / error))
+        p = 2 * normal_sf(abs(share) / error)
     interval = Interval(min(ends), max(ends)).within(-1.0, 1.0).scaled(whole)
     items = sum(map(len, scores.values()))
     return Comparison(len(pairs), items, "items", whole * share, interval, p)

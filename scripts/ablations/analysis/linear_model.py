@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
+from ablations.analysis.distributions import t_sf
 from ablations.analysis.inference import ROUNDING, Comparison, student_interval
 
 # Tolerance for the rank of a model matrix.
@@ -77,7 +77,7 @@ class LinearModel:
         found = partial(Comparison, 0, self.units, "model", difference, by_seeds=self.seeds > 1)
         if error <= ROUNDING:
             return found(None, None)
-        p = float(2 * stats.t.sf(abs(difference) / error, self.df))
+        p = 2 * t_sf(abs(difference) / error, self.df)
         return found(student_interval(difference, error, self.df), p)
 
 

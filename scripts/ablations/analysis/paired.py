@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from ablations.analysis.distributions import t_sf
 from ablations.analysis.effect_size import LARGEST_T, effect_interval, hedges
 from ablations.analysis.inference import ROUNDING, Comparison, Noise, student_interval
 
@@ -56,7 +56,7 @@ def compare_pairs(
     t = mean / error
     tested = Comparison(
         pairs, units, noise, mean, student_interval(mean, error, df),
-        p=float(2 * stats.t.sf(abs(t), df)), error=error, df=df,
+        p=2 * t_sf(abs(t), df), error=error, df=df,
     )  # fmt: skip
     if df < FEWEST_DF:
         return tested

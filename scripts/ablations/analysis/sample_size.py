@@ -2,8 +2,7 @@
 
 import math
 
-from scipy import optimize, stats
-
+from ablations.analysis.distributions import t_ppf
 from ablations.analysis.effect_size import falls_short
 from ablations.analysis.inference import ALPHA, Comparison
 
@@ -19,7 +18,7 @@ def power(effect: float, units: int, tests: int = 1) -> float:
     """
     # statsmodels' TTestPower finds no solution for some effects, or too few pairs for strong ones. The
     # probability of significance in the opposite direction is negligible and left out.
-    critical = float(stats.t.ppf(1 - ALPHA / tests / 2, units - 1))
+    critical = t_ppf(1 - ALPHA / tests / 2, units - 1)
     return 1 - falls_short(critical, units - 1, abs(effect) * math.sqrt(units))
 
 
@@ -50,7 +49,9 @@ def units_needed(comparison: Comparison, tests: int) -> tuple[int | None, int | 
 
 def detectable(units: int, tests: int = 1) -> float:
     """The smallest effect that this many units, at least two, detect with a power of 80 %."""
+    from scipy.optimize import brentq
+
     high = 1.0
     while power(high, units, tests) < POWER:
         high *= 2
-    return float(optimize.brentq(lambda effect: power(effect, units, tests) - POWER, 0.0, high))
+    return float(brentq(lambda effect: power(effect, units, tests) - POWER, 0.0, high))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from ablations.analysis.balance import Level, balanced
 from ablations.analysis.design import Design, design
+from ablations.analysis.distributions import f_sf
 from ablations.analysis.inference import ALPHA, ROUNDING, holm
 from ablations.analysis.measurements import (
     Record,
@@ -234,7 +234,7 @@ def _p(square: float, expected: float, noise: np.ndarray, df: int) -> float | No
     wide = of_points.shape[0] < of_points.shape[1]
     products = of_points @ of_points.T if wide else of_points.T @ of_points
     epsilon = float(np.trace(products) ** 2 / np.sum(products**2)) / df
-    return float(stats.f.sf(square / expected, epsilon * df, epsilon * df * (noise.shape[-1] - 1)))
+    return f_sf(square / expected, epsilon * df, epsilon * df * (noise.shape[-1] - 1))
 
 
 def _component(data: np.ndarray, which: tuple[int, ...]) -> np.ndarray:
