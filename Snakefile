@@ -7,6 +7,7 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
+include: "rules/console.smk"
 include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/runs.smk"

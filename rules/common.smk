@@ -29,14 +29,11 @@ ENVIRONMENT = "../envs/environment.yaml"
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from ablations.config.hints import hints
 from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
-from ablations.tracking.console import Console
-from ablations.tracking.controller import remove_locks_of_the_dead
-from ablations.tracking.overview import overview
-from ablations.tracking.profile import Profile
+from ablations.tracking.controller import problem_of, remove_locks_of_the_dead
+from ablations.tracking.profile import Profile, texts
 
 # The scripts run in the environment that Snakemake was started from, activated or not, unless each rule
 # has its own by `--software-deployment-method conda`.
@@ -63,9 +60,7 @@ def read_config():
     100,000 runs take seconds.
     """
     settings = workflow.config_settings
-    files = [Path(file) for file in settings.configfiles] or [
-        ROOT / "config/config.yaml"
-    ]
+    files = list(map(Path, settings.configfiles)) or [ROOT / "config/config.yaml"]
     overrides = settings.config
     if workflow.modifier.parent_modifier is not None:
         files, overrides = [], config
@@ -77,12 +72,6 @@ def read_config():
 
 
 CONFIG = read_config()
-DATA = CONFIG.data_dir
-
-
-def own_kinds(wildcards):
-    """For `params`: the config's own kinds, as they are written."""
-    return CONFIG.own_kinds()
 
 
 wildcard_constraints:
@@ -97,19 +86,20 @@ wildcard_constraints:
 def read_profile():
     """What the profile and the command line give to the runs."""
     settings = workflow.resource_settings
-
-    def texts(values):
-        return {name: str(getattr(v, "raw", v)) for name, v in values.items()}
-
+    resources = settings.overwrite_resources
     return Profile(
-        resources={
-            name: texts(values) for name, values in settings.overwrite_resources.items()
-        },
+        resources={rule: texts(values) for rule, values in resources.items()},
         threads=texts(settings.overwrite_threads),
         cores=settings.cores,
         nodes=settings.nodes,
         jobs_at_a_time=getattr(workflow.executor_settings, "array_parallelism", None),
     )
+
+
+def shows_jobs_whole():
+    """Whether Snakemake words each job: in a dry run, and where commands are printed."""
+    told = workflow.output_settings
+    return told.dryrun or told.printshellcmds or told.verbose
 
 
 @cache
@@ -124,12 +114,9 @@ def begin():
         return None
     if workflow.executor_plugin is None or workflow.dryrun or workflow.touch:
         return None
-    if "%" in str(Path.cwd()) and not workflow.local_exec:
-        logger.error(
-            f"The directory {Path.cwd()} has a % in its path, which SLURM replaces in the names of its logs. "
-            "Rename it, or work in another one (--directory)."
-        )
+    if not workflow.local_exec and (problem := problem_of(Path.cwd())):
         # Snakemake would print an exception here with a traceback.
+        logger.error(problem)
         raise SystemExit(1)
     alive, removed = remove_locks_of_the_dead(Path.cwd())
     if removed:
@@ -138,21 +125,3 @@ def begin():
         )
     # Open as long as this process lives, by the cache.
     return alive
-
-
-CONSOLE = Console(
-    {kind.rule: kind for kind in CONFIG.all_kinds.values() if kind.rule},
-    lambda: [run.directory for run in CONFIG.executed_runs()],
-)
-if workflow.is_main_process:
-    logger.info(overview(CONFIG) + "\n")
-    for hint in hints(CONFIG):
-        logger.warning(f"note: {hint}\n")
-    told = workflow.output_settings
-    # A dry run, and a call that prints commands, are to show each job whole.
-    if not (told.dryrun or told.printshellcmds or told.verbose):
-        CONSOLE.replace(logger.handlers)
-
-
-onerror:
-    logger.info(CONSOLE.summary())

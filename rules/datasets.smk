@@ -2,6 +2,7 @@
 
 import json
 
+DATA = CONFIG.data_dir
 FETCH = ["--timeout-s", str(CONFIG.download_timeout_s)]
 if CONFIG.source_dir:
     FETCH += ["--source-dir", str(CONFIG.file(CONFIG.source_dir))]

@@ -113,6 +113,11 @@ def study_of(wildcards):
     return CONFIG.studies[wildcards.study].written
 
 
+def own_kinds(wildcards):
+    """For `params`: the config's own kinds, as they are written."""
+    return CONFIG.own_kinds()
+
+
 def kinds_of(wildcards):
     """For `params`: the config's own kind of a study, as it is written, if it has one."""
     return CONFIG.own_kinds(wildcards.study)

@@ -68,6 +68,13 @@ def test_a_shell_directive_is_one_command(path):
         assert not re.search(r";|&&|\|\||\||\n", command), command
 
 
+def test_what_all_rules_share_is_short_and_alone_reads_the_settings_of_snakemake():
+    files = {path.name: path.read_text(encoding="utf-8") for path in (PROJECT / "rules").glob("*.smk")}
+    assert len(files["common.smk"].splitlines()) <= 130
+    read_in = {name for name, text in files.items() if re.search(r"workflow\.\w+_settings", text)}
+    assert read_in == {"common.smk"}
+
+
 def test_no_module_is_longer_than_300_lines():
     for name, path in house.modules().items():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, name

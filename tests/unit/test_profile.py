@@ -4,7 +4,14 @@ import pytest
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
 from ablations.kinds.cnn import CNN
-from ablations.tracking.profile import Profile
+from ablations.tracking.profile import Profile, texts
+
+
+def test_resources_are_as_they_were_written():
+    class Parsed:
+        raw = "8000 * attempt"
+
+    assert texts({"mem_mb": Parsed(), "cpus": 2}) == {"mem_mb": "8000 * attempt", "cpus": "2"}
 
 
 def profile(**train_cnn: str) -> Profile:

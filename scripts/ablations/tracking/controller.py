@@ -17,6 +17,16 @@ log = logging.getLogger(__name__)
 NOTE = ".snakemake/controller"
 
 
+def problem_of(directory: Path) -> str:
+    """Why jobs of a cluster cannot work in `directory`; empty if they can."""
+    if "%" not in str(directory):
+        return ""
+    return (
+        f"The directory {directory} has a % in its path, which SLURM replaces in the names of its logs. "
+        "Rename it, or work in another one (--directory)."
+    )
+
+
 def lives(directory: Path) -> bool:
     """Whether a controller lives in `directory`, on this machine.
 

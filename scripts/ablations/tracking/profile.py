@@ -12,6 +12,11 @@ NATURAL = re.compile(r"[1-9][0-9]*")
 GPUS = re.compile(r"(?:^|,)gpu(?::[^:,()]*[^:,()0-9][^:,()]*)?(?::([0-9]+))?(?=$|[,(])")
 
 
+def texts(values: Mapping[str, object]) -> dict[str, str]:
+    """What Snakemake was given for resources or threads, as it was written."""
+    return {name: str(getattr(value, "raw", value)) for name, value in values.items()}
+
+
 @dataclass(frozen=True)
 class Profile:
     """The settings of one call of Snakemake, as text.
