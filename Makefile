@@ -2,9 +2,9 @@
 # ARGS passes options on: make preview ARGS="--configfile my.yaml"
 
 PYTHON ?= python3
-# One more than the two cores of CI: tests on SLURM wait for it half of the time. A worker that has nothing to
+# Two more than the two cores of CI: tests on SLURM wait for it most of the time. A worker that has nothing to
 # do takes tests of another.
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 4
 PYTEST = .venv/bin/pytest -n $(TEST_WORKERS) --dist worksteal
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 

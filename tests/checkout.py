@@ -24,7 +24,8 @@ class Checkout:
         root.mkdir(parents=True)
         for part in PARTS:
             if (PROJECT / part).is_dir():
-                shutil.copytree(PROJECT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+                # A compiled file that is being written has such a name, and may be gone before it is copied.
+                shutil.copytree(PROJECT / part, root / part, ignore=shutil.ignore_patterns("*.pyc.*"))
             else:
                 shutil.copy2(PROJECT / part, root / part)
 

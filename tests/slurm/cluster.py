@@ -456,7 +456,7 @@ def wait_until(happened: Callable[[], object]) -> None:
     while not happened():
         if time.monotonic() > end:
             raise TimeoutError(f"it did not happen in {PATIENCE_S} s")
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def main() -> None:

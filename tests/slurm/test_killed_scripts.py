@@ -7,7 +7,7 @@ import psutil
 import pytest
 from checkout import Checkout
 from cluster import ACCOUNT, Cluster
-from studies import Study, _flag, edit_profile
+from studies import Study, edit_profile
 
 # It counts epochs. In its second it waits as long as there is a file `hold-DEPTH`. On SIGTERM it writes how
 # far it is, as it does after each epoch.
@@ -135,8 +135,7 @@ def log(folder) -> str:
 def process_at(study: Study, depth: int) -> psutil.Process | None:
     """The process of a run whose script has come to its second epoch."""
     assert study.process.poll() is None, study.printed
-    for process in study.runs():
-        record = study.root / _flag(process, "--record")
+    for process, record in study.runs():
         if record.parent.name == f"depth={depth}" and "\nhalf\n" in log(record.parent):
             return process
     return None
