@@ -21,7 +21,7 @@ from test_training import PROJECT, SHAPE, digits, hyperparameters, staged, witho
 
 RUN = make_run()
 MODEL = "shufflenet_v2_x0_5"  # small: here a checkpoint is written after every step
-STEPS = 9  # 3 epochs of 96 images in batches of 32
+STEPS = 6  # 2 epochs of 96 images in batches of 32
 
 
 def checkpoint_at(path: Path, run: Run = RUN, data: str = "its data", **options) -> Checkpoint:
@@ -36,7 +36,7 @@ class Killed(Exception):
 
 def run(folder: Path, kill_at: int | None = None, model_name: str = MODEL, **changes):
     """Train, with a checkpoint after every step; die after step `kill_at`."""
-    hp = hyperparameters(**{"epochs": 3, "optimizer": "adam", "lr": 1e-3} | changes)
+    hp = hyperparameters(**{"epochs": 2, "optimizer": "adam", "lr": 1e-3} | changes)
     setup.configure(hp, threads=1)
     model = build_model(model_name, SHAPE, 10)
     done = 0
@@ -77,7 +77,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_weights(optimizer, tmp_path
 
 
 def test_dropout_draws_the_same_numbers_after_a_kill(tmp_path):
-    changes = {"model_name": "mobilenet_v2", "epochs": 2}
+    changes = {"model_name": "mobilenet_v2"}
     whole, _, _, _ = run(tmp_path / "whole", **changes)
     with pytest.raises(Killed):
         run(tmp_path / "killed", kill_at=2, **changes)

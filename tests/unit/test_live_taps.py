@@ -62,10 +62,10 @@ def steps(model: nn.Module, size: int, decay: bool, optimizer: str, count: int) 
         stepper = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer](wanted, **options)
     losses = []
     for _ in range(count):
-        images = torch.randn(4, 1, size, size, dtype=torch.float64)
+        images = torch.randn(2, 1, size, size, dtype=torch.float64)
         stepper.zero_grad()
         give_zero_gradients(model)
-        loss = F.cross_entropy(model(images), torch.tensor([0, 1, 2, 3]))
+        loss = F.cross_entropy(model(images), torch.tensor([0, 1]))
         loss.backward()
         stepper.step()
         losses.append(loss.item())
@@ -73,7 +73,13 @@ def steps(model: nn.Module, size: int, decay: bool, optimizer: str, count: int) 
 
 
 def still(model: nn.Module) -> nn.Module:
-    """Without what draws random numbers, and with batch statistics that rounding cannot blow up."""
+    """Without what draws random numbers, and with batch statistics that rounding cannot blow up.
+
+    And without the wide linear layers of AlexNet and VGG, which take most of their time.
+    """
+    wide = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 4096]
+    if wide:
+        model.classifier = nn.Linear(wide[0].in_features, 10)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -99,9 +105,12 @@ def test_a_trimmed_network_trains_as_the_plain_one(name, size):
     plain = still(build_model(name, (1, size, size), 10))
     trimmed = trim(copy.deepcopy(plain), (1, size, size), decay=True)
     assert_equal_states(plain, trimmed)
-    losses = steps(plain, size, True, "sgd", 2)
-    assert steps(trimmed, size, True, "sgd", 2) == pytest.approx(losses, rel=1e-9)
-    assert_equal_states(plain, trimmed)
+    if any(isinstance(module, LiveConv2d) for module in trimmed.modules()):
+        losses = steps(plain, size, True, "sgd", 2)
+        assert steps(trimmed, size, True, "sgd", 2) == pytest.approx(losses, rel=1e-9)
+        assert_equal_states(plain, trimmed)
+    else:
+        assert repr(trimmed) == repr(plain), "it is left alone"
     images = torch.randn(2, 1, size, size, dtype=torch.float64)
     torch.testing.assert_close(trimmed.eval()(images), plain.eval()(images), rtol=1e-6, atol=1e-9)
 

@@ -52,8 +52,9 @@ def test_the_images_are_verified_and_whole(part_b):
         assert staged == definitions[name].files["train_images"].sha256
 
 
-@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-@pytest.mark.parametrize("kernel", ["rbf", "poly"])
+# Each dataset and each kernel once: the accuracies of all four are compared above, and scikit-learn's own
+# fits take most of a minute.
+@pytest.mark.parametrize(("dataset", "kernel"), [("mnist", "rbf"), ("fashion_mnist", "poly")])
 def test_labels_equal_scikit_learns_on_every_test_image(part_b, dataset, kernel):
     staged = open_staged(staged_file(part_b, dataset), "np", 10_000)
     train = staged.train.images.reshape(10_000, -1)

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+# How long a test waits for what should come; nothing is measured by it.
+PATIENCE_S = 1800
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "srun")
 
 

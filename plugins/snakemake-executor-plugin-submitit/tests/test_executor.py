@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import queues
+from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.adoption import Adoption
 from snakemake_executor_plugin_submitit.clusters.base import Phase, State
 from snakemake_executor_plugin_submitit.clusters.local import Local
@@ -78,7 +79,7 @@ class Workflow:
         return self
 
     def run(self, *arguments: str, **options) -> int:
-        return self.start(*arguments, **options).process.wait(180)
+        return self.start(*arguments, **options).process.wait(PATIENCE_S)
 
     @property
     def printed(self) -> str:
@@ -95,8 +96,8 @@ class Workflow:
         path = self.root / f"began{i}"
         return path.read_text().count("begun") if path.exists() else 0
 
-    def wait_for(self, happened: Callable[[], object], patience_s: float = 120) -> None:
-        end = time.monotonic() + patience_s
+    def wait_for(self, happened: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE_S
         while not happened():
             assert time.monotonic() < end, self.printed
             time.sleep(0.05)
@@ -154,7 +155,7 @@ def test_after_a_kill_running_jobs_are_taken_over_and_finished_ones_are_not_reru
     workflow.start("--submitit-pack", "3")
     workflow.wait_for(lambda: workflow.printed.count("is taken over") >= 2)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 1
+    assert workflow.process.wait(PATIENCE_S) == 1
     assert "has been submitted" not in workflow.printed
     assert workflow.done() == ["0", "1"]
     assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
@@ -184,7 +185,7 @@ def test_a_second_call_leaves_the_jobs_of_the_first_alone(tmp_path):
     assert workflow.run("--nolock", "--snakefile", "second/Snakefile") == 0
     assert "taken over" not in workflow.printed
     (tmp_path / "go").touch()
-    assert first.wait(60) == 0, printed
+    assert first.wait(PATIENCE_S) == 0, printed
     assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
 
 
@@ -235,7 +236,7 @@ def test_a_conflicting_job_is_ended_first(changed, tmp_path):
     workflow.start("--nolock")
     workflow.wait_for(lambda: workflow.began(0) == 2)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 0, workflow.printed
+    assert workflow.process.wait(PATIENCE_S) == 0, workflow.printed
     assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
     assert workflow.printed.count("it is cancelled, and this call waits for its end") == 1
 
@@ -261,7 +262,7 @@ def test_an_unchanged_job_is_taken_over(given, tmp_path):
     workflow.start("--nolock")
     workflow.wait_for(lambda: "is taken over" in workflow.printed)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 0
+    assert workflow.process.wait(PATIENCE_S) == 0
     assert workflow.began(0) == 1
 
 
@@ -294,7 +295,7 @@ def test_a_member_of_a_dead_pack_is_ended_and_not_taken_over(tmp_path):
     workflow.start("--nolock")
     workflow.wait_for(lambda: workflow.began(0) == 2)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 0, workflow.printed
+    assert workflow.process.wait(PATIENCE_S) == 0, workflow.printed
     assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
     assert "taken over" not in workflow.printed
 
@@ -303,11 +304,11 @@ def test_the_same_command_right_after_ctrl_c_waits_for_the_cancelled_jobs(tmp_pa
     workflow = Workflow(tmp_path, SLOW_TO_STOP, jobs=1).start()
     workflow.wait_for(lambda: workflow.began(0))
     workflow.process.send_signal(signal.SIGINT)
-    assert workflow.process.wait(60) != 0
+    assert workflow.process.wait(PATIENCE_S) != 0
     workflow.start()
     workflow.wait_for(lambda: workflow.began(0) == 2)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 0, workflow.printed
+    assert workflow.process.wait(PATIENCE_S) == 0, workflow.printed
     assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
     assert "taken over" not in workflow.printed
 
@@ -318,7 +319,7 @@ def test_members_of_a_killed_pack_are_ended_before_they_are_retried(tmp_path):
     kill_pack(tmp_path)
     workflow.wait_for(lambda: workflow.began(0) == 2)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(60) == 0, workflow.printed
+    assert workflow.process.wait(PATIENCE_S) == 0, workflow.printed
     assert (tmp_path / "began0").read_text().split() == ["begun", "ended", "begun"]
 
 
@@ -331,7 +332,7 @@ def test_a_result_in_a_pack_is_kept_until_the_next_call_needs_it(tmp_path):
     workflow.start("--nolock", "--submitit-latency", "1", "--jobs", "1")
     workflow.wait_for(lambda: "is taken over" in workflow.printed)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(90) == 0
+    assert workflow.process.wait(PATIENCE_S) == 0
     assert workflow.printed.count("is taken over") == 3
     assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
 
@@ -342,7 +343,7 @@ def test_an_interrupted_call_cancels_its_jobs(number, tmp_path):
     workflow = Workflow(tmp_path, told).start("--submitit-pack", "2")
     workflow.wait_for(lambda: all(workflow.began(i) for i in range(3)))
     workflow.process.send_signal(number)
-    assert workflow.process.wait(60) != 0
+    assert workflow.process.wait(PATIENCE_S) != 0
     workflow.wait_for(lambda: not jobs_of(tmp_path))
     assert sorted(path.name for path in tmp_path.glob("told*")) == ["told0", "told1", "told2"]
     assert workflow.done() == []
@@ -432,7 +433,7 @@ def test_an_unknown_state_and_a_silent_queue_are_neither_success_nor_failure(tmp
     assert workflow.process.poll() is None
     assert "Error" not in workflow.printed
     (tmp_path / "queue/silent").unlink()
-    assert workflow.process.wait(60) == 1
+    assert workflow.process.wait(PATIENCE_S) == 1
     assert "has ended with FAILED" in workflow.printed
 
 
@@ -449,7 +450,7 @@ def test_jobs_too_few_for_a_pack_do_not_wait_forever(tmp_path):
     workflow.start("--jobs", "2", "--submitit-pack", "2", "--submitit-gather", "3")
     workflow.wait_for(lambda: len(workflow.done()) == 3)
     (tmp_path / "go").touch()
-    assert workflow.process.wait(120) == 0
+    assert workflow.process.wait(PATIENCE_S) == 0
 
 
 def test_an_array_that_exceeds_a_limit_is_divided(tmp_path):
@@ -479,7 +480,7 @@ def test_the_executor_warns_once_about_a_job_that_may_wait_forever(tmp_path):
     asked = tmp_path / "queue/asked"
     workflow.wait_for(lambda: asked.exists() and len(asked.read_text().split()) >= 3)
     workflow.process.send_signal(signal.SIGINT)
-    workflow.process.wait(60)
+    workflow.process.wait(PATIENCE_S)
     assert workflow.printed.count("may wait forever: JobHeldAdmin") == 1
     assert "slurm job 100_0 100_1 100_2 may wait" in workflow.printed
 
@@ -503,7 +504,7 @@ def test_a_call_with_many_submissions_needs_few_descriptors(tmp_path):
     varied = text.replace("runtime=10", "runtime=lambda wildcards: 10 + int(wildcards.i)")
     (tmp_path / "Snakefile").write_text(varied)
     workflow.start("--submitit-latency", "1", cluster="slurm", environment=environment, limit=60)
-    assert workflow.process.wait(180) == 1
+    assert workflow.process.wait(PATIENCE_S) == 1
     assert workflow.printed.count("has ended with FAILED") == 60
 
 
@@ -515,7 +516,7 @@ def test_the_error_log_of_a_job_that_could_not_begin_is_quoted(tmp_path):
     workflow.wait_for(lambda: "has been submitted" in workflow.printed)
     (jobs,) = tmp_path.glob(".snakemake/submitit/*/jobs")
     (jobs / "100_0_log.err").write_text("Traceback\nFileNotFoundError: no scontrol\n")
-    assert workflow.process.wait(60) == 1
+    assert workflow.process.wait(PATIENCE_S) == 1
     assert "Its own log ends with: Traceback | FileNotFoundError: no scontrol" in workflow.printed
 
 
@@ -547,7 +548,7 @@ def test_queries_of_the_queue_become_rarer_while_nothing_happens(tmp_path):
     workflow.wait_for(lambda: asked.exists() and len(asked.read_text().split()) >= 4)
     times = [float(line) for line in asked.read_text().split()]
     workflow.process.send_signal(signal.SIGINT)
-    workflow.process.wait(60)
+    workflow.process.wait(PATIENCE_S)
     gaps = [b - a for a, b in pairwise(times)]
     assert min(gaps) > 1, "one query for all jobs"
     assert gaps[2] > 1.5 * gaps[0], gaps
@@ -561,29 +562,29 @@ def test_a_second_ctrl_c_leaves_nothing_in_the_queue(tmp_path):
     for _ in range(3):
         os.killpg(workflow.process.pid, signal.SIGINT)
         time.sleep(0.8)
-    assert workflow.process.wait(60) != 0
+    assert workflow.process.wait(PATIENCE_S) != 0
     assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}
     assert "The jobs are being cancelled; this takes a moment." in workflow.printed
 
 
-def test_ten_thousand_ready_jobs_are_a_few_submissions(tmp_path):
+def test_two_thousand_ready_jobs_are_a_few_submissions(tmp_path):
     environment = queues.install(
-        tmp_path / "queue", STATE="PENDING", RUNS="no", MAX_ARRAY_SIZE="3001", LARGEST="3001"
+        tmp_path / "queue", STATE="PENDING", RUNS="no", MAX_ARRAY_SIZE="601", LARGEST="601"
     )
-    workflow = Workflow(tmp_path, "true", jobs=10_000).start(
-        "--jobs", "10000", "--submitit-array-size", "5000", "--submitit-array-parallelism", "40",
+    workflow = Workflow(tmp_path, "true", jobs=2000).start(
+        "--jobs", "2000", "--submitit-array-size", "1000", "--submitit-array-parallelism", "40",
         "--submitit-linger", "2", cluster="slurm", environment=environment,
     )  # fmt: skip
-    workflow.wait_for(lambda: workflow.submitted() == 10_000, patience_s=600)
+    workflow.wait_for(lambda: workflow.submitted() == 2000)
     workflow.process.send_signal(signal.SIGINT)
-    workflow.process.wait(120)
+    workflow.process.wait(PATIENCE_S)
     scripts = [path.read_text() for path in sorted((tmp_path / "queue").glob("script-*"))]
-    assert len(scripts) < 20, "10,000 by 3,001, in as many calls as they came"
+    assert len(scripts) < 20, "2,000 by 601, in as many calls as they came"
     arrays = [re.search(r"^#SBATCH --array=0-(\d+)%(\d+)$", text, re.M).groups() for text in scripts]
-    assert max(int(last) + 1 for last, _ in arrays) <= 3001
-    assert sum(int(last) + 1 for last, _ in arrays) == 10_000
+    assert max(int(last) + 1 for last, _ in arrays) <= 601
+    assert sum(int(last) + 1 for last, _ in arrays) == 2000
     assert {limit for _, limit in arrays} == {"40"}
-    assert sum(map(len, queues.cancelled(tmp_path / "queue").values())) == 10_000
+    assert sum(map(len, queues.cancelled(tmp_path / "queue").values())) == 2000
 
 
 def test_a_controller_that_died_while_it_submitted_leaves_nothing_behind(tmp_path):
@@ -599,7 +600,7 @@ def test_a_controller_that_died_while_it_submitted_leaves_nothing_behind(tmp_pat
     workflow.wait_for(lambda: "has been submitted" in workflow.printed)
     assert queues.cancelled(tmp_path / "queue") == {"100": {"0", "1", "2"}}, "found by their name"
     workflow.process.send_signal(signal.SIGINT)
-    workflow.process.wait(60)
+    workflow.process.wait(PATIENCE_S)
 
 
 def test_jobs_left_in_a_queue_that_does_not_answer_are_not_submitted_twice(tmp_path):
@@ -624,7 +625,7 @@ def test_a_submission_that_was_not_answered_runs_exactly_once(taken, tmp_path):
     workflow.wait_for(lambda: list(tmp_path.glob(".snakemake/submitit/*/jobs")))
     time.sleep(1)
     refuses.unlink()
-    assert workflow.process.wait(90) == 0, workflow.printed
+    assert workflow.process.wait(PATIENCE_S) == 0, workflow.printed
     assert "Error in rule" not in workflow.printed
     assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
     left = {"100": {"0", "1", "2"}} if taken == "taken" else {}
@@ -683,7 +684,7 @@ def test_ctrl_c_in_a_terminal_leaves_the_jobs_time_to_stop(tmp_path):
     workflow = Workflow(tmp_path, told, jobs=1).start()
     workflow.wait_for(lambda: workflow.began(0))
     os.killpg(workflow.process.pid, signal.SIGINT)
-    assert workflow.process.wait(60) != 0
+    assert workflow.process.wait(PATIENCE_S) != 0
     workflow.wait_for(lambda: not jobs_of(tmp_path))
     assert (tmp_path / "told0").exists()
 

@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
 
@@ -49,7 +50,7 @@ class Allocation:
         )
 
     def run(self, prefix: tuple[str, ...] = (), **environment: str) -> int:
-        return self.start(prefix, **environment).wait(120)
+        return self.start(prefix, **environment).wait(PATIENCE_S)
 
     def results(self) -> dict[int, int]:
         paths = sorted((self.root / "results").glob("*.json"))
@@ -63,7 +64,7 @@ class Allocation:
 
 
 def wait_for(happened: Callable[[], object]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     while not happened():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
@@ -145,7 +146,7 @@ def test_before_the_limit_members_are_told_to_stop_and_only_unfinished_ones_reru
     wait_for(lambda: 0 in pack.results() and (tmp_path / "began2").exists())
     time.sleep(0.3)
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(30) == 99, "it asks to be requeued"
+    assert process.wait(PATIENCE_S) == 99, "it asks to be requeued"
     assert pack.results() == {0: 0}, "an interrupted member has not failed"
     assert pack.run() == 0
     assert pack.results() == {0: 0, 1: 0, 2: 0}
@@ -164,7 +165,7 @@ def test_the_allocation_watches_its_own_end(tmp_path, known, least_s, most_s):
     wait_for(lambda: (tmp_path / "began0").exists())
     began = time.monotonic()
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(60) == 99
+    assert process.wait(PATIENCE_S) == 99
     assert least_s < time.monotonic() - began < most_s
     assert (tmp_path / "state0").exists()
 
@@ -192,7 +193,7 @@ def test_programs_in_a_shell_keep_their_time_to_stop(tmp_path, shell, asked):
     process = pack.start()
     wait_for(lambda: (tmp_path / "began").exists())
     process.send_signal(asked)
-    assert process.wait(30) == (99 if asked == signal.SIGUSR2 else 0)
+    assert process.wait(PATIENCE_S) == (99 if asked == signal.SIGUSR2 else 0)
     assert (tmp_path / "state").read_text() == "saved"
     assert pack.results() == {}
 
@@ -204,7 +205,7 @@ def test_a_member_that_does_not_stop_in_time_is_killed_and_rerun(tmp_path):
     process = pack.start()
     wait_for(lambda: (tmp_path / "began0").exists())
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(30) == 99
+    assert process.wait(PATIENCE_S) == 99
     assert pack.run() == 0
     assert pack.results() == {0: 0}
 
@@ -216,7 +217,7 @@ def test_requeues_have_a_limit(tmp_path):
         began = tmp_path / "began0"
         wait_for(lambda n=attempt, path=began: path.exists() and len(path.read_text().split()) == n)
         process.send_signal(signal.SIGUSR2)
-        assert process.wait(30) == status
+        assert process.wait(PATIENCE_S) == status
     (path,) = (tmp_path / "results").iterdir()
     assert "it has been requeued 1 times, which is the limit" in json.loads(path.read_text())["why"]
 
@@ -227,7 +228,7 @@ def test_preempted_members_write_their_checkpoints_and_have_not_failed(tmp_path)
     wait_for(lambda: (tmp_path / "began0").exists() and (tmp_path / "began1").exists())
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert pack.results() == {}
     assert (tmp_path / "state0").exists()
     assert (tmp_path / "state1").exists()
@@ -252,7 +253,7 @@ def test_an_allocation_preempted_with_grace_asks_to_be_requeued(tmp_path):
         wait_for(lambda: (tmp_path / "began0").exists())
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == status, said
+        assert process.wait(PATIENCE_S) == status, said
         assert (tmp_path / "state0").exists()
         assert pack.results() == {}
 
@@ -264,7 +265,7 @@ def test_a_result_that_cannot_be_written_is_tried_again(tmp_path):
     process = pack.start()
     wait_for(lambda: "cannot be written" in (tmp_path / "err").read_text())
     results.rename(tmp_path / "results")
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert pack.results() == {0: 0, 1: 0}
 
 
