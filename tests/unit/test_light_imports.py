@@ -21,6 +21,18 @@ def compiler():
 STUBS = ["torch._dynamo", "torch._dynamo.utils"]
 
 
+def test_tables_and_figures_import_no_more_than_they_need():
+    """Each is made by a process of its own."""
+    code = (
+        "import json, sys; sys.path[:0] = ['scripts']; import ablations.presentation.WHAT\n"
+        "print(json.dumps([n for n in ('pandas', 'scipy.stats', 'scipy.optimize') if n in sys.modules]))"
+    )
+    for what, expected in (("tables", ["pandas"]), ("figures", [])):
+        command = [sys.executable, "-c", code.replace("WHAT", what)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == expected, what
+
+
 def answer(code: str) -> Any:
     """What `code` prints as JSON in a process that has the stub."""
     done = subprocess.run(

@@ -8,6 +8,7 @@ from ablations.analysis.cells import load_records
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.errors import AblationsError
+from ablations.kinds import KINDS
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.study_table import study_table
 from ablations.runs.records import merge, write_table
@@ -18,6 +19,16 @@ KIND = {
     "metrics": {"psnr": {"label": "PSNR", "better": "higher"}, "time": {"noise": "time", "better": "lower"}},
 }
 ROWS = ["depth,seed,psnr", "4,0,30.25", "4,1,30.75", "8,0,31.25", "8,1,31.5"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "kind\tmodel\nsvm\tsvc\n", "kind\tdataset\tmodel\nsvm\tdigits\n", None]
+)
+def test_merged_records_that_are_none_are_a_sentence(content, tmp_path):
+    if content is not None:
+        (tmp_path / "records.tsv").write_text(content)
+    with pytest.raises(AblationsError, match=r"records\.tsv: .* merged records"):
+        load_records(tmp_path / "records.tsv", KINDS["svm"])
 
 
 class Table:

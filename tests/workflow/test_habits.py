@@ -529,17 +529,18 @@ studies:
     assert "Finished jobid" not in done.stderr
     assert not (checkout.root / "results/tables/s.md").exists()
 
-    preview = checkout.snakemake("preview", "--configfile", "my.yaml")
+    preview = checkout.snakemake("results/preview/tables/s.md", "--configfile", "my.yaml")
     assert preview.returncode == 0, preview.stderr
     shown = (checkout.root / "results/preview/tables/s.md").read_text()
     assert re.search(r"\| 32 +\| 65 +\| missing", shown)
     assert re.search(r"\| 30 +\| 65 +\| \d+\.\d\d ", shown)
     assert "1 of 2 runs are missing" in shown
-    assert "1 of 2 runs are missing" in preview.stdout
 
     # The final tables and the report, of what is there: nothing is trained.
     before = checkout.records()
     part = ("--configfile", "my.yaml", "--config", "partial=true")
+    assert "train_cnn" not in jobs(checkout.snakemake("-n", *part))
+    part += ("--", "results/tables/s.html", "results/figures/s_grid.png")
     done = checkout.snakemake(*part)
     assert done.returncode == 0, done.stderr
     assert "train_cnn" not in jobs(done)
@@ -564,6 +565,7 @@ def test_a_preview_of_nothing_has_every_cell_marked(checkout):
     assert done.returncode == 0, done.stderr
     shown = (checkout.root / "results/preview/tables/machines.md").read_text()
     assert shown.count("missing") == 8 + 1
+    assert shown in done.stdout
 
 
 def test_a_truncated_record_stops_the_merge_and_is_named(finished):

@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
-import pandas as pd
 
 from ablations.analysis.inference import Interval, t_interval
 from ablations.analysis.items import interval_over_seeds_and_items
@@ -55,15 +54,23 @@ class Cell:
 def load_records(path: Path, kind: Kind) -> dict[Run, dict[str, str]]:
     """The merged records of one kind by run, each a mapping of column to text without the empty fields.
 
-    Raises AblationsError for a file that is missing or not a TSV.
+    Raises AblationsError for a file that is missing or no such table.
     """
     try:
-        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise AblationsError(f"{path}: cannot read the file as merged records ({error})") from None
+    # Not with pandas: figures need nothing else of it, and its import takes a third of their time.
+    names, *rows = (line.split("\t") for line in text.removesuffix("\n").split("\n"))
+    if not {"kind", "dataset", "model"} <= set(names) or any(len(row) != len(names) for row in rows):
+        raise AblationsError(
+            f"{path}: it is not a table of merged records; delete it, and run the same command again"
+        )
     records, cls = {}, kind.hyperparameters
-    for row in frame[frame["kind"] == kind.name].to_dict("records"):
-        values = {name: value for name, value in row.items() if value != ""}
+    for row in rows:
+        values = {name: value for name, value in zip(names, row, strict=True) if value != ""}
+        if values.get("kind") != kind.name:
+            continue
         own = {name: values[name] for name in cls.model_fields if name in values}
         run = Run(kind, values["dataset"], values["model"], cls.model_validate_strings(own))
         records[run] = values

@@ -23,6 +23,12 @@ class Corrected:
     depends_on: Sequence[str] = ()
 
 
+def judged_by(metric: Metric, comparison: Comparison) -> str:
+    """What gives the noise of a comparison."""
+    names = {"items": metric.noun, "model": "linear model", "exact": "exact values"}
+    return names.get(comparison.noise, comparison.noise)
+
+
 def verdict(study: Study, metric: Metric, effect: Effect, found: Corrected) -> str:
     """The verdict on an effect that has a comparison."""
     comparison = effect.comparison

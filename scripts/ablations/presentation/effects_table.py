@@ -15,7 +15,7 @@ from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
-from ablations.presentation.effect_verdicts import Corrected, verdict
+from ablations.presentation.effect_verdicts import Corrected, judged_by, verdict
 from ablations.presentation.wording import (
     difference_text,
     in_sentence,
@@ -37,12 +37,6 @@ DISPLAY = (
 
 # With fewer seeds than this, the notes tell how little they detect.
 FEW_SEEDS = 5
-
-
-def judged_by(metric: Metric, comparison: Comparison) -> str:
-    """What gives the noise of a comparison."""
-    names = {"items": metric.noun, "model": "linear model", "exact": "exact values"}
-    return names.get(comparison.noise, comparison.noise)
 
 
 def _units_text(metric: Metric, comparison: Comparison) -> str:

@@ -14,7 +14,7 @@ from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
-from ablations.presentation.effects_table import judged_by
+from ablations.presentation.effect_verdicts import judged_by
 from ablations.presentation.figures.style import (
     MEASURED,
     MOST_METRICS,
