@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from checkout import Checkout
 
+# Tests run side by side: with more threads each, they would wait for each other. Read when numpy and torch
+# are imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 # The many processes that tests start need not compile the project each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

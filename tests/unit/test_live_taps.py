@@ -42,15 +42,6 @@ FAMILIES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """More than one each would have the tests that run side by side wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def steps(model: nn.Module, size: int, decay: bool, optimizer: str, count: int) -> list[float]:
     """Train a few steps on random images; the losses."""
     torch.manual_seed(1)
