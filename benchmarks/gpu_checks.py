@@ -38,6 +38,14 @@ FP32, TF32, BF16 = ({"precision": name} for name in ("fp32", "tf32", "bf16"))
 LAST = {"channels_last": True}
 ADAM, SGD = {"optimizer": "adam"}, {"optimizer": "sgd", "momentum": 0.9, "lr": 0.01}
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.05}
+# A learning rate that a replay reads anew, and what else a step can do.
+OPTIONS = {
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "augment": "crop_flip",
+    "clip_norm": 1.0,
+    "nesterov": True,
+}
 # A small model of each family.
 FAMILIES = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet",
@@ -151,7 +159,8 @@ def replays_equal_steps(at: Setting) -> Iterator[Line]:
         ("resnet18", ADAMW | TF32 | LAST), ("resnet18", ADAM | BF16 | LAST), ("resnet50", ADAM),
         ("resnet50", ADAMW | TF32 | LAST),
         ("mobilenet_v2", ADAM), ("mobilenet_v2", ADAMW | BF16), ("efficientnet_b0", SGD),
-        ("efficientnet_b0", ADAM | TF32),
+        ("efficientnet_b0", ADAM | TF32), ("resnet18", SGD | OPTIONS),
+        ("resnet18", ADAM | {"schedule": "one_cycle"}),
     ]  # fmt: skip
     for model, changes in cells if at.on_gpu else [("shufflenet_v2_x0_5", ADAM)]:
         hp = hyperparameters(**changes)
@@ -213,6 +222,7 @@ def resumes(at: Setting) -> Iterator[Line]:
     steps = (1, 2, 3, 4, 5, 20, 21, 22, 30)
     cells = [
         ("resnet18", ADAM, SHAPE, steps), ("resnet18", ADAMW | TF32 | LAST, SHAPE, (3, 21)),
+        ("resnet18", SGD | OPTIONS, SHAPE, (2, 22)),
         ("mobilenet_v2", ADAM, SHAPE, (2, 5, 30)), ("efficientnet_b0", SGD, SHAPE, (2, 5, 30)),
         ("vit_b_16", ADAM, (3, 32, 32), (2, 5, 22)), ("swin_t", ADAM, (3, 32, 32), (2, 5, 22)),
         ("vgg11", SGD, (3, 32, 32), (2, 5, 22)),

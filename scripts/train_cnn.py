@@ -106,6 +106,8 @@ def train(
 
         not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
         log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
+    if hp.dropout != "default":
+        models.set_dropout(model, hp.dropout)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()

@@ -47,7 +47,7 @@ def take_hyperparameters(options: argparse.Namespace, cls: type[H]) -> H:
         name = str(first["loc"][0])
         flag = f"--{name.replace('_', '-')}"
         raise AblationsError(f"{flag} is '{given.get(name, '')}': {first['msg']}") from None
-    if conflict := hyperparameters.conflict():
+    if conflict := hyperparameters.conflict(getattr(options, "model", None)):
         raise AblationsError(conflict)
     return hyperparameters
 

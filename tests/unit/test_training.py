@@ -195,7 +195,14 @@ def as_a_graph(trainer: training.Trainer) -> GraphedStep:
     return GraphedStep(step, clear, trainer.hp.batch_size, record)
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam"}, {"optimizer": "adamw", "weight_decay": 0.01}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "adam", "schedule": "cosine", "augment": "flip"},
+        {"optimizer": "adamw", "weight_decay": 0.01},
+    ],
+)
 def test_steps_that_are_recorded_and_replayed_train_the_same(changes):
     """The graph itself needs a GPU; what is recorded, when, and on which memory, does not."""
     weights, trainers = [], []

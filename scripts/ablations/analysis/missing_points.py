@@ -127,7 +127,7 @@ def levels_by(
 def _is_run(study: Study, levels: Levels, point: Sequence[Any]) -> bool:
     """Whether a point can be trained (only sgd has momentum), and the study does not exclude it."""
     runs = [run_of(study, dict(zip(levels, point, strict=True)), seed) for seed in study.seeds or [0]]
-    return runs[0].hyperparameters.conflict() is None and not all(map(study.excludes, runs))
+    return runs[0].hyperparameters.conflict(runs[0].model) is None and not all(map(study.excludes, runs))
 
 
 def run_of(study: Study, point: Point, seed: int = 0) -> Run:

@@ -82,7 +82,7 @@ def expand(kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: S
             raise ConfigError(f"exclude[{i}]: it removes every run that was left")
         runs = kept
     for run in runs:
-        if conflict := run.hyperparameters.conflict():
+        if conflict := run.hyperparameters.conflict(run.model):
             raise ConfigError(
                 f"grid: {run.hyperparameters.canonical()}: {conflict}; "
                 "exclude it, or set both together in a `recipe`"

@@ -31,6 +31,9 @@ LEAST_SIDE = {
 # These models divide a square image into parts with sides of so many pixels.
 PART = {"maxvit_t": 224, **{name: int(name[-2:]) for name in TORCHVISION_CLASSIFIERS if name[:4] == "vit_"}}
 
+# The first letters of the models that have no dropout.
+WITHOUT_DROPOUT = ("convnext_", "densenet", "regnet", "resne", "shufflenet_", "wide_resnet")
+
 
 def images_it_takes(model: str, height: int, width: int) -> str | None:
     """The images that a model of torchvision takes, as a phrase; None if it takes those of this size."""

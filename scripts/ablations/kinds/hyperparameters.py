@@ -84,8 +84,8 @@ class Hyperparameters(BaseModel):
             words += [f"--{name.replace('_', '-')}", spell(value)]
         return words
 
-    def conflict(self) -> str | None:
-        """Why these values contradict each other, or None."""
+    def conflict(self, model: str | None = None) -> str | None:
+        """Why these values contradict each other, or the `model` that they are for; or None."""
         return None
 
 

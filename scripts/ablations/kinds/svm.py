@@ -29,7 +29,7 @@ class SvmHyperparameters(Hyperparameters):
     ] = "scale"
     degree: Annotated[int, Field(ge=1, le=20, description="degree of the poly kernel")] = 3
 
-    def conflict(self) -> str | None:
+    def conflict(self, model: str | None = None) -> str | None:
         defaults = type(self).model_fields
         if self.kernel != "poly" and self.degree != defaults["degree"].default:
             return f"degree belongs to the poly kernel, and has no meaning for {self.kernel}"

@@ -50,6 +50,13 @@ def _replace_first_convolution(model: nn.Module, channels: int) -> None:
     setattr(parent, path.rpartition(".")[2], fresh)
 
 
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Let every dropout layer of `model` drop a value with this probability."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
 def check_batches(model: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int) -> None:
     """Raise AblationsError if training would fail, on images of this shape or on the last batch.
 

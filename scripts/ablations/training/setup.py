@@ -32,9 +32,9 @@ def make_optimizer(model: nn.Module, hp: CnnHyperparameters) -> torch.optim.Opti
     common: dict[str, Any] = {"lr": hp.lr, "weight_decay": hp.weight_decay, "fused": True}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if hp.optimizer == "sgd":
-        return torch.optim.SGD(trained, momentum=hp.momentum, **common)
+        return torch.optim.SGD(trained, momentum=hp.momentum, nesterov=hp.nesterov, **common)
     cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[hp.optimizer]
-    return cls(trained, capturable=trained[0].is_cuda, **common)
+    return cls(trained, betas=(hp.beta1, hp.beta2), capturable=trained[0].is_cuda, **common)
 
 
 def configure(hp: CnnHyperparameters, threads: int) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import RandomSampler
 from ablations.data.staged import StagedDataset
 from ablations.kinds.cnn import CnnHyperparameters
 from ablations.training import live_taps
+from ablations.training.augmentation import augmentation_of
 from ablations.training.batch_counters import BatchCounters
 from ablations.training.batches import Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped
@@ -23,6 +24,7 @@ from ablations.training.cuda_graphs import WARM_UP_STEPS, GraphedStep
 from ablations.training.exact_pooling import pool_exactly
 from ablations.training.loss_watch import LossWatch
 from ablations.training.progress import Epoch, State, Training
+from ablations.training.schedules import LearningRate
 from ablations.training.setup import make_optimizer
 
 log = logging.getLogger(__name__)
@@ -65,9 +67,11 @@ class Trainer:
         self.dataset, self.hp, self.device = dataset, hp, device
         self.on_step, self.checkpoint = on_step, checkpoint
         self.optimizer = make_optimizer(self.model, hp)
-        self.shuffle = torch.Generator().manual_seed(hp.seed)
+        self.shuffle = torch.Generator().manual_seed(hp.seed_of_data)
         self.state = State()
         self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
+        self._learning_rate = LearningRate(self.optimizer, hp, self.steps_per_epoch, device)
+        self._augment = augmentation_of(hp, dataset.image_shape)
         self.source = source_that_fits(source, (dataset.train, dataset.test), device)
         self._batches, self._test_batches = (
             batches_of(split, self.source, device, hp.pin_memory) for split in (dataset.train, dataset.test)
@@ -132,9 +136,13 @@ class Trainer:
         total = self.hp.epochs * self.steps_per_epoch
         done = (state.epoch - 1) * self.steps_per_epoch
         watch = LossWatch(self._loss_sum)
+        changed = self._augment.of_epoch(state.epoch, len(order), device) if self._augment else None
         _synchronize(device)
         start = time.perf_counter()
         for images, labels in self._batches.take(order[state.step * size :], size):
+            if changed:
+                images = changed(images, state.step * size)
+            self._learning_rate.set(done + state.step)
             self._step(images, labels)
             state.step += 1
             if self._warm_up_left and len(labels) == size:
@@ -169,8 +177,10 @@ class Trainer:
     def _forward_and_back(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """The work of the device in a step; nothing here waits for the device."""
         logits = self._logits(images)
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.hp.label_smoothing)
         loss.backward()
+        if self.hp.clip_norm != "none":
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.hp.clip_norm)
         self.optimizer.step()
         self._counters.increase()
         self._loss_sum += loss.detach() * len(labels)
