@@ -85,6 +85,7 @@ def train(
 ) -> None:
     """Train the network, and write its history, its record, and what a study keeps of it."""
     import torch
+    from ablations.data.held_out import hold_out
     from ablations.data.staged import open_staged
     from ablations.files import digest
     from ablations.runs import provenance
@@ -97,6 +98,7 @@ def train(
     light_imports.keep_the_compiler_out()
     device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
+    dataset = hold_out(dataset, hp.validation)
     setup.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes)
     not_loaded, weights_digest = None, "none"
@@ -145,7 +147,7 @@ def train(
         **attempt.columns(),
     }
     # Before the record: a run with a record is completed, and is not started again.
-    logits = trainer.test_logits if result.status == "ok" else None
+    logits = trainer.tested.logits if result.status == "ok" else None
     directory, labels = options.record.parent, dataset.test.labels
     for path in kept.keep(options.keep, directory, run.directory, trainer.model, logits, labels):
         log.info("kept %s", path)
@@ -166,8 +168,18 @@ def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) 
     last = result.history[-1] if result.status == "ok" else None
     scored: dict[str, object] = {}
     if last:
-        of_test = (trainer.test_logits, trainer.test_predicted, trainer.dataset.test.labels)
-        scored = scores(*(tensor.numpy() for tensor in of_test))
+        tested = trainer.tested
+        assert tested.logits is not None, "those of the last epoch are kept"
+        scored = scores(*(tensor.numpy() for tensor in (tested.logits, tested.predicted, tested.labels)))
+    if last and (validation := trainer.dataset.validation):
+        best = max(result.history, key=lambda epoch: epoch.val_accuracy or 0.0)
+        scored |= {
+            "val_accuracy": last.val_accuracy,
+            "val_loss": last.val_loss,
+            "val_samples": len(validation),
+            "best_epoch": best.epoch,
+            "test_accuracy_at_best": best.test_accuracy,
+        }
     return CnnRecord(
         status=result.status,
         test_accuracy=last.test_accuracy if last else None,
@@ -181,7 +193,7 @@ def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) 
         cuda_graph=trainer.graphed,
         deterministic=setup.is_deterministic(),
         warm_up_ms=result.warm_up_seconds * 1000 if device.type == "cuda" else None,
-        test_correct=hits.pack(trainer.test_correct.numpy()) if last else None,
+        test_correct=hits.pack(trainer.tested.correct.numpy()) if last else None,
         pin_memory_effective=setup.pin_memory_works(hp, device, trainer.source),
         precision_effective=setup.precision_in_effect(hp, device),
         **scored,

@@ -116,28 +116,28 @@ def trainer_of(source: training.Source = "device", checkpoint=None, on_step=lamb
 
 
 def scores_of(trainer: training.Trainer) -> dict[str, object]:
-    predicted, labels = trainer.test_predicted.numpy(), trainer.dataset.test.labels.numpy()
-    return scores(trainer.test_logits.numpy(), predicted, labels)
+    predicted, labels = trainer.tested.predicted.numpy(), trainer.dataset.test.labels.numpy()
+    return scores(trainer.tested.logits.numpy(), predicted, labels)
 
 
 @pytest.mark.parametrize("source", ["device", "host"])
 def test_logits_are_kept_after_the_last_epoch_alone(source, monkeypatch):
     """In small batches, of which the last is short."""
-    monkeypatch.setattr(training, "EVALUATION_PIXELS", 0)
+    monkeypatch.setattr(training, "PIXELS", 0)
     trainer = trainer_of(source)
     seen = []
-    evaluate = trainer.evaluate
+    evaluate = training.evaluate
 
-    def look() -> float:
-        accuracy = evaluate()
-        seen.append(trainer.test_logits)
-        return accuracy
+    def look(*given, **options):
+        found = evaluate(*given, **options)
+        seen.append(found.logits)
+        return found
 
-    trainer.evaluate = look
+    monkeypatch.setattr(training, "evaluate", look)
     result = trainer.train()
     assert seen[0] is None
     assert seen[1].shape == (50, 10)
-    assert torch.equal(seen[1].argmax(1), trainer.test_predicted)
+    assert torch.equal(seen[1].argmax(1), trainer.tested.predicted)
     right = (seen[1].argmax(1) == trainer.dataset.test.labels).float().mean().item()
     assert result.history[-1].test_accuracy == pytest.approx(100 * right)
 
@@ -156,7 +156,7 @@ def test_a_resumed_run_has_the_same_scores(kill_at, tmp_path):
         trainer_of(checkpoint=checkpoint_at(tmp_path / "c.pt", interval_s=0), on_step=kill).train()
     resumed = trainer_of(checkpoint=checkpoint_at(tmp_path / "c.pt", interval_s=0))
     resumed.train()
-    assert torch.equal(resumed.test_logits, whole.test_logits)
+    assert torch.equal(resumed.tested.logits, whole.tested.logits)
     assert scores_of(resumed) == scores_of(whole)
 
 

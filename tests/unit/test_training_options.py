@@ -1,16 +1,21 @@
 """Every optional hyperparameter trains what torch's own loop with it trains, and resumes to the same bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from ablations.data.held_out import hold_out
+from ablations.errors import AblationsError
 from ablations.kinds.cnn import CnnHyperparameters
+from ablations.runs.records import read_history
 from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.augmentation import augmentation_of
 from ablations.training.models import build_model, set_dropout
 from ablations.training.schedules import LearningRate
 from test_checkpoints import Killed, equal, losses, run
-from test_training import SHAPE, digits, hyperparameters
+from test_training import SHAPE, call, digits, hyperparameters, staged, without_times  # noqa: F401
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler as torchs
@@ -137,6 +142,63 @@ def test_a_run_with_options_that_is_killed_ends_with_the_same_weights(changes, t
         resumed, result, _, _ = run(tmp_path / str(kill_at), **{"optimizer": "sgd"} | changes)
         assert equal(whole, resumed), f"bit for bit, killed after step {kill_at}"
         assert losses(result) == losses(expected)
+
+
+@pytest.mark.parametrize(("count", "share"), [(500, 0.1), (500, 0.25), (96, 0.1)])
+def test_the_same_share_of_each_class_is_held_out_of_every_run(count, share):
+    whole = digits(train=count)
+    parts = [hold_out(whole, share) for _ in range(2)]
+    assert all(torch.equal(parts[0].validation.images, part.validation.images) for part in parts)
+    train, held = parts[0].train, parts[0].validation
+    classes = [torch.bincount(split.labels, minlength=10) for split in (whole.train, train, held)]
+    assert torch.equal(classes[0], classes[1] + classes[2])
+    assert (classes[2] - share * classes[0]).abs().max() <= 0.5
+    kept = {(image.numpy().tobytes(), int(label)) for image, label in zip(*vars(train).values(), strict=True)}
+    more = {image.numpy().tobytes() for image in hold_out(whole, 0.5).validation.images}
+    for image, label in zip(*vars(held).values(), strict=True):
+        assert (image.numpy().tobytes(), int(label)) not in kept
+        assert image.numpy().tobytes() in more, "a larger share has the images of a smaller one"
+
+
+def test_a_split_that_would_be_empty_is_a_sentence():
+    with pytest.raises(AblationsError, match=r"validation is 0.01, which leaves 96 of 96 .* and 0 for"):
+        hold_out(digits(), 0.01)
+
+
+@pytest.mark.parametrize("source", ["device", "host"])
+def test_held_out_images_validate_and_train_nothing(source):
+    hp = hyperparameters(validation=0.25)
+    dataset = hold_out(digits(), hp.validation)
+    setup.configure(hp, threads=1)
+    model = build_model("resnet18", SHAPE, 10)
+    trainer = training.Trainer(model, dataset, hp, torch.device("cpu"), source=source)
+    result = trainer.train()
+    with torch.no_grad():
+        logits = model.eval()((dataset.validation.images / 255 - 0.5) / 0.5)
+    labels = dataset.validation.labels
+    last = result.history[-1]
+    assert last.val_accuracy == pytest.approx(100 * (logits.argmax(1) == labels).float().mean().item())
+    assert last.val_loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+
+    setup.configure(hp, threads=1)
+    alone = build_model("resnet18", SHAPE, 10)
+    training.Trainer(alone, replace(dataset, validation=None), hp, torch.device("cpu")).train()
+    assert equal(model, alone), "validating changes nothing"
+
+
+def test_a_record_tells_the_epoch_that_validation_chooses(staged, tmp_path):  # noqa: F811
+    data = ("--validation", "0.2", "--train-samples", "200")
+    done = call(staged, tmp_path, *data, "--epochs", "3", "--optimizer", "sgd", "--lr", "0.1")
+    assert done.returncode == 0, done.stderr
+    record = {name: values[0] for name, values in without_times(tmp_path / "record.tsv").items()}
+    history = read_history(tmp_path / "history.tsv")
+    by_epoch = [row["val_accuracy"] for row in history]
+    best = by_epoch.index(max(by_epoch))
+    assert float(record["best_epoch"]) == best + 1
+    assert float(record["test_accuracy_at_best"]) == history[best]["test_accuracy"]
+    assert float(record["val_accuracy"]) == by_epoch[-1]
+    assert float(record["val_loss"]) == history[-1]["val_loss"]
+    assert 30 < int(record["val_samples"]) < 50
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "one_cycle"])

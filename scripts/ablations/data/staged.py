@@ -31,7 +31,7 @@ class StagedDataset:
     """A verified dataset, with what a run needs to know about it.
 
     `mean` and `std` are per channel, of pixels scaled to the range 0 to 1. `sha256` is the digest of all
-    arrays.
+    arrays. `validation` are training images that were held out.
     """
 
     name: str
@@ -42,6 +42,7 @@ class StagedDataset:
     std: tuple[float, ...]
     train: Split
     test: Split
+    validation: Split | None = None
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

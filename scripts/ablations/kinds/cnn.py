@@ -17,7 +17,7 @@ from ablations.kinds.metrics import (
     TRAIN_TIME,
     Metric,
 )
-from ablations.kinds.record import IMAGE_TIMES, ImageRecord, NotNegative, Percent
+from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Images, NotNegative, Percent, Positive
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
 PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
@@ -109,6 +109,11 @@ class CnnHyperparameters(Hyperparameters):
         BeforeValidator(_none_of_yaml),
         Field(description="random changes of training images"),
     ] = "none"
+    validation: Annotated[
+        float,
+        Field(ge=0, le=0.5, description="share of the training images held out", allow_inf_nan=False),
+        FLOAT_OF_YAML,
+    ] = 0.0
     data_seed: Annotated[
         Annotated[int, Field(ge=0, lt=2**31)] | Literal["seed"],
         Field(description="seed of the order of samples and of their changes, or seed for that of the run"),
@@ -143,7 +148,8 @@ class CnnRecord(ImageRecord):
     `pin_memory_effective` is false where nothing was transferred to an accelerator. On a GPU, `warm_up_ms` is
     the part of the training time in which kernels were loaded and the step was recorded, and
     `reserved_memory_mb` what torch held of the GPU's memory at most. `test_class_accuracy` has
-    the accuracy of each class in percent, in the order of the classes, between semicolons.
+    the accuracy of each class in percent, in the order of the classes, between semicolons. Where images were
+    held out, `best_epoch` is the first with the highest validation accuracy.
     """
 
     ADDED: ClassVar[tuple[str, ...]] = (
@@ -158,6 +164,11 @@ class CnnRecord(ImageRecord):
         "test_nll",
         "worst_class_accuracy",
         "test_class_accuracy",
+        "val_accuracy",
+        "val_loss",
+        "val_samples",
+        "best_epoch",
+        "test_accuracy_at_best",
     )
 
     test_macro_f1: Percent | None = None
@@ -165,6 +176,11 @@ class CnnRecord(ImageRecord):
     test_nll: NotNegative | None = None
     worst_class_accuracy: Percent | None = None
     test_class_accuracy: str | None = None
+    val_accuracy: Percent | None = None
+    val_loss: NotNegative | None = None
+    val_samples: Images | None = None
+    best_epoch: Positive | None = None
+    test_accuracy_at_best: Percent | None = None
     train_accuracy: Percent | None = None
     train_loss: float | None = None
     batches: Literal["device", "host"] | None = None
@@ -217,6 +233,28 @@ CNN = Kind(
             "train_accuracy", "Training accuracy", 2, "unknown", "%", "higher", limits=PERCENT
         ),
         "train_loss": Metric("train_loss", "Training loss", 4, "unknown", better="lower", limits=FROM_ZERO),
+        "val_accuracy": Metric(
+            "val_accuracy",
+            "Validation accuracy",
+            2,
+            "proportion",
+            "%",
+            "higher",
+            items="val_samples",
+            noun="validation images",
+        ),
+        "val_loss": Metric("val_loss", "Validation loss", 4, "unknown", better="lower", limits=FROM_ZERO),
+        "test_accuracy_at_best": Metric(
+            "test_accuracy_at_best",
+            "Test accuracy at the best epoch",
+            2,
+            "proportion",
+            "%",
+            "higher",
+            items="test_samples",
+            noun="test images",
+            note="The best epoch of a run is the first with its highest validation accuracy.",
+        ),
         "test_macro_f1": Metric(
             "test_macro_f1", "Test macro F1", 2, "unknown", "%", "higher", limits=PERCENT
         ),
@@ -272,6 +310,7 @@ CNN = Kind(
         "clip_norm": "Clipped norm",
         "dropout": "Dropout",
         "augment": "Augmentation",
+        "validation": "Validation share",
         "data_seed": "Data seed",
     },
     clear_factors=("dataset", "model", "optimizer"),

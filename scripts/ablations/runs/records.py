@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,17 @@ def _field(value: Any) -> str:
 
 
 def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
-    """Write a run's history, one row per epoch (a dataclass), atomically; it may have no rows."""
-    write_table(
-        path, [f.name for f in fields(epoch_type)], (_rounded(asdict(e), Record.DECIMALS) for e in epochs)
-    )
+    """Write a run's history, one row per epoch (a dataclass), atomically; it may have no rows.
+
+    A column that is optional in `epoch_type` is left out where no epoch has a value of it.
+    """
+    rows = [_rounded(asdict(epoch), Record.DECIMALS) for epoch in epochs]
+    names = [
+        field.name
+        for field in fields(epoch_type)
+        if field.default is MISSING or any(row[field.name] is not None for row in rows)
+    ]
+    write_table(path, names, rows)
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@ class Epoch:
     """One row of a history. Losses are means per image; accuracies are in percent.
 
     `seconds` is the time of the training, and `test_seconds` that of the evaluation on the test images.
+    `val_accuracy` and `val_loss` are there where images were held out.
     """
 
     epoch: int
@@ -17,6 +18,8 @@ class Epoch:
     seconds: float
     test_seconds: float
     images_per_s: float
+    val_accuracy: float | None = None
+    val_loss: float | None = None
 
 
 @dataclass

@@ -13,14 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import RandomSampler
 
-from ablations.data.staged import StagedDataset
+from ablations.data.staged import Split, StagedDataset
 from ablations.kinds.cnn import CnnHyperparameters
 from ablations.training import live_taps
 from ablations.training.augmentation import augmentation_of
 from ablations.training.batch_counters import BatchCounters
-from ablations.training.batches import Source, batches_of, source_that_fits
+from ablations.training.batches import Batches, Source, batches_of, source_that_fits
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import WARM_UP_STEPS, GraphedStep
+from ablations.training.evaluation import PIXELS, Evaluation, evaluate
 from ablations.training.exact_pooling import pool_exactly
 from ablations.training.loss_watch import LossWatch
 from ablations.training.progress import Epoch, State, Training
@@ -31,9 +32,6 @@ log = logging.getLogger(__name__)
 
 # The loss is checked for NaN every so many steps.
 LOSS_CHECK_STEPS = 50
-# The pixels in a batch of the evaluation: 500 images of 28×28, and fewer larger ones, so that evaluation
-# needs no more memory than training. It keeps no activations for a backward pass.
-EVALUATION_PIXELS = 500 * 28 * 28
 
 
 class Trainer:
@@ -72,9 +70,13 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
         self._learning_rate = LearningRate(self.optimizer, hp, self.steps_per_epoch, device)
         self._augment = augmentation_of(hp, dataset.image_shape)
-        self.source = source_that_fits(source, (dataset.train, dataset.test), device)
+        splits = (dataset.train, dataset.test, dataset.validation)
+        self.source = source_that_fits(source, [split for split in splits if split], device)
         self._batches, self._test_batches = (
             batches_of(split, self.source, device, hp.pin_memory) for split in (dataset.train, dataset.test)
+        )
+        self._validation_batches = (
+            batches_of(dataset.validation, self.source, device, False) if dataset.validation else None
         )
         self._scale, self._shift = _normalisation(dataset, device)
         self._loss_sum = torch.zeros((), device=device, dtype=torch.float64)
@@ -96,8 +98,9 @@ class Trainer:
     def train(self) -> Training:
         """Train, and evaluate after every epoch; the evaluation does not influence the training.
 
-        If the loss or the logits of a test image are no longer finite, the training ends at once with the
-        status `diverged`.
+        If the loss or the logits of an evaluated image are no longer finite, the training ends at once with
+        the status `diverged`. `tested` is the last evaluation of the test images, with the logits if it is
+        that of the last epoch.
 
         Raises Stopped, after writing a checkpoint, if the run has to stop; and CannotRecord, before the
         first checkpoint, if a step cannot be recorded as a CUDA graph.
@@ -116,13 +119,16 @@ class Trainer:
                 log.warning("the loss is not finite in epoch %d: the run has diverged", self.state.epoch)
                 return self._outcome("diverged")
             start = time.perf_counter()
-            accuracy = self.evaluate()
-            if not self._tested_finite:
-                log.warning(
-                    "logits of test images are not finite in epoch %d: the run has diverged", self.state.epoch
-                )
+            is_last = self.state.epoch == self.hp.epochs
+            self.tested = self._evaluate(self._test_batches, self.dataset.test, keep=is_last)
+            test_seconds = time.perf_counter() - start
+            validated = None
+            if self._validation_batches and self.dataset.validation:
+                validated = self._evaluate(self._validation_batches, self.dataset.validation, keep=True)
+            if not (self.tested.is_finite and (validated is None or validated.is_finite)):
+                log.warning("logits are not finite after epoch %d: the run has diverged", self.state.epoch)
                 return self._outcome("diverged")
-            self._end_epoch(accuracy, time.perf_counter() - start)
+            self._end_epoch(validated, test_seconds)
         return self._outcome("ok")
 
     def _train_epoch(self) -> bool:
@@ -192,43 +198,24 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.hp.precision == "bf16"):
             return self.model(images).float()
 
-    @torch.no_grad()
-    def evaluate(self) -> float:
-        """The accuracy on the test images, in percent.
-
-        Then `test_predicted`, on the CPU, is the class of each test image according to the model. After the
-        last epoch `test_logits`, of shape (images, classes), has the float32 logits.
-        """
+    def _evaluate(self, batches: Batches, split: Split, *, keep: bool) -> Evaluation:
         self.model.eval()
-        predicted, kept, finite = [], [], []
         _, height, width = self.dataset.image_shape
-        size = max(self.hp.batch_size, EVALUATION_PIXELS // (height * width))
-        for images, _ in self._test_batches.take(range(len(self.dataset.test)), size):
-            logits = self._logits(images)
-            predicted.append(logits.argmax(1))
-            finite.append(logits.isfinite().all())
-            if self.state.epoch == self.hp.epochs:
-                kept.append(logits)
-        self.test_predicted = torch.cat(predicted).cpu()
-        self.test_logits = torch.cat(kept).cpu() if kept else None
-        self._tested_finite = bool(torch.stack(finite).all())
-        return 100 * int(self.test_correct.sum()) / len(self.dataset.test)
+        size = max(self.hp.batch_size, PIXELS // (height * width))
+        return evaluate(self._logits, batches, split.labels, size, keep=keep)
 
-    @property
-    def test_correct(self) -> torch.Tensor:
-        """Whether the last evaluation classified each test image correctly, on the CPU."""
-        return self.test_predicted == self.dataset.test.labels
-
-    def _end_epoch(self, test_accuracy: float, test_seconds: float) -> None:
+    def _end_epoch(self, validated: Evaluation | None, test_seconds: float) -> None:
         state, images = self.state, len(self.dataset.train)
         row = Epoch(
             epoch=state.epoch,
             train_loss=state.loss_sum / images,
             train_accuracy=100 * state.correct / images,
-            test_accuracy=test_accuracy,
+            test_accuracy=self.tested.accuracy,
             seconds=state.epoch_seconds,
             test_seconds=test_seconds,
             images_per_s=images / state.epoch_seconds,
+            val_accuracy=validated.accuracy if validated else None,
+            val_loss=validated.loss if validated else None,
         )
         log.info(
             "epoch %d/%d: loss %.4f, training accuracy %.2f %%, test accuracy %.2f %%, %.1f s, "
