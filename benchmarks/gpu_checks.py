@@ -22,7 +22,7 @@ light_imports.keep_the_compiler_out()
 
 import torch
 from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.runs import state
 from ablations.training import models, setup
 from ablations.training.checkpoints import Checkpoint, Stopped

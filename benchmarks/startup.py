@@ -28,7 +28,7 @@ done("interpreter")
 RUN = """
 from ablations import command_line
 from ablations.runs import attempts
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.runs import run as runs
 hp = CnnHyperparameters(
     batch_size=32, optimizer="adam", lr=0.001, epochs=1, pin_memory=False, seed=0)

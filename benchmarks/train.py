@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 import torch
 from ablations.data.staged import Split, StagedDataset
 from ablations.files import write_text
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.training import live_taps, setup
 from ablations.training import trainer as training
 from ablations.training.models import build_model

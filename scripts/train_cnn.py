@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ablations.command_line import add_hyperparameters, log_to_stderr, take_hyperparameters
 from ablations.errors import AblationsError, run_script
-from ablations.kinds.cnn import CNN, CnnHyperparameters, CnnRecord
+from ablations.kinds.cnn import CNN, CnnRecord
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.runs import attempts
 from ablations.runs.run import Run
 

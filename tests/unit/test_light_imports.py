@@ -69,7 +69,7 @@ print(json.dumps([name for name in compiler() if not name.startswith("sympy")]))
 def test_a_training_imports_no_compiler():
     loaded = answer("""
 from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.training import models
 from ablations.training import setup
 from ablations.training import trainer as training

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.cuda_graphs import GraphedStep

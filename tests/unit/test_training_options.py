@@ -7,7 +7,7 @@ import pytest
 import torch
 from ablations.data.held_out import hold_out
 from ablations.errors import AblationsError
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.runs.records import read_history
 from ablations.training import setup
 from ablations.training import trainer as training

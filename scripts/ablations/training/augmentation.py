@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 
 # A crop moves an image by up to this share of its side: 4 pixels of 32, as for CIFAR in the paper on ResNets.
 MARGIN = 1 / 8

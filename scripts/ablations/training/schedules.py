@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 
 # `step`: after these shares of the training the learning rate is a tenth of what it was.
 DROPS, DROP = (0.5, 0.75), 0.1

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.training.batches import Source
 
 

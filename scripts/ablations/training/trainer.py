@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import RandomSampler
 
 from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.cnn import CnnHyperparameters
+from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.training import live_taps
 from ablations.training.augmentation import augmentation_of
 from ablations.training.batch_counters import BatchCounters
