@@ -26,3 +26,16 @@ rule all:
     message:
         "Everything is complete. Figures are in results/figures/, and tables in results/tables/: "
         + ", ".join(f"{study}.md" for study in CONFIG.studies)
+
+
+from ablations.files import refuse_links
+
+
+onstart:
+    # Before Snakemake, a shell or a script writes anything of a job.
+    try:
+        for job in workflow.dag.needrun_jobs():
+            refuse_links(*map(Path, (*job.output, *job.log)))
+    except AblationsError as error:
+        logger.error(str(error))
+        raise SystemExit(1)

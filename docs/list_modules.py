@@ -17,7 +17,8 @@ BEGIN, END = "<!-- begin: modules -->", "<!-- end: modules -->"
 
 # From the bottom. A module imports from its own folder, and from those in rows above its own here.
 ROWS = (
-    ("errors", "files"),
+    ("errors",),
+    ("files", "search_path"),
     ("kinds",),
     ("runs",),
     ("config",),

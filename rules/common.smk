@@ -1,5 +1,6 @@
 # The config, and what Snakemake was told. Only here are Snakemake's settings read.
 
+import os
 import re
 import shlex
 import sys
@@ -27,11 +28,13 @@ def literal(text):
 SCRIPTS = literal("scripts" if Path.cwd() == ROOT else ROOT / "scripts")
 ENVIRONMENT = "../envs/environment.yaml"
 
-sys.path.insert(0, str(ROOT / "scripts"))
+# Without the root, which Snakemake adds: it is most often the working directory.
+sys.path[:] = [str(ROOT / "scripts"), *(each for each in sys.path if each != str(ROOT))]
 
 from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
+from ablations.search_path import import_safely
 from ablations.tracking.controller import problem_of, remove_locks_of_the_dead
 from ablations.tracking.profile import Profile, texts
 
@@ -46,7 +49,9 @@ ACTIVATE = (
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
-shell.prefix(f"set -euo pipefail; {ACTIVATE}exec ")
+# Another workflow, which uses this one as a module, may import from beside its scripts.
+SAFE = "" if workflow.modifier.parent_modifier else import_safely(os.environ)
+shell.prefix(f"set -euo pipefail; {SAFE}{ACTIVATE}exec ")
 
 
 def read_config():

@@ -21,6 +21,7 @@ from ablations.kinds import hits
 from ablations.kinds.command import CommandKind
 from ablations.runs import attempts, provenance
 from ablations.runs.run import Run, parse_hyperparameters
+from ablations.search_path import without_ours
 
 log = logging.getLogger("run_command")
 
@@ -129,7 +130,7 @@ class CommandRun:
             own["ABLATIONS_SEED"] = self.run.value("seed")
         if self.deadline is not None:
             own["ABLATIONS_DEADLINE"] = round(self.deadline)
-        return {**os.environ, **{name: str(value) for name, value in own.items()}}
+        return {**without_ours(os.environ), **{name: str(value) for name, value in own.items()}}
 
     def report(self) -> None:
         """Bring the state file up to what the history tells, if it has changed."""

@@ -40,7 +40,8 @@ class Checkout:
         """Run Snakemake as a user does, and return what it printed; an empty `profile` names none."""
         named = ["--profile", f"profiles/{profile}"] if profile else []
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *named, *arguments],
+            # As the command `snakemake` does, it imports nothing from the working directory.
+            [sys.executable, "-P", "-m", "snakemake", *named, *arguments],
             cwd=self.root,
             capture_output=True,
             text=True,

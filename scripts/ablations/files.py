@@ -1,5 +1,6 @@
 """Writing files so that a reader sees either the old content or the new, and reading them within bounds."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -10,29 +11,75 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ablations.errors import AblationsError
+
 # Of a dataset or of weights, uncompressed, in bytes: a small archive can hold more than any memory.
 LARGEST_FILE = 2**31
 
 
+def refuse_links(*paths: Path) -> None:
+    """Raise AblationsError if one of the paths below the working directory is a link, or leads through one.
+
+    The first directory may be a link, such as `results` on a scratch file system, if it was made by the user,
+    by the owner of the working directory or by root. Further down, a link may have been planted by whoever
+    gave the directory away, so that files elsewhere are overwritten.
+    """
+    here, seen = Path.cwd(), set[Path]()
+    for path in paths:
+        place = Path(os.path.normpath(here / path))
+        if not place.is_relative_to(here):
+            continue  # a place that the user named, such as a data_dir elsewhere
+        for each in (place, *place.parents):
+            if each == here or each in seen:
+                break
+            seen.add(each)
+            if each.is_symlink() and not (each.parent == here and _is_trusted(each, here)):
+                raise AblationsError(
+                    f"{each} is a link to {each.readlink()}, and nothing is written through it: remove "
+                    "it. Only a first directory, such as results, may be a link, and one of your own"
+                )
+
+
+def _is_trusted(link: Path, directory: Path) -> bool:
+    return link.lstat().st_uid in (os.geteuid(), directory.stat().st_uid, 0)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open the user's own regular file at `path`, and return its descriptor; `flags` may create it.
+
+    Raises OSError for anything else, such as a link or a second name of another file.
+    """
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    found = os.fstat(handle)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+        return handle
+    os.close(handle)
+    raise OSError(errno.EPERM, "it is not a regular file of yours, or has a second name", str(path))
+
+
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, to_disk: bool = True) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` if the block succeeds.
 
     The content is flushed to disk before the rename, so that a crash of the machine leaves no
-    empty file under the final name. If the block raises, the temporary file is removed and the
-    old content of `path` stays.
+    empty file under the final name; without `to_disk` it may, and nobody waits for the disk. If the block
+    raises, the temporary file is removed and the old content of `path` stays.
+
+    Raises AblationsError if a link leads there (see `refuse_links`). A link under the final name is replaced.
     """
     path = Path(path)
+    refuse_links(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     # The kernel applies the umask. Reading it by setting it would change it for other threads.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     mode = stat.S_IMODE(os.fstat(handle).st_mode)
     os.close(handle)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if to_disk:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         # safetensors puts a private file of its own under this name.
         temporary.chmod(mode)
         temporary.replace(path)
@@ -40,9 +87,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, to_disk: bool = True) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, to_disk=to_disk) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -75,3 +75,12 @@ def test_nothing_is_removed_where_the_file_system_has_no_locks(locked, monkeypat
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert remove_locks_of_the_dead(locked) == (None, 0)
     assert locks(locked) == 2
+
+
+def test_a_note_that_leads_elsewhere_is_left_alone(locked, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("content")
+    (locked / ".snakemake/controller").unlink()
+    (locked / ".snakemake/controller").symlink_to(victim)
+    assert remove_locks_of_the_dead(locked) == (None, 0)
+    assert (victim.read_text(), locks(locked)) == ("content", 2)

@@ -1,7 +1,10 @@
 """Figures: they show the values of the records, and which runs are missing."""
 
 import html
+import os
 import random
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +17,7 @@ from ablations.presentation.figures.grid import grid_figure
 from ablations.presentation.figures.study import study_figure
 from ablations.presentation.figures.style import write_figure
 from ablations.presentation.figures.tradeoff import front_of, tradeoff_figure
+from ablations.search_path import SCRIPTS
 from denoiser import denoiser, measure
 from test_design import study_of
 from test_effects import noise, records_of
@@ -45,6 +49,15 @@ def test_a_title_is_drawn_as_it_is_written(figure, study, tmp_path):
     drawn = FIGURES[figure](renamed, records_of(renamed, accuracy), None, ())
     write_figure(drawn, tmp_path / "f")
     assert html.escape(title, quote=False) in (tmp_path / "f.svg").read_text(encoding="utf-8")
+
+
+def test_settings_of_matplotlib_in_the_working_directory_are_not_obeyed(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("axes.facecolor: red\n")
+    code = "from ablations.presentation.figures import style; print(style.plt.rcParams['axes.facecolor'])"
+    scripts = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=scripts, capture_output=True, text=True, check=True)
+    assert done.stdout != "red\n"
 
 
 def texts(figure) -> list[str]:

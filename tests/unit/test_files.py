@@ -10,7 +10,8 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
-from ablations.files import atomic_path, write_text
+from ablations.errors import AblationsError
+from ablations.files import atomic_path, open_own, refuse_links, write_text
 
 
 @pytest.fixture
@@ -53,3 +54,58 @@ def test_the_temporary_file_is_hidden_beside_its_target(tmp_path):
         assert temporary.exists()
         assert not (tmp_path / "new/file").exists()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """A folder outside of the working directory."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "elsewhere/below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("link", ["results/link", "results/runs/link", "results/runs/../link"])
+def test_nothing_is_written_through_a_link_below_the_first_directory(link, elsewhere):
+    place = Path(os.path.normpath(link))
+    place.parent.mkdir(parents=True)
+    place.symlink_to(elsewhere)
+    for path in (Path(link, "file"), Path(link, "below/file"), Path(link).absolute() / "new/file"):
+        with pytest.raises(AblationsError, match="is a link to .*elsewhere"):
+            write_text(path, "content")
+    assert [each.name for each in elsewhere.rglob("*")] == ["below"]
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced(elsewhere):
+    (elsewhere / "file").write_text("old")
+    Path("results").mkdir()
+    Path("results/file").symlink_to(elsewhere / "file")
+    write_text(Path("results/file"), "new")
+    assert ((elsewhere / "file").read_text(), Path("results/file").read_text()) == ("old", "new")
+    Path("results/run.log").symlink_to(elsewhere / "file")
+    with pytest.raises(AblationsError, match="run.log is a link"):
+        refuse_links(Path("results/file"), Path("results/run.log"))
+
+
+def test_the_first_directory_may_be_a_link_of_ones_own(elsewhere, monkeypatch):
+    Path("results").symlink_to(elsewhere)
+    write_text(Path("results/new/file"), "content")
+    write_text(elsewhere / "outside/file", "content")
+    assert (elsewhere / "new/file").exists()
+    monkeypatch.setattr("ablations.files._is_trusted", lambda link, directory: False)
+    with pytest.raises(AblationsError, match="one of your own"):
+        write_text(Path("results/new/file"), "content")
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to, lambda path, _: os.mkfifo(path)])
+def test_a_file_of_ones_own_is_neither_a_link_nor_a_pipe(plant, tmp_path):
+    (tmp_path / "victim").write_text("kept")
+    plant(tmp_path / "note", tmp_path / "victim")
+    with pytest.raises(OSError, match="victim|note"):
+        open_own(tmp_path / "note", os.O_RDWR | os.O_CREAT)
+    assert (tmp_path / "victim").read_text() == "kept"
+    os.close(open_own(tmp_path / "new", os.O_RDWR | os.O_CREAT))
+    assert (tmp_path / "new").is_file()

@@ -90,6 +90,17 @@ def test_a_git_that_does_not_answer_is_given_up(code, monkeypatch):
     assert code_version(code) == UNKNOWN
 
 
+def test_a_repository_of_somebody_else_executes_nothing(code):
+    (code / ".gitattributes").write_text("* filter=theirs\n")
+    planted = f"touch {code}/planted"
+    for name in ("core.fsmonitor", "filter.theirs.clean", "filter.theirs.process"):
+        git(code, "config", name, f"{planted}; cat")
+    git(code, "config", "filter.theirs.required", "true")
+    os.utime(code / "train.py", (0, 0))
+    assert code_version(code)["code_modified"] is False
+    assert not (code / "planted").exists()
+
+
 def test_the_repository_of_a_git_hook_is_not_asked(code, monkeypatch, tmp_path_factory):
     """git sets these variables for its hooks, from which tests and runs may be started."""
     other = tmp_path_factory.mktemp("other")

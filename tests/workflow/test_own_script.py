@@ -1,8 +1,10 @@
 """A user's own script from its config to its tables, and what its user does next."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from checkout import Checkout, jobs
 
 SCRIPT = """
 import json, sys
+import beside
 values = dict(word.split("=") for word in sys.argv[1:])
 depth, seed = int(values["depth"]), int(values["seed"])
 print(json.dumps({"score": depth + seed / 10, "size": 2 * depth}))
@@ -69,6 +72,8 @@ def made(made_once) -> Checkout:
 
     def make(checkout: Checkout) -> None:
         (checkout.root / "toy.py").write_text(SCRIPT)
+        (checkout.root / "beside.py").touch()
+        plant(checkout.root)
         (checkout.root / "others.csv").write_text("depth,seed,score\n2,0,7.5\n4,0,8.5\n")
         (checkout.root / "published.tsv").write_text("depth\tscore\tsize\n2\t2.1\t4\n8\t9.9\t16\n")
         done = call(checkout, CONFIG)
@@ -82,6 +87,18 @@ def made(made_once) -> Checkout:
 def own(made: Checkout, tmp_path) -> Checkout:
     """A copy to work in."""
     return Checkout(tmp_path / "project", like=made)
+
+
+PLANTED = "import pathlib; pathlib.Path({mark!r}).touch(); raise ImportError('planted')"
+
+
+def plant(root: Path) -> None:
+    """Modules that somebody else has put where Python would import them from."""
+    for place in (root, root / ".snakemake/scripts"):
+        place.mkdir(exist_ok=True, parents=True)
+        # The last two are optional parts of pandas, and not installed.
+        for name in ("pickle", "snakemake", "pandas", "numexpr", "bottleneck"):
+            (place / f"{name}.py").write_text(PLANTED.format(mark=str(root / "planted")))
 
 
 def call(
@@ -110,6 +127,21 @@ def table(checkout: Checkout, name: str) -> str:
 def test_each_run_of_two_studies_is_executed_once(made):
     assert jobs_of(made)["run_toy"] == 6
     assert sorted(made.records()) == sorted(RECORDS)
+
+
+def test_modules_beside_the_config_are_imported_by_the_command_alone(made):
+    assert not (made.root / "planted").exists()
+
+
+def test_nothing_is_written_through_a_link_in_the_results(own, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(own.root / "results/runs/toy")
+    (own.root / "results/runs/toy").symlink_to(tmp_path / "elsewhere")
+    done = call(own, CONFIG)
+    assert done.returncode == 1
+    assert "results/runs/toy is a link" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def jobs_of(checkout: Checkout) -> dict[str, int]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablations.errors import AblationsError
+from ablations.files import refuse_links
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,11 @@ class Directories:
         self.lock = record.with_name("command.lock")
 
     def prepare(self) -> None:
-        """Empty what belongs to an attempt, and create what is missing."""
+        """Empty what belongs to an attempt, and create what is missing.
+
+        Raises AblationsError where a link leads elsewhere what the command writes.
+        """
+        refuse_links(self.checkpoints, self.history)
         _remove(self.files)
         self.files.mkdir()
         self.checkpoints.mkdir(exist_ok=True)
@@ -59,7 +64,8 @@ class Directories:
         If the process that supervised an earlier attempt was killed, its command may still be running, and
         writing to the same files. This waits until it has ended, at most until `deadline`.
         """
-        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        refuse_links(self.lock)
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             waiting = False
             while not _lock(descriptor):

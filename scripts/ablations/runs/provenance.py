@@ -107,23 +107,48 @@ def code_version(directory: Path) -> dict[str, object]:
     """The columns of a record for the code in `directory`: `code_commit` and `code_modified`.
 
     They are the commit of the git repository that tracks the directory, and whether a tracked file in the
-    directory differs from it; files that git does not track are not looked at. A value is None if it cannot
-    be known: git is not installed, the directory is not in a repository, or git does not answer in time.
+    directory differs from it; files that git does not track are not looked at, nor those of submodules. A
+    value is None if it cannot be known: git is not installed, the directory is not in a repository, or git
+    does not answer in time.
     """
     # The second name fails where the repository around the directory does not track it.
     named = _git(directory, "rev-parse", "HEAD", "HEAD:./")
     if named is None or named.returncode != 0:
         return {"code_commit": None, "code_modified": None}
     # Not `git diff --quiet`: it compares the times of files too, or writes new ones into the index.
-    differs = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    words = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty", "--", ".")
+    differs = _git(directory, *words, settings=_without_commands(directory))
     modified = bool(differs.stdout) if differs and differs.returncode == 0 else None
     return {"code_commit": named.stdout.split()[0][:COMMIT_DIGITS], "code_modified": modified}
 
 
-def _git(directory: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
+def _without_commands(directory: Path) -> dict[str, str]:
+    """Settings of git under which a repository that somebody else has made executes nothing.
+
+    Its own settings may name programs: one that lists changed files, and filters of files.
+    """
+    listed = _git(directory, "config", "-z", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+    fields = listed.stdout.split("\0")[:-1] if listed else []
+    filters = {
+        name for scope, name in zip(fields[::2], fields[1::2], strict=True) if scope in ("local", "worktree")
+    }
+    return {"core.fsmonitor": "false"} | {
+        name: "false" if name.endswith(".required") else "" for name in sorted(filters)
+    }
+
+
+def _git(
+    directory: Path, *words: str, settings: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str] | None:
     """What git answers in `directory`, or None; it asks nobody, and writes nothing into the repository."""
     environment = {name: value for name, value in os.environ.items() if name not in OTHER_REPOSITORY}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # An object that is missing is not fetched, which would execute commands too.
+    environment |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
+    count = int(environment.get("GIT_CONFIG_COUNT") or 0)
+    for i, (name, value) in enumerate(settings.items(), start=count):
+        environment |= {f"GIT_CONFIG_KEY_{i}": name, f"GIT_CONFIG_VALUE_{i}": value}
+    environment["GIT_CONFIG_COUNT"] = str(count + len(settings))
     try:
         return subprocess.run(
             ["git", *words],

@@ -102,15 +102,8 @@ def write(path: Path, state: RunState, *, to_disk: bool = True) -> None:
     """Write `state` to `path` atomically.
 
     Without `to_disk` the file may be lost if the machine crashes, but the caller does not wait for the disk.
-    Only one process at a time may write so.
     """
-    text = json.dumps(asdict(state), indent=1) + "\n"
-    if to_disk:
-        write_text(path, text)
-    else:
-        temporary = path.with_name(f".{path.name}.progress.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+    write_text(path, json.dumps(asdict(state), indent=1) + "\n", to_disk=to_disk)
 
 
 def remove(path: Path) -> None:

@@ -7,9 +7,12 @@ be known, and then the lock of a dead one can be removed.
 
 import fcntl
 import logging
+import os
 import platform
 from pathlib import Path
 from typing import TextIO
+
+from ablations.files import open_own
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +48,13 @@ def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
 
     Returns a file, which is to be kept open as long as the controller lives, and the number of locks
     removed. Locks stay where another controller lives, where the last one was on another machine (not
-    every shared file system tells machines of each other's locks), and where the file system has none;
-    Snakemake then decides, and says what it finds.
+    every shared file system tells machines of each other's locks), where the file system has none, and
+    where the note is not a file of the user; Snakemake then decides, and says what it finds.
     """
     folder = directory / ".snakemake"
     try:
         folder.mkdir(exist_ok=True)
-        alive = (directory / NOTE).open("a+", encoding="utf-8")
+        alive = os.fdopen(open_own(directory / NOTE, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+")
         removed = 0
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import AblationsError
+from ablations.files import refuse_links, write_text
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.records import AXES, Record, read_history, read_record
 from ablations.runs.run import Run
@@ -99,6 +100,7 @@ def to_tensorboard(runs: Iterable[Finished], folder: Path) -> int:
         if mark.exists() and mark.read_text(encoding="utf-8") == each.sha256:
             continue
         # Event files are only ever added to.
+        refuse_links(place)
         if place.exists():
             shutil.rmtree(place)
         with SummaryWriter(str(place)) as writer:
@@ -112,7 +114,7 @@ def to_tensorboard(runs: Iterable[Finished], folder: Path) -> int:
             for name, value in named.items():
                 writer.add_scalar(name, value)
             writer.add_text("record", "\n".join(f"    {k}: {v}" for k, v in each.metadata().items()))
-        mark.write_text(each.sha256, encoding="utf-8")
+        write_text(mark, each.sha256)
         written += 1
     return written
 

@@ -1,7 +1,14 @@
 """The figures of a study by the name that their files end in; one module per figure."""
 
 from collections.abc import Callable, Collection
+from contextlib import chdir
 from pathlib import Path
+
+# It would obey a matplotlibrc in the working directory, which may be somebody else's.
+with chdir("/"):
+    import matplotlib
+
+matplotlib.use("agg")
 
 from matplotlib.figure import Figure
 

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("agg")
-
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
