@@ -2,6 +2,8 @@
 
 import json
 
+from ablations.data.imagenet import DIGESTS, without_digest
+
 DATA = CONFIG.data_dir
 FETCH = ["--timeout-s", str(CONFIG.download_timeout_s)]
 if CONFIG.source_dir:
@@ -41,6 +43,17 @@ def weights_file(name, model):
     return CONFIG.file(path) if own else ancient(path)
 
 
+def missing_digest(name, model):
+    """Why the weights that `pretrained` names cannot be fetched, as a sentence; or nothing."""
+    if name != "imagenet" or model in DIGESTS or model in CONFIG.imagenet_sha256:
+        return None
+    return (
+        None
+        if Path(CONFIG.weights_path(name, model)).exists()
+        else without_digest(model)
+    )
+
+
 def all_staged(wildcards):
     """Everything that the selected studies need to be fetched before their runs."""
     runs = [run for run in CONFIG.executed_runs() if run.kind.reads_staged_datasets]
@@ -48,7 +61,8 @@ def all_staged(wildcards):
     fetched = {"imagenet", *CONFIG.fetched_weights()}
     starts = {(run.values().get("pretrained"), run.model) for run in runs}
     return staged + [
-        weights_file(*start) for start in sorted(s for s in starts if s[0] in fetched)
+        missing_digest(*start) or weights_file(*start)
+        for start in sorted(s for s in starts if s[0] in fetched)
     ]
 
 
@@ -91,7 +105,8 @@ rule stage_weights:
     message:
         "Staging the weights {wildcards.weights} of {wildcards.model}"
     shell:
-        f"python {SCRIPTS}/stage_weights.py --definitions {literal(json.dumps(WEIGHTS))} {FETCH} "
+        f"python {SCRIPTS}/stage_weights.py --definitions {literal(json.dumps(WEIGHTS))} "
+        f"--digests {literal(json.dumps(CONFIG.imagenet_sha256))} {FETCH} "
         "--name {wildcards.weights} --model {wildcards.model} --output {output:q} 2> {log:q}"
 
 

@@ -36,6 +36,12 @@ def inputs_of(kind):
             return [dataset]
         if name != "imagenet" and name not in CONFIG.weights:
             return [f"the config's `weights` has no '{name}'"]
+        if problem := missing_digest(name, wildcards.model):
+            # A finished run does not need them.
+            if not Path(
+                f"{kind.directory(**dict(wildcards.items()))}/record.tsv"
+            ).exists():
+                return [problem]
         return [dataset, weights_file(name, wildcards.model)]
 
     return inputs

@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="imagenet, or one of the definitions")
     parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
     parser.add_argument("--definitions", default="{}", help="fetched weights of the config, by name, as JSON")
+    parser.add_argument("--digests", default="{}", help="the config's imagenet_sha256, as JSON")
     parser.add_argument("--source-dir", type=Path, help="a directory of your own, which is searched first")
     parser.add_argument("--timeout-s", type=float, default=120, help="time limit of each source, in seconds")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
@@ -24,7 +25,7 @@ def main() -> None:
     from ablations.data.weights import imagenet_weights, stage_weights, weights_of_config
 
     if options.name == "imagenet":
-        published = imagenet_weights(options.model)
+        published = imagenet_weights(options.model, json.loads(options.digests).get(options.model))
     else:
         try:
             definition = FetchedWeights.model_validate(json.loads(options.definitions)[options.name])

@@ -1,7 +1,6 @@
 """Writing files so that a reader sees either the old content or the new, and reading them within bounds."""
 
 import errno
-import gzip
 import hashlib
 import io
 import os
@@ -15,6 +14,7 @@ from ablations.errors import AblationsError
 
 # Of a dataset or of weights, uncompressed, in bytes: a small archive can hold more than any memory.
 LARGEST_FILE = 2**31
+CHUNK = 2**20
 
 
 def refuse_links(*paths: Path) -> None:
@@ -93,13 +93,13 @@ def write_text(path: Path, text: str, *, to_disk: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def gunzip(content: bytes) -> bytes:
-    """The uncompressed content. Raises ValueError if it is larger than LARGEST_FILE, and what gzip raises."""
-    with gzip.open(io.BytesIO(content)) as file:
-        found = file.read(LARGEST_FILE + 1)
-    if len(found) > LARGEST_FILE:
-        raise ValueError(f"its uncompressed content is larger than {LARGEST_FILE:,} bytes")
-    return found
+def chunks(file: io.BufferedIOBase, most: int | None = None) -> Iterator[bytes]:
+    """The content of an open file in parts; ValueError when it is larger than `most`, or LARGEST_FILE."""
+    most = left = LARGEST_FILE if most is None else most
+    while chunk := file.read(CHUNK):
+        if (left := left - len(chunk)) < 0:
+            raise ValueError(f"its content is larger than {most:,} bytes")
+        yield chunk
 
 
 def digest(path: Path, algorithm: str) -> str:

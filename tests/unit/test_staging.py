@@ -11,17 +11,20 @@ import struct
 import tarfile
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ablations.config.datasets import Dataset
 from ablations.config.reading import load_config
-from ablations.config.sources import VerifiedFile
+from ablations.config.sources import Source, VerifiedFile
+from ablations.data import formats, sources
 from ablations.data.sources import Request, SourceError, download, verified
 from ablations.data.staged import open_staged, read_metadata
 from ablations.data.staging import stage
 from ablations.errors import AblationsError
+from pydantic import ValidationError
 
 PROJECT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -362,16 +365,22 @@ def test_digits_are_scikit_learns(tmp_path):
     assert dataset.train.images.max() == 255
 
 
-def cifar_archive(payload: object) -> bytes:
-    """An archive laid out as CIFAR-10's, with two training batches."""
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """A compressed archive with these files."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name in ("data_batch_1", "data_batch_2", "test_batch"):
-            content = pickle.dumps(payload, protocol=2)
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
+
+
+def cifar_archive(payload: object) -> bytes:
+    """An archive laid out as CIFAR-10's, with two training batches."""
+    batch = pickle.dumps(payload, protocol=2)
+    names = ("data_batch_1", "data_batch_2", "test_batch")
+    return tar_of({f"cifar-10-batches-py/{name}": batch for name in names})
 
 
 def cifar(archive: bytes, tmp_path: Path) -> Request:
@@ -447,6 +456,62 @@ def test_a_small_file_of_much_content_is_not_unpacked_whole(tmp_path, monkeypatc
         verified(VerifiedFile(name="train-images-idx3-ubyte", sha256="0" * 64), bomb)
     with pytest.raises(SourceError, match="is no file of at most"):
         verified(VerifiedFile(name="zero", sha256="0" * 64), Path("/dev/zero"))
+
+
+def test_a_large_file_takes_no_memory_before_it_is_verified(tmp_path):
+    bomb = tmp_path / "train-images-idx3-ubyte.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as file:
+        for _ in range(64):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="is not the published"):
+        verified(VerifiedFile(name="train-images-idx3-ubyte", sha256="0" * 64), bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x02r\xff\xff\xff\x7f.", b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f."])
+def test_a_pickle_reserves_no_memory_that_it_does_not_fill(pickled):
+    """Bytes of the second say that 2⁶³ follow; the first numbers an object with 2³¹."""
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="."):
+        formats.decode("cifar10", {"archive": tar_of({"data_batch_1": pickled})})
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("labels", [[[0, 1], [0, 1]], ["0", "1"], [0.5, 1.0], [True, False]])
+def test_labels_of_cifar_are_integers(labels):
+    batch = pickle.dumps({b"data": OwnState("u1", (3, "|", None, None, None, -1, -1, 0)), b"labels": labels})
+    with pytest.raises(ValueError, match="labels|array"):
+        formats.decode("cifar10", {"archive": tar_of({"data_batch_1": batch})})
+
+
+def test_idx_labels_are_as_many_as_images(folder, tmp_path):
+    contents = {**CONTENTS, "train_labels": idx(np.zeros((2, 3), np.uint8))}
+    with pytest.raises(ValueError, match="train images are"):
+        formats.decode("idx", contents)
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x"])
+def test_a_file_has_a_name_below_a_folder(name):
+    with pytest.raises(ValidationError, match=r"without a leading '/' and without '\.\.'"):
+        VerifiedFile(name=name, sha256="0" * 64)
+    with pytest.raises(ValidationError, match="without a leading"):
+        Source(npm="a@1", folder=name)
+
+
+def test_a_download_without_an_end_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("ablations.data.sources.LARGEST_WEIGHTS", 2)
+    with pytest.raises(SourceError, match="larger than 2 bytes"):
+        download(f"{server}/drip", tmp_path / "file", time.monotonic() + 60)
+
+
+def test_a_package_that_is_too_large_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("ablations.data.sources.LARGEST_WEIGHTS", 100)
+    (tmp_path / "a.tgz").write_bytes(tar_of({"one": bytes(60), "two": bytes(60)}))
+    with tarfile.open(tmp_path / "a.tgz") as tar, pytest.raises(ValueError, match="more than 100 bytes"):
+        tar.extractall(tmp_path / "unpacked", sources._bounded(tar), filter="data")
 
 
 def test_a_pickle_that_calls_code_is_refused(tmp_path, monkeypatch):

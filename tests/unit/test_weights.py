@@ -11,6 +11,7 @@ import pytest
 import torch
 from ablations.config.weights import FetchedWeights
 from ablations.data import weights
+from ablations.data.imagenet import DIGESTS
 from ablations.errors import AblationsError
 from ablations.training.models import build_model
 from ablations.training.pretrained import load_pretrained
@@ -200,7 +201,22 @@ def test_another_source_of_the_same_weights_stages_nothing_anew():
 
 def test_imagenet_weights_carry_their_digest():
     published = weights.imagenet_weights("resnet18")
-    assert (published.name, published.sha256) == ("resnet18-f37072fd.pth", "f37072fd")
+    assert (published.name, published.sha256) == ("resnet18-f37072fd.pth", DIGESTS["resnet18"])
+
+
+@pytest.mark.parametrize("model", DIGESTS)
+def test_each_digest_begins_as_the_name_of_its_file_ends(model):
+    published = weights.imagenet_weights(model)
+    assert re.fullmatch(r"[0-9a-f]{64}", published.sha256)
+
+
+def test_a_model_without_a_digest_asks_for_it_and_takes_it():
+    with pytest.raises(AblationsError, match=r"densenet201 .*imagenet_sha256\.densenet201"):
+        weights.imagenet_weights("densenet201")
+    whole = "c1103571" + 56 * "0"
+    assert weights.imagenet_weights("densenet201", whole).sha256 == whole
+    with pytest.raises(AblationsError, match=r"correct imagenet_sha256\.densenet201"):
+        weights.imagenet_weights("densenet201", 64 * "0")
 
 
 def test_imagenet_weights_are_verified(body, tmp_path):
@@ -208,16 +224,20 @@ def test_imagenet_weights_are_verified(body, tmp_path):
     name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (tmp_path / "mine/weights").mkdir(parents=True)
     (tmp_path / "mine/weights" / name).write_bytes(content)
-    published = weights.weights_at(f"http://127.0.0.1:1/{name}", MODEL)
+    published = weights.weights_at(f"http://127.0.0.1:1/{name}", MODEL, hashlib.sha256(content).hexdigest())
     weights.stage_weights(published, tmp_path / "w.safetensors", tmp_path / "mine")
     assert load_file(tmp_path / "w.safetensors").keys() == body.keys()
 
 
 def test_weights_that_are_not_the_published_ones_are_never_used(body, tmp_path):
-    published = weights.weights_at("http://127.0.0.1:1/net-f37072fd.pth", MODEL)
+    """Not even a file whose first digits are those in its name."""
+    content = saved(body)
+    forged = hashlib.sha256(content).hexdigest()
+    name, whole = f"net-{forged[:8]}.pth", forged[:8] + 56 * "0"
+    published = weights.weights_at(f"http://127.0.0.1:1/{name}", MODEL, whole)
     (tmp_path / "mine/weights").mkdir(parents=True)
-    (tmp_path / "mine/weights/net-f37072fd.pth").write_bytes(saved(body))
-    expected = re.escape("expected one that begins with f37072fd; the file is not used")
+    (tmp_path / "mine/weights" / name).write_bytes(content)
+    expected = re.escape(f"expected {whole}; the file is not used")
     with pytest.raises(AblationsError, match=expected):
         weights.stage_weights(published, tmp_path / "w.safetensors", tmp_path / "mine", timeout_s=5)
     assert not (tmp_path / "w.safetensors").exists()

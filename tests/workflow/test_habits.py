@@ -487,7 +487,7 @@ studies:
     done = checkout.snakemake("--configfile", "my.yaml")
     assert done.returncode == 1
     printed = done.stdout + done.stderr
-    assert "expected one that begins with f37072fd; the file is not used" in printed
+    assert "expected f37072fd47e89c5e" in printed
     assert "Traceback" not in printed
     assert checkout.records() == {}
     assert not (checkout.root / "data/weights/imagenet/resnet18.safetensors").exists()

@@ -55,6 +55,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         for path in kind.code:
             if not is_there(Path(path)):
                 yield f"kinds.{name}.code: there is no '{Path(path).absolute()}'"
+    yield from _check_digests(config)
     for name, weights in config.weights.items():
         if name in ("none", "imagenet"):
             yield f"weights.{name}: this name is taken; give your file another"
@@ -66,6 +67,12 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
                 f"weights.{name}.model: there is no model '{weights.model}'"
                 f"{nearest(weights.model, TORCHVISION_CLASSIFIERS)}"
             )
+
+
+def _check_digests(config: Config) -> Iterator[str]:
+    for model in config.imagenet_sha256:
+        if model not in TORCHVISION_CLASSIFIERS:
+            yield f"imagenet_sha256: there is no model '{model}'{nearest(model, TORCHVISION_CLASSIFIERS)}"
 
 
 def _check_starts(config: Config, runs: Sequence[Run], where: str) -> Iterator[str]:

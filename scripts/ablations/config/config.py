@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, create_model
 from ablations.config.datasets import Dataset
 from ablations.config.kinds import WithKinds
 from ablations.config.sections import PathText, StudyName
+from ablations.config.sources import Sha256
 from ablations.config.studies import study_model
 from ablations.config.weights import FetchedWeights, Weights
 from ablations.files import first_existing
@@ -41,6 +42,10 @@ class Config(WithKinds):
     source_dir: Annotated[
         PathText | None, Field(description="a directory with files of datasets and weights that you have")
     ] = None
+    imagenet_sha256: Annotated[
+        dict[str, Sha256],
+        Field(description="SHA-256 of torchvision's ImageNet weights, by model, where the project has none"),
+    ] = {}
     download_timeout_s: Annotated[
         float, Field(gt=0, le=86400, description="bound on each source of a dataset or weights, in seconds")
     ] = 120

@@ -2,9 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ablations.config.sections import PathText, Section
+
+
+def _inside(value: str) -> str:
+    if value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("it is a name below a folder, without a leading '/' and without '..'")
+    return value
+
+
+Inside = Annotated[PathText, AfterValidator(_inside)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Source(Section):
@@ -14,7 +24,7 @@ class Source(Section):
     npm: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9._-]*@[0-9][0-9.]*$")] = None
     debian: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$")] = None
     pypi: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.+]*$")] = None
-    folder: PathText | None = None
+    folder: Inside | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> "Source":
@@ -27,8 +37,8 @@ class Source(Section):
 class VerifiedFile(Section):
     """A file that is fetched: SHA-256 of its uncompressed content, or MD5 of it as distributed."""
 
-    name: PathText
-    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
+    name: Inside
+    sha256: Sha256 | None = None
     md5: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ Each is decoded to the same four arrays. torchvision's readers are not used: the
 that the bytes which were verified would be read again, and unpickle CIFAR-10 without restrictions.
 """
 
+import gzip
 import io
 import pickle
 import struct
@@ -17,7 +18,7 @@ import numpy as np
 from ablations.config.datasets import Dataset
 from ablations.data.staged import PARTS
 from ablations.errors import AblationsError
-from ablations.files import gunzip
+from ablations.files import chunks
 
 # The last 360 of scikit-learn's 1,797 digits (a fifth) are the test images.
 DIGITS_TRAIN = 1437
@@ -42,14 +43,25 @@ def decode(format_name: str, contents: Mapping[str, bytes]) -> Arrays:
 def _decode_idx(contents: Mapping[str, bytes]) -> Arrays:
     arrays = {}
     for part in PARTS:
-        content = contents[part] if contents[part][:2] != b"\x1f\x8b" else gunzip(contents[part])
+        content = _uncompressed(contents[part])
         if content[2] != UNSIGNED_BYTES:
             raise ValueError(f"the numbers of {part} are of type 0x{content[2]:02x}, and not unsigned bytes")
         rank = content[3]
         shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
         array = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-        arrays[part] = array[:, None] if part.endswith("images") else array.astype(np.int64)
+        arrays[part] = array[:, None] if part.endswith("images") else array
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"the {split} images are {len(images)}, and the labels {labels.shape}")
+        arrays[f"{split}_labels"] = labels.astype(np.int64)
     return arrays
+
+
+def _uncompressed(content: bytes) -> bytes:
+    if content[:2] != b"\x1f\x8b":
+        return content
+    return b"".join(chunks(gzip.GzipFile(fileobj=io.BytesIO(content))))
 
 
 class _Bytes:
@@ -75,8 +87,11 @@ class _Array:
         self.array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if is_fortran else "C")
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads the pickles that CIFAR-10 is distributed as, and creates nothing but arrays of bytes."""
+class _ArraysOnly(pickle._Unpickler):
+    """Reads the pickles that CIFAR-10 is distributed as, and creates nothing but arrays of bytes.
+
+    It is the one in Python: that in C reserves as much memory as a few bytes of a pickle ask for.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
@@ -99,12 +114,14 @@ def _new_array(cls: type, shape: tuple[int, ...], code: bytes) -> _Array:
 
 def _decode_cifar10(contents: Mapping[str, bytes]) -> Arrays:
     batches = {}
-    with tarfile.open(fileobj=io.BytesIO(contents["archive"])) as tar:
+    with tarfile.open(fileobj=io.BytesIO(_uncompressed(contents["archive"])), mode="r:") as tar:
         for member in tar:
             name = Path(member.name).name
             file = tar.extractfile(member) if "_batch" in name else None
             if file is not None:
                 batches[name] = _ArraysOnly(file, encoding="bytes").load()
+                if not all(type(label) is int for label in batches[name][b"labels"]):
+                    raise ValueError(f"the labels of {name} are not all integers")
     train = [batches[name] for name in sorted(batches) if name.startswith("data_batch")]
     arrays = {}
     for prefix, parts in (("train", train), ("test", [batches["test_batch"]])):

