@@ -17,6 +17,7 @@ BEGIN, END = "<!-- begin: modules -->", "<!-- end: modules -->"
 
 # From the bottom. A module imports from its own folder, and from those in rows above its own here.
 ROWS = (
+    ("readable",),
     ("errors",),
     ("files", "search_path"),
     ("kinds",),

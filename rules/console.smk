@@ -1,6 +1,7 @@
 # What a call prints of its own, and how it words what Snakemake prints.
 
 from ablations.config.hints import hints
+from ablations.readable import make_readable
 from ablations.tracking.console import Console
 from ablations.tracking.overview import overview
 
@@ -14,6 +15,7 @@ if workflow.is_main_process:
         logger.warning(f"note: {hint}\n")
     if not shows_jobs_whole():
         CONSOLE.replace(logger.handlers)
+make_readable(logger.handlers)
 
 
 onerror:

@@ -61,6 +61,7 @@ rule plot_study:
         ENVIRONMENT
     params:
         study=study_of,
+        title=title_of,
         kinds=kinds_of,
         failed=failed_runs,
         code=presentation_code,

@@ -2,6 +2,8 @@
 
 import hashlib
 
+from ablations.presentation.escapes import rst, script_json
+
 # What follows the name of a study in the names of its tables -> what the table shows.
 TABLES = {
     "": "table",
@@ -109,8 +111,11 @@ def presentation_code(wildcards):
 
 
 def study_of(wildcards):
-    """For `params`: a study as it is written in the config. Only its own changes make its tables again."""
-    return CONFIG.studies[wildcards.study].written
+    """For `params`: a study as it is written in the config. Only its own changes make its tables again.
+
+    Snakemake writes these params into a script of its report, as they are.
+    """
+    return script_json(CONFIG.studies[wildcards.study].written)
 
 
 def own_kinds(wildcards):
@@ -120,7 +125,12 @@ def own_kinds(wildcards):
 
 def kinds_of(wildcards):
     """For `params`: the config's own kind of a study, as it is written, if it has one."""
-    return CONFIG.own_kinds(wildcards.study)
+    return script_json(CONFIG.own_kinds(wildcards.study))
+
+
+def title_of(wildcards):
+    """For `params`: the title of a study, for the captions of the report."""
+    return rst(CONFIG.studies[wildcards.study].title)
 
 
 def label_of_table(wildcards):
@@ -171,6 +181,7 @@ rule make_table:
         ENVIRONMENT
     params:
         study=study_of,
+        title=title_of,
         kinds=kinds_of,
         code=presentation_code,
     message:

@@ -1,5 +1,6 @@
 """Rule make_table: one table of a study, as TSV, Markdown, LaTeX and HTML."""
 
+import json
 from pathlib import Path
 
 from ablations.analysis.cells import load_records
@@ -12,7 +13,7 @@ from ablations.presentation.tables import TABLES
 def main() -> None:
     wildcards = snakemake.wildcards
     sources = [Path(path) for path in snakemake.input]
-    study = parse_study(snakemake.params.study, read_kinds(snakemake.params.kinds))
+    study = parse_study(json.loads(snakemake.params.study), read_kinds(json.loads(snakemake.params.kinds)))
     records = load_records(sources[0], study.kind) if sources else {}
     published = sources[1] if len(sources) > 1 else None
     make = TABLES[wildcards.table.removeprefix("_")]

@@ -1,5 +1,6 @@
 """Rule plot_study: one figure of a study, as SVG and PNG."""
 
+import json
 from pathlib import Path
 
 from ablations.analysis.cells import load_records
@@ -11,7 +12,7 @@ from ablations.presentation.figures.style import write_figure
 
 
 def main() -> None:
-    study = parse_study(snakemake.params.study, read_kinds(snakemake.params.kinds))
+    study = parse_study(json.loads(snakemake.params.study), read_kinds(json.loads(snakemake.params.kinds)))
     published = next(map(Path, snakemake.input.published), None)
     failed = {run for run in study.runs() if run.record in snakemake.params.failed}
     draw = FIGURES[snakemake.wildcards.figure.removeprefix("_")]

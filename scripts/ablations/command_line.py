@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ablations.errors import AblationsError
 from ablations.kinds.hyperparameters import Hyperparameters
+from ablations.readable import make_readable
 
 if TYPE_CHECKING:
     from ablations.config.config import Config
@@ -78,4 +79,5 @@ def log_to_stderr() -> None:
         format="%(asctime)s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
     )
+    make_readable(logging.getLogger().handlers)
     logging.captureWarnings(True)

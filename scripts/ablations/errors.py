@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ablations.readable import make_readable, readable
+
 
 class AblationsError(Exception):
     """Something the user can put right; the message says what, where, and how."""
@@ -37,6 +39,7 @@ def run_script(main: Callable[[], None], log: str | None = None) -> None:
     try:
         if log is not None:
             logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s")
+            make_readable(logging.getLogger().handlers)
             logging.captureWarnings(True)
         main()
     except BrokenPipeError:
@@ -46,12 +49,12 @@ def run_script(main: Callable[[], None], log: str | None = None) -> None:
     except (Exception, KeyboardInterrupt) as error:
         sentence, foreseen = _sentence(error)
         if log is None and not foreseen and not sys.stderr.isatty():
-            traceback.print_exc()
+            print(readable(traceback.format_exc()), end="", file=sys.stderr)
         if log is not None:
             if not foreseen:
                 logging.exception("unforeseen")
             logging.error("error: %s", sentence)
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {readable(sentence)}", file=sys.stderr)
         sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 

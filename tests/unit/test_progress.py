@@ -144,7 +144,7 @@ def no_context() -> Exception:
         (no_context(), "out of memory", "AcceleratorError: CUDA error: out of memory"),
         (torch.AcceleratorError("CUDA error: unknown"), "error", "AcceleratorError: CUDA error: unknown"),
         (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
-        (AblationsError("a name that is no UTF-8: \udcff"), "error", "a name that is no UTF-8: ?"),
+        (AblationsError("a name that is no UTF-8: \udcff"), "error", r"a name that is no UTF-8: \udcff"),
     ],
 )
 def test_why_a_run_failed(error, why, text, identified, tmp_path):
@@ -323,8 +323,8 @@ def test_a_job_that_is_not_in_the_queue_is_over(tmp_path, monkeypatch):
 
 
 def test_a_log_cannot_write_to_the_terminal(tmp_path):
-    leave(tmp_path, "error: \x1b[2Jgone\n")
-    assert state(tmp_path).last_line == "error: [2Jgone"
+    leave(tmp_path, "\x1b[31merror\x1b[0m: \x1b[2Jgone\u202e\n")
+    assert state(tmp_path).last_line == r"error: gone\u202e"
 
 
 # --- the command ---------------------------------------------------------------------------------

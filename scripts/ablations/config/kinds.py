@@ -34,6 +34,12 @@ def _inside(value: str) -> str:
     return value
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it has line breaks or control characters")
+    return value
+
+
 Commands = Annotated[str, AfterValidator(_commands)]
 Inside = Annotated[str, AfterValidator(_inside)]
 
@@ -85,7 +91,7 @@ class MetricSection(Section):
     """A metric of an own kind: how a table shows it, how its noise is known, and where it is read."""
 
     label: Line | None = None
-    unit: Annotated[str, Field(max_length=20)] = ""
+    unit: Annotated[str, Field(max_length=20), AfterValidator(_printable)] = ""
     decimals: Annotated[int, Field(ge=0, le=12)] = 2
     better: Literal["higher", "lower"] | None = None
     noise: Annotated[

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from pydantic_core import PydanticCustomError, core_schema
 
 from ablations.errors import AblationsError, nearest
+from ablations.readable import readable
 
 # Of a file's or directory's name, on every usual file system.
 MOST_NAME_BYTES = 255
@@ -68,7 +69,7 @@ def show(value: Any) -> str:
 
 def one_line(text: str) -> str:
     """A sentence as one line of printable letters; of a word without end, the beginning and the end."""
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    text = readable(text).replace("\n", r"\n").replace("\t", r"\t")
     return re.sub(r"\S{400,}", lambda word: f"{word[0][:150]}…{word[0][-150:]}", text)
 
 

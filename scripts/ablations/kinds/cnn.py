@@ -15,7 +15,7 @@ from ablations.kinds.metrics import (
     TRAIN_TIME,
     Metric,
 )
-from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Images, NotNegative, Percent, Positive
+from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Images, NotNegative, Percent, Positive, Text
 
 # The published resnet18: 60,000 images of 33.2 million multiply-accumulates, 5 epochs in 408 s.
 PUBLISHED_MACS_PER_S = 60_000 * 33.184e6 * 5 / 408
@@ -65,7 +65,7 @@ class CnnRecord(ImageRecord):
     test_ece: Percent | None = None
     test_nll: NotNegative | None = None
     worst_class_accuracy: Percent | None = None
-    test_class_accuracy: str | None = None
+    test_class_accuracy: Text | None = None
     val_accuracy: Percent | None = None
     val_loss: NotNegative | None = None
     val_samples: Images | None = None
@@ -79,10 +79,10 @@ class CnnRecord(ImageRecord):
     warm_up_ms: NotNegative | None = None
     reserved_memory_mb: NotNegative | None = None
     pin_memory_effective: bool
-    precision_effective: str
-    weights_not_loaded: str | None = None
-    torch_version: str
-    torchvision_version: str
+    precision_effective: Text
+    weights_not_loaded: Text | None = None
+    torch_version: Text
+    torchvision_version: Text
 
 
 def _notes(records: Sequence[Mapping[str, str]], metrics: Collection[str]) -> list[str]:

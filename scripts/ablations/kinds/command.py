@@ -11,7 +11,7 @@ from pydantic import create_model
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.kind import Kind
 from ablations.kinds.metrics import Metric
-from ablations.kinds.record import NotNegative, Record
+from ablations.kinds.record import NotNegative, Record, Text
 
 # What a command can name besides its places and hyperparameters -> what is given to it.
 PLACEHOLDERS = {
@@ -41,7 +41,7 @@ class CommandRecord(Record):
     OPEN: ClassVar[bool] = True
 
     run_time_ms: NotNegative
-    code_digest: str | None = None
+    code_digest: Text | None = None
     items_correct: str | None = None
 
 

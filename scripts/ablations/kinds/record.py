@@ -2,7 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ablations.readable import as_field, readable
 
 # The columns that are the times of a run on images.
 IMAGE_TIMES = ("startup_time_ms", "train_time_ms", "test_time_ms")
@@ -12,6 +14,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 # A record is a file that another may have written: what it says must not take all memory.
 Images = Annotated[int, Field(ge=1, le=10_000_000)]
+# It may be shown in a terminal, a page or a spreadsheet, whoever wrote it.
+Text = Annotated[str, AfterValidator(readable), AfterValidator(as_field)]
 
 
 class Record(BaseModel):
@@ -30,17 +34,17 @@ class Record(BaseModel):
 
     status: Literal["ok", "diverged"]
     device: Literal["cpu", "cuda"]
-    device_name: str
+    device_name: Text
     threads: Positive
     runs_per_job: Positive | None = None
-    host: str
-    started_at: str
+    host: Text
+    started_at: Text
     attempts: Positive
-    attempt_seconds: str
-    workflow_version: str
-    code_commit: str | None = None
+    attempt_seconds: Text
+    workflow_version: Text
+    code_commit: Text | None = None
     code_modified: bool | None = None
-    python_version: str
+    python_version: Text
 
     @classmethod
     def columns(cls) -> list[str]:
@@ -63,7 +67,7 @@ class ImageRecord(Record):
     startup_time_ms: NotNegative
     peak_memory_mb: NotNegative
     test_samples: Images
-    numpy_version: str
+    numpy_version: Text
     test_correct: str | None = None
 
     @model_validator(mode="after")

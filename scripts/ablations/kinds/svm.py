@@ -7,7 +7,7 @@ from pydantic import Field
 from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters
 from ablations.kinds.kind import Duration, Kind
 from ablations.kinds.metrics import PEAK_MEMORY, TEST_ACCURACY, TEST_TIME, TRAIN_TIME, Metric
-from ablations.kinds.record import IMAGE_TIMES, ImageRecord
+from ablations.kinds.record import IMAGE_TIMES, ImageRecord, Text
 
 # Seconds of a run on 10,000 images, and of its start-up.
 USUAL_S, USUAL_STARTUP_S = 10.0, 5.0
@@ -43,7 +43,7 @@ class SvmRecord(ImageRecord):
 
     support_vectors: Annotated[int, Field(ge=1)]
     backend: Literal["pairwise_gram", "sklearn"]
-    scikit_learn_version: str
+    scikit_learn_version: Text
 
 
 SVM = Kind(

@@ -1,14 +1,16 @@
 """A table as a document: TSV, Markdown, LaTeX and HTML of the same content."""
 
 import html
-import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from ablations.files import write_text
+from ablations.presentation.escapes import TEX, markdown, markdown_cell, tex
+from ablations.readable import as_field, as_line
 
 
 @dataclass
@@ -21,29 +23,32 @@ class Table:
     display: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        # A record or a config of another person may hold anything.
+        self.title, self.notes = as_line(self.title), [as_line(note) for note in self.notes]
+        self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
+
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the notes below it."""
-        cells = self.display.map(_cell).rename(columns=_cell)
+        cells = self.display.map(markdown_cell).rename(columns=markdown_cell)
         body = cells.to_markdown(index=False, disable_numparse=True)
-        notes = "".join(f"\n{i}. {_markdown(note)}" for i, note in enumerate(self.notes, 1))
-        return f"### {_markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+        notes = "".join(f"\n{i}. {markdown(note)}" for i, note in enumerate(self.notes, 1))
+        return f"### {markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
     def latex(self) -> str:
         """A booktabs table that compiles in a document with the two packages that its first line names."""
-        body = self.display.map(_tex).to_latex(
-            index=False,
-            escape=False,
-            header=[_tex(str(name)) for name in self.display.columns],
-            column_format="l" * len(self.display.columns),
-        )
-        notes = " ".join(f"[{i}] {_tex(note)}" for i, note in enumerate(self.notes, 1))
+        # Not `header`: pandas reads its braces as places to fill in.
+        escaped = self.display.map(tex).rename(columns=tex)
+        columns = "l" * len(escaped.columns)
+        body = escaped.to_latex(index=False, escape=False, column_format=columns)
+        notes = " ".join(f"[{i}] {tex(note)}" for i, note in enumerate(self.notes, 1))
         foreign = _beyond_pdftex("".join([self.title, body, notes]))
         lines = [
             "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down",
             *([f"% needs XeLaTeX or LuaLaTeX, and a font that has {foreign}"] if foreign else []),
             "\\begin{table}",
             "\\centering",
-            f"\\caption{{{_tex(self.title)}}}",
+            f"\\caption{{{tex(self.title)}}}",
             f"\\label{{tab:{self.label}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             body.rstrip("\n") + "}",
@@ -75,6 +80,12 @@ class Table:
         write_text(base.with_name(base.name + ".html"), self.html())
 
 
+def _changed(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The frame with its texts and the names of its columns changed."""
+    changed = frame.map(lambda value: change(value) if isinstance(value, str) else value)
+    return changed.rename(columns=change)
+
+
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;margin:2em}h1{font-size:1.2em}"
     "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
@@ -84,43 +95,11 @@ _STYLE = (
 )
 
 
-def _greek(letter: str) -> str:
-    name = unicodedata.name(letter).split()[-1].replace("LAMDA", "LAMBDA")
-    return rf"$\{name.capitalize() if letter.isupper() else name.lower()}$"
-
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}",
-    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "≤": r"$\le$", "≥": r"$\ge$", "<": r"$<$", ">": r"$>$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "←": r"$\gets$", "≈": r"$\approx$",
-    "≠": r"$\ne$", "∞": r"$\infty$", "·": r"$\cdot$", "√": r"$\surd$",
-    **{letter: _greek(letter) for letter in "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"},
-}  # fmt: skip
-# Of GitHub's Markdown: what would begin a link, mathematics, code, emphasis, an entity or an HTML tag.
-_MARKDOWN = re.compile(r"[\\`*$]|\](?=[(\[])|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;)|#(?=#*$)")
-
-
-def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\g<0>", text)
-
-
-def _cell(text: str) -> str:
-    return _markdown(text).replace("|", r"\|")
-
-
-def _tex(text: str) -> str:
-    escaped = "".join(_TEX.get(letter, letter) for letter in text)
-    # Ligatures, and what the end of the row above would take for an argument.
-    escaped = re.sub(r"(?<=-)(?=-)|(?<=')(?=')", "{}", escaped)
-    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
-
-
 def _beyond_pdftex(text: str) -> str:
     """The letters of a script that pdfLaTeX does not know."""
     foreign = (
         letter
         for letter in text
-        if unicodedata.category(letter)[0] in "LMS" and ord(letter) > 0x17F and letter not in _TEX
+        if unicodedata.category(letter)[0] in "LMS" and ord(letter) > 0x17F and letter not in TEX
     )
     return "".join(dict.fromkeys(foreign))

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from ablations.errors import AblationsError
 from ablations.kinds.record import Record
+from ablations.readable import readable
 from ablations.runs import state
 from ablations.runs.provenance import seconds_since_start
 from ablations.runs.records import read_record, write_record
@@ -249,7 +250,7 @@ def _text(error: BaseException) -> str:
         str(error) if isinstance(error, AblationsError) else f"{type(error).__name__}: {error}".rstrip(": ")
     )
     # A path in it may have bytes that are no UTF-8.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return readable(text)
 
 
 def job_deadline(environment: Mapping[str, str], limit_s: float | None) -> float | None:

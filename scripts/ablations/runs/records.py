@@ -15,6 +15,7 @@ from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.kind import PROFILE_COLUMNS
 from ablations.kinds.record import Record
+from ablations.readable import as_field, readable
 from ablations.runs.run import Run
 
 PLACES = ("kind", "dataset", "model")
@@ -67,7 +68,7 @@ def _field(value: Any) -> str:
     if value is None:
         return ""
     # A host or device may have any name; a record has one line and its columns.
-    return " ".join(spell(value).split()).replace('"', "'")
+    return as_field(spell(value)).replace('"', "'")
 
 
 def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
@@ -108,7 +109,7 @@ def quick_record(path: Path) -> dict[str, str] | None:
     """
     try:
         names, values = path.read_text(encoding="utf-8").split("\n")[:2]
-        record = dict(zip(names.split("\t"), values.split("\t"), strict=True))
+        record = dict(zip(names.split("\t"), map(readable, values.split("\t")), strict=True))
     except (OSError, ValueError):
         return None
     return record if {*PLACES, "status"} <= record.keys() else None

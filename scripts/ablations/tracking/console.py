@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ablations.kinds import Kind
+from ablations.readable import readable
 from ablations.runs.records import quick_record
 from ablations.tracking.plan import clock, seconds_taken
-from ablations.tracking.status import last_line_of
+from ablations.tracking.status import end_of, last_line_of
 
 # The name of Snakemake's handler of the terminal.
 STREAM = "DefaultStreamHandler"
 # Of a log that tells why a run failed, the lines that are shown.
-SHOWN_LINES = 20
+SHOWN_LINES, SHOWN_BYTES = 20, 65536
 # Of the causes of failures, those that are listed at the end.
 SHOWN_CAUSES = 10
 # What SLURM calls the end of a job, in the words of an executor.
@@ -98,7 +99,7 @@ class Console(logging.Formatter):
         return line
 
     def _of_failed(self, directory: str, values: Mapping[str, object]) -> str:
-        said = " ".join(str(values.get("rule_msg") or "").split())
+        said = " ".join(readable(str(values.get("rule_msg") or "")).split())
         logs = values["log"]
         assert isinstance(logs, Sequence)
         log = next((name for name in map(str, logs) if last_line_of(Path(name))), f"{directory}/run.log")
@@ -160,6 +161,6 @@ def _result(kind: Kind, record: Mapping[str, str]) -> str:
 def _end(log: Path) -> list[str]:
     """The last lines of a log."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN_LINES:]
+        return end_of(log, SHOWN_BYTES)[-SHOWN_LINES:]
     except OSError as error:
         return [f"it cannot be read ({error.strerror})"]

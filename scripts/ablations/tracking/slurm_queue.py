@@ -1,11 +1,14 @@
 """What SLURM knows of the user's jobs: those in the queue by `squeue`, and those that ended by `sacct`."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+
+from ablations.readable import readable
 
 SLURM_PATIENCE_S = 20
 # The state of a run in the queue whose job executes other runs too.
@@ -48,7 +51,7 @@ class Slurm:
             number, job, state, reason, folder, comment = (line.split("|", 5) + [""] * 5)[:6]
             if state == "PENDING" and reason not in ("", "None"):
                 state = f"{state}: {reason}"
-            jobs[number] = jobs[job] = state
+            jobs[number] = jobs[job] = state = readable(state)
             if Path(folder).resolve() == root.resolve():
                 runs[comment.partition("_wildcards_")[2]] = state
         packed, ended = packed_runs(root, jobs)
@@ -76,8 +79,15 @@ def packed_runs(root: Path, jobs: Mapping[str, str]) -> tuple[dict[str, str], di
         elif all((root / name).exists() for name in member.outputs) or member.exit_code == 0:
             ended[output] = None
         else:
-            ended[output] = root / member.log
+            ended[output] = _log_in(root, member.log)
     return in_queue, ended
+
+
+def _log_in(root: Path, log: Path) -> Path:
+    """A log that a file of the executor names, if it is one of this directory; otherwise an empty one."""
+    found = (root / log).resolve()
+    is_own = found.suffix == ".log" and found.is_relative_to(root.resolve())
+    return found if is_own else Path(os.devnull)
 
 
 def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
@@ -98,4 +108,4 @@ def _call(*command: str) -> str:
 
 def _reason(error: Exception) -> str:
     text = getattr(error, "stderr", None) or str(error)
-    return text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    return readable(text.strip()).splitlines()[-1] if text.strip() else type(error).__name__

@@ -1,8 +1,10 @@
 """The status of runs, from the files that they leave and from what SLURM knows of their jobs."""
 
+import errno
 import os
 import platform
 import re
+import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +13,7 @@ from typing import Literal
 
 import psutil
 
+from ablations.readable import readable
 from ablations.runs import state as run_state
 from ablations.runs.records import quick_record
 from ablations.runs.run import Run
@@ -108,7 +111,7 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
         # While Python started: the run itself has not noted it.
         return State(run, "to do", "stopped")
     if begun is not None and begun.stopped is not None:
-        error = _last(begun.stopped.error.splitlines()) or last_line
+        error = _last(readable(begun.stopped.error).splitlines()) or last_line
         return State(run, "failed", begun.stopped.why, last_line=error, job=begun.process.job)
     if begun is not None or (folder / run_state.NAME).exists():
         return State(run, "failed", "killed", last_line=last_line, job=begun.process.job if begun else None)
@@ -165,16 +168,23 @@ def _age(path: Path) -> float:
 def last_line_of(log: Path) -> str:
     """The last line of a log that is not empty, for people to read."""
     try:
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+        return _last(end_of(log))
     except OSError:
         return ""
-    return _last(lines)
+
+
+def end_of(log: Path, size: int = TAIL_BYTES) -> list[str]:
+    """The lines in the last `size` bytes of a log, for people to read. Raises OSError.
+
+    A link is refused, as it would show another file, and so is what is no regular file, such as a pipe.
+    """
+    with open(os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123, a descriptor
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", str(log))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        return [readable(line) for line in file.read(size).decode("utf-8", "replace").splitlines()]
 
 
 def _last(lines: Sequence[str]) -> str:
-    # A log must not send control sequences to a terminal.
-    printable = ("".join(c for c in line if c.isprintable()).strip() for line in reversed(lines))
-    return STAMP.sub("", next((line for line in printable if line), ""), count=1)
+    stripped = (line.replace("\t", " ").strip() for line in reversed(lines))
+    return STAMP.sub("", next((line for line in stripped if line), ""), count=1)
