@@ -81,7 +81,7 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
             ]
             count = sum(map(len, paired))
             comparison = (
-                _compare(study.kind, metric, [pairs for pairs in alike if pairs], unit)
+                compare_settings(study.kind, metric, [pairs for pairs in alike if pairs], unit)
                 if count
                 else main_effects.compare(factor, first, second)
             )
@@ -106,7 +106,8 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return ((levels[0], level) for level in levels[1:])
 
 
-def _compare(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float) -> Comparison | None:
+def compare_settings(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float) -> Comparison | None:
+    """The comparison of the pairs of some settings by seed, second minus first; None without a pair."""
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablations.config.baselines import check_ablation, check_base
 from ablations.config.config import Config
 from ablations.config.published import read_published
 from ablations.config.sections import ConfigError
@@ -34,6 +35,9 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
             continue
         if not expand:
             continue
+        if wrong := list(check_ablation(study, where)):
+            yield from wrong
+            continue
         try:
             runs = study.runs()
         except ConfigError as error:
@@ -43,6 +47,8 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
             yield from _check_images(config, runs, f"{where}.grid")
         wrong = [*_check_table(study, runs, f"{where}.table"), *_check_labels(study, where)]
         yield from wrong
+        if study.base and not wrong:
+            yield from check_base(study, where)
         if study.kind.reads_staged_datasets:
             yield from _check_starts(config, runs, f"{where}.grid")
         if study.published is not None and not wrong:
@@ -96,6 +102,7 @@ def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
         known["pretrained"] = ("weights", ["none", "imagenet", *config.weights])
     blocks = [(f"grid[{i}]", block) for i, block in enumerate(study.grid)]
     blocks += [(f"exclude[{i}]", entry) for i, entry in enumerate(study.exclude)]
+    blocks += [("ablate", study.ablate)] if study.ablate else []
     for place, block in blocks:
         for _, settings in block.axes():
             for setting in settings:
@@ -113,8 +120,11 @@ def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
 def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]:
     table = study.table
     factors = study.factors
-    keys = [*table.rows, *([table.columns] if table.columns else [])]
-    names = [("rows", key) for key in table.rows]
+    if not study.rows:
+        yield f"{where}.rows: it is missing; it names the hyperparameters that distinguish the rows"
+        return
+    keys = [*study.rows, *([table.columns] if table.columns else [])]
+    names = [("rows", key) for key in study.rows]
     names += [("columns", table.columns)] if table.columns else []
     for place, key in names:
         if key not in factors:

@@ -1,8 +1,9 @@
 """Grids: blocks whose product is the runs of a study, and excludes that remove some."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, create_model
 
@@ -19,19 +20,52 @@ class Block(Section):
 
     def axes(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """The axes in the order written, each with its settings: `{"lr": 0.1}`, or a recipe's."""
-        axes = []
-        for key in self.written:
-            values = getattr(self, key)
-            if key == "recipe":
-                settings = [{name: getattr(entry, name) for name in entry.written} for entry in values]
-            else:
-                settings = [{key: value} for value in values]
-            axes.append((key, settings))
-        return axes
+        return [(key, _settings(self, key)) for key in self.written]
 
 
-def grid_models(kind: Kind) -> tuple[type[Block], type[Block]]:
-    """The models of a grid block and of an exclude entry for one kind of run."""
+class Ablation(Block):
+    """Changes of a base point: each value, or entry of a recipe, is one."""
+
+    all: Annotated[bool, Field(description="also a point with all changes together")] = False
+
+    def axes(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        return [(key, _settings(self, key)) for key in self.written if key != "all"]
+
+
+def _settings(block: Block, key: str) -> list[dict[str, Any]]:
+    values = getattr(block, key)
+    if key == "recipe":
+        return [{name: getattr(entry, name) for name in entry.written} for entry in values]
+    return [{key: value} for value in values]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A block in which all points have one setting in place of their own."""
+
+    block: Block
+    setting: Mapping[str, Any]
+
+    def axes(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The axes of the block without what the setting replaces, and one of the setting."""
+        kept = [
+            (key, [{name: v for name, v in each.items() if name not in self.setting} for each in settings])
+            for key, settings in self.block.axes()
+        ]
+        return [*((key, settings) for key, settings in kept if any(settings)), ("", [dict(self.setting)])]
+
+
+class GridModels(NamedTuple):
+    """The models of the parts of a study that hold levels of one kind of run."""
+
+    block: type[Block]
+    exclude: type[Block]
+    ablation: type[Ablation]
+    baseline: type[Section]
+
+
+def grid_models(kind: Kind) -> GridModels:
+    """The models of the parts of a study that hold levels of one kind of run."""
     types: dict[str, Any] = {
         name: Annotated[field.annotation, *field.metadata, Field(description=field.description)]
         for name, field in kind.hyperparameters.model_fields.items()
@@ -50,7 +84,12 @@ def grid_models(kind: Kind) -> tuple[type[Block], type[Block]]:
     lists.pop("seed", None)
     recipe: Any = (Annotated[list[entry], Field(min_length=1)], None)  # type: ignore[valid-type]
     block = create_model(f"{title}Block", __base__=Block, **lists, recipe=recipe)
-    return block, exclude
+    # A hyperparameter of that name cannot be ablated: the key has another meaning there.
+    lists.pop("all", None)
+    ablation = create_model(f"{title}Ablation", __base__=Ablation, **lists, recipe=recipe)
+    levels: dict[str, Any] = {name: (tp, None) for name, tp in places.items()} | scalars
+    baseline = create_model(f"{title}Baseline", __base__=Section, **levels)
+    return GridModels(block, exclude, ablation, baseline)
 
 
 def matches(run: Run, entry: Block) -> bool:
@@ -58,7 +97,9 @@ def matches(run: Run, entry: Block) -> bool:
     return all(run.value(key) in getattr(entry, key) for key in entry.written)
 
 
-def expand(kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: Sequence[int]) -> list[Run]:
+def expand(
+    kind: Kind, grid: Sequence[Block | Changed], exclude: Sequence[Block], seeds: Sequence[int]
+) -> list[Run]:
     """The runs of a grid in the order of the config, each once.
 
     Raises ConfigError, with the key within the study, for points that are not runs, and for excludes
@@ -91,7 +132,7 @@ def expand(kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: S
 
 
 def holds(
-    kind: Kind, grid: Sequence[Block], exclude: Sequence[Block], seeds: Sequence[int], run: Run
+    kind: Kind, grid: Sequence[Block | Changed], exclude: Sequence[Block], seeds: Sequence[int], run: Run
 ) -> bool:
     """Whether `run` is one of those that `expand` returns, without making the others."""
     if run.kind is not kind or any(matches(run, entry) for entry in exclude):
@@ -112,7 +153,7 @@ def holds(
     return False
 
 
-def _runs_of(kind: Kind, block: Block, seeds: Sequence[int]) -> Iterator[Run]:
+def _runs_of(kind: Kind, block: Block | Changed, seeds: Sequence[int]) -> Iterator[Run]:
     cls = kind.hyperparameters
     defaults = {n: f.default for n, f in cls.model_fields.items() if not f.is_required()}
     axes = block.axes()

@@ -52,7 +52,7 @@ def _check_study(study: Study, where: str, expand: bool) -> Iterator[str]:
 def _longest_levels(study: Study) -> dict[str, str]:
     """The longest part of a path for each key of the grid: `lr=0.001`, or the name of a place."""
     longest: dict[str, str] = {"seed": f"seed={max(study.seeds, default=0)}"}
-    for block in study.grid:
+    for block in study.blocks:
         for _, settings in block.axes():
             for key, value in (item for setting in settings for item in setting.items()):
                 text = spell(value) if key in study.kind.places else f"{key}={spell(value)}"

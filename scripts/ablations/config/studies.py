@@ -1,13 +1,13 @@
 """Studies: named grids, each with the table that it fills."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import expand, grid_models, holds, matches
+from ablations.config.grids import Block, Changed, expand, grid_models, holds, matches
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
@@ -21,7 +21,11 @@ Levels = dict[str, bool | int | float | str]
 class Table(Section):
     """The layout of a study's table."""
 
-    rows: Annotated[list[str], OneOrMore(), Field(description="what tells its rows apart")]
+    rows: Annotated[
+        list[str],
+        OneOrMore(),
+        Field(description="what tells its rows apart; with `ablate`, all that changes by default"),
+    ] = []
     columns: Annotated[str | None, Field(description="one column for each of its levels")] = None
     values: Annotated[
         list[str], OneOrMore(), Field(description="metrics in its cells; the kind's first one by default")
@@ -85,6 +89,12 @@ class Study(Section):
     kind_name: str = Field(alias="kind")
     grid: list[Any]
     exclude: list[Any] = []
+    baseline: Annotated[
+        Any, Field(description="the point that all others are compared with: {optimizer: sgd, lr: 0.1}")
+    ] = None
+    ablate: Annotated[
+        Any, Field(description="changes of the grid's one point, each a point of its own: {lr: [0.1, 0.01]}")
+    ] = None
     seeds: list[int] = [0]
     table: Table
     analyse: Annotated[
@@ -111,6 +121,33 @@ class Study(Section):
         Field(description="names of their levels for readers: {optimizer: {sgd: SGD}}"),
     ] = {}
     _runs: list[Run] | None = PrivateAttr(default=None)
+
+    @property
+    def blocks(self) -> list[Block | Changed]:
+        """The blocks of its grid, and those that `ablate` adds."""
+        if not self.ablate:
+            return self.grid
+        return [*self.grid, *(Changed(block, change) for block in self.grid for change in self.changes)]
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What `ablate` changes: each alone, and then all together if it says so."""
+        alone = [setting for _, settings in self.ablate.axes() for setting in settings] if self.ablate else []
+        together = {name: level for setting in alone for name, level in setting.items()}
+        return [*alone, together] if self.ablate and self.ablate.all else alone
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The levels of the point that all others are compared with; empty if there is none."""
+        if self.baseline:
+            return {name: getattr(self.baseline, name) for name in self.baseline.written}
+        return {name: self.levels(name)[0] for change in self.changes for name in change}
+
+    @property
+    def rows(self) -> list[str]:
+        """What tells the rows of its table apart."""
+        changed = dict.fromkeys(name for change in self.changes for name in change)
+        return self.table.rows or [name for name in changed if name != self.table.columns]
 
     @property
     def values(self) -> list[str]:
@@ -140,12 +177,12 @@ class Study(Section):
         """What can vary in this study, besides the seed, in the order of a path."""
         return self.kind.factors
 
-    def levels(self, name: str) -> list[Any]:
-        """The values of a hyperparameter in the order of the grid; excludes are not looked at."""
+    def levels(self, name: str, blocks: Sequence[Block | Changed] | None = None) -> list[Any]:
+        """The values of a hyperparameter in the order of the grid, or of some blocks; without excludes."""
         fields = self.kind.hyperparameters.model_fields
         default = fields[name].default if name in fields else self.kind.fixed.get(name)
         levels: dict[Any, None] = {}
-        for block in self.grid:
+        for block in self.blocks if blocks is None else blocks:
             axes = [settings for _, settings in block.axes() if any(name in each for each in settings)]
             named = [each.get(name, default) for settings in axes for each in settings]
             levels |= dict.fromkeys(named or [default])
@@ -161,33 +198,41 @@ class Study(Section):
 
     def holds(self, run: Run) -> bool:
         """Whether `run` is in the study, in a time that does not depend on the number of its runs."""
-        return holds(self.kind, self.grid, self.exclude, self.seeds, run)
+        return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
 
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once. Raises ConfigError as `expand`."""
         if self._runs is None:
-            self._runs = expand(self.kind, self.grid, self.exclude, self.seeds)
+            self._runs = expand(self.kind, self.blocks, self.exclude, self.seeds)
         return self._runs
 
     def points(self) -> list[tuple[dict[str, Any], list[Run]]]:
         """The points of the grid, each as its values with its runs over the seeds.
 
         They are sorted as the table is, by its rows and then by its columns, with levels in the grid's order.
+        With `ablate`, rows have the order of the changes.
         """
         groups: dict[tuple[Any, ...], tuple[dict[str, Any], list[Run]]] = {}
         for run in self.runs():
             values = run.values()
             key = tuple(values[factor] for factor in self.factors)
             groups.setdefault(key, (values, []))[1].append(run)
-        sorted_by = [*self.table.rows, *([self.table.columns] if self.table.columns else [])]
+        sorted_by = [*self.rows, *([self.table.columns] if self.table.columns else [])]
         places = {name: {level: i for i, level in enumerate(self.levels(name))} for name in sorted_by}
-        return sorted(groups.values(), key=lambda p: [places[name][p[0][name]] for name in sorted_by])
+        order = [values for values, _ in groups.values()] if self.ablate else []
+        rows = list(dict.fromkeys(tuple(values[name] for name in self.rows) for values in order))
+
+        def place(point: tuple[dict[str, Any], list[Run]]) -> list[int]:
+            row = tuple(point[0][name] for name in self.rows)
+            return [rows.index(row) if rows else 0, *(places[name][point[0][name]] for name in sorted_by)]
+
+        return sorted(groups.values(), key=place)
 
 
 @cache
 def study_model(of: Kind) -> type[Study]:
     """The model of a study of one kind of run."""
-    block, exclude = grid_models(of)
+    models = grid_models(of)
     seeds: Any = (Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], OneOrMore()], [0])
     if not of.is_random:
         seeds = (Annotated[list[int], Field(max_length=0, description="nothing is random: no seeds")], [])
@@ -206,8 +251,10 @@ def study_model(of: Kind) -> type[Study]:
     # Types that are made at run time are unknown to a type checker.
     fields: dict[str, Any] = {
         "kind_name": (Literal[of.name], Field(alias="kind")),  # type: ignore[name-defined]
-        "grid": (Annotated[list[block], Field(min_length=1)], ...),  # type: ignore[valid-type]
-        "exclude": (list[exclude], []),  # type: ignore[valid-type]
+        "grid": (Annotated[list[models.block], Field(min_length=1)], ...),  # type: ignore[name-defined]
+        "exclude": (list[models.exclude], []),  # type: ignore[name-defined]
+        "baseline": (models.baseline | None, None),
+        "ablate": (models.ablation | None, None),
         "seeds": seeds,
         "keep": keep,
     }

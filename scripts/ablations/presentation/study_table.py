@@ -7,9 +7,18 @@ import pandas as pd
 from ablations.analysis.cells import Cell, cell, interval_over_items
 from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
+from ablations.analysis.points import contrasts
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
+from ablations.presentation.baseline_columns import (
+    CONTRAST,
+    baseline_notes,
+    contrast_fields,
+    contrast_text,
+    heading,
+)
+from ablations.presentation.changes import changes
 from ablations.presentation.code_note import code_note
 from ablations.presentation.document import Table
 from ablations.presentation.wording import difference_unit, in_sentence, listed, marked
@@ -59,46 +68,81 @@ def cell_fields(
 
 def study_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study: rows in the order of its grid, one cell per point, over its seeds."""
-    layout = study.table
-    groups = study.points()
+    layout, groups = study.table, study.points()
     separator = _separator(study)
+    compared = {metric: contrasts(study, records, metric) for metric in study.values} if study.base else {}
+    # The levels of each row -> its fields, and its texts.
     rows: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = {}
-    for values, runs in groups:
-        levels = tuple(spell(values[factor]) for factor in layout.rows)
-        fields, texts = rows.setdefault(levels, ({}, {}))
+    for i, (values, runs) in enumerate(groups):
+        fields, texts = rows.setdefault(_levels(study, values), ({}, {}))
+        found = [records.get(run) for run in runs]
         for metric_name in study.values:
             metric = study.kind.metrics[metric_name]
-            found = [records.get(run) for run in runs]
             content = cell(metric, found)
-            column, label = metric_name, marked(metric)
-            if layout.columns:
-                column = spell(values[layout.columns])
-                label = study.level_label(layout.columns, values[layout.columns])
-                if column in (*layout.rows, *map(study.label, layout.rows)):
-                    column = label = f"{layout.columns}={column}"
+            column, label = _column(study, metric_name, values)
             over_items = interval_over_items(metric, found)
             fields |= cell_fields(content, column, len(study.seeds) > 1, over_items, separator)
             texts[label] = cell_text(content)
-    shown = [study.label(factor) for factor in layout.rows]
-    named = {levels: list(map(study.level_label, layout.rows, levels)) for levels in rows}
-    # A point that the grid excludes has an empty cell; it is not a missing run.
-    data = pd.DataFrame([dict(zip(layout.rows, k, strict=True)) | d for k, (d, _) in rows.items()]).fillna("")
-    readable = [dict(zip(shown, named[k], strict=True)) | d for k, (_, d) in rows.items()]
-    display = pd.DataFrame(readable).fillna("")
+            if study.base:
+                contrast = compared[metric_name][i]
+                fields |= contrast_fields(metric, contrast, column, separator)
+                texts[heading(metric, label if layout.columns else "")] = contrast_text(
+                    study, metric, contrast
+                )
+    named = (
+        dict(
+            zip(
+                [_levels(study, values) for values, _ in reversed(groups)],
+                reversed(changes(study)),
+                strict=True,
+            )
+        )
+        if study.base
+        else {}
+    )
+    data, readable = [], []
+    for levels, (fields, texts) in rows.items():
+        change = named.get(levels)
+        of_levels = dict(zip(study.rows, levels, strict=True))
+        shown = {study.label(factor): study.level_label(factor, level) for factor, level in of_levels.items()}
+        data.append(of_levels | ({_change_column(study): change} if change else {}) | fields)
+        # With `ablate`, the change says what the levels are.
+        readable.append(({"Change": change} if change else {}) | ({} if study.ablate else shown) | texts)
     title = study.title
     if layout.columns:
         title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"
-    found = [records.get(run) for _, runs in groups for run in runs]
-    return Table(title, name, data, display, _notes(study, found))
+    every = [records.get(run) for _, runs in groups for run in runs]
+    notes = [*(baseline_notes(study, compared) if compared else []), *_notes(study, every)]
+    # A point that the grid excludes has an empty cell; it is not a missing run.
+    return Table(title, name, pd.DataFrame(data).fillna(""), pd.DataFrame(readable).fillna(""), notes)
+
+
+def _levels(study: Study, values: Mapping[str, object]) -> tuple[str, ...]:
+    """The levels that tell the row of a point apart."""
+    return tuple(spell(values[factor]) for factor in study.rows)
+
+
+def _column(study: Study, metric: str, values: Mapping[str, object]) -> tuple[str, str]:
+    """The name and the heading of the column of a point."""
+    if not (factor := study.table.columns):
+        return metric, marked(study.kind.metrics[metric])
+    level = spell(values[factor])
+    if level in (*study.rows, *map(study.label, study.rows)):
+        return f"{factor}={level}", f"{factor}={level}"
+    return level, study.level_label(factor, values[factor])
+
+
+def _change_column(study: Study) -> str:
+    return "change:" if "change" in study.factors else "change"
 
 
 def _separator(study: Study) -> str:
     """What joins the name of a column and `sd`: a sign that no name has, where a level is named `mnist_n`."""
     layout = study.table
     levels = {spell(values[layout.columns]) for values, _ in study.points()} if layout.columns else set()
-    endings = ("sd", "ci_low", "ci_high", "n")
+    endings = ("sd", "ci_low", "ci_high", "n", *CONTRAST * bool(study.base))
     heads = levels or set(study.values)
-    taken = {*heads, *layout.rows}
+    taken = {*heads, *study.rows}
     return ":" if any(f"{head}_{ending}" in taken for head in heads for ending in endings) else "_"
 
 

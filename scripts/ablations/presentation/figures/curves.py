@@ -50,7 +50,7 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
     metrics = [metric for metric in shown.values() if metric.column in recorded]
     curves = [_curves(study, histories, metric) for metric in metrics]
     varying = varying_factors(study, study.factors)
-    factors = varying[:MOST_CURVES] or study.table.rows[:1]
+    factors = varying[:MOST_CURVES] or study.rows[:1]
     columns = min(3, len(factors))
     lines = -(-len(factors) // columns)
     many = max(1, len(metrics))

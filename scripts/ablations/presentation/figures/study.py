@@ -85,7 +85,7 @@ def _dots(study: Study, records: Records, published: Path | None, name: str) -> 
     for value in read_published(study, published) if published else ():
         if value.metric == name:
             printed |= dict.fromkeys(value.runs, float(value.text) * scale)
-    factors = varying_factors(study, layout.rows)
+    factors = varying_factors(study, study.rows)
     dots: Dots = {}
     for values, runs in study.points():
         row = point_name(study, values, factors) or study.title
