@@ -17,6 +17,7 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 
 import numpy as np  # noqa: E402
 from ablations.analysis.agreement import Compared, Outcome, Spread, compare  # noqa: E402
+from ablations.analysis.best import Best, best_points  # noqa: E402
 from ablations.analysis.cells import Cell  # noqa: E402
 from ablations.analysis.effects import effects  # noqa: E402
 from ablations.analysis.inference import ALPHA, Comparison, holm  # noqa: E402
@@ -27,6 +28,7 @@ from ablations.analysis.sample_size import detectable, pairs_needed, units_neede
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
 from ablations.config.studies import Study, parse_study  # noqa: E402
 from ablations.kinds.cnn import CNN  # noqa: E402
+from ablations.kinds.hits import pack  # noqa: E402
 from scipy import stats  # noqa: E402
 
 PAGE = PROJECT / "docs/statistics.md"
@@ -220,6 +222,86 @@ for n in (3, 5, 10):
     def _(draw, n=n) -> float:
         found = [other_images(draw, n, 360).p_over_items for _ in range(600)]
         return float(np.mean([p is not None and p < ALPHA for p in found]))
+
+
+# --- marks ------------------------------------------------------------------------------------------
+
+MARKED = parse_study(
+    {
+        "title": "simulated",
+        "kind": "cnn",
+        "grid": [
+            {
+                "dataset": "mnist",
+                "model": "resnet18",
+                "batch_size": [16, 32],
+                "optimizer": "sgd",
+                "lr": [0.1, 0.01],
+                "epochs": 1,
+            }
+        ],
+        "seeds": [0, 1, 2, 3, 4],
+        "table": {"rows": ["batch_size", "lr"]},
+    }
+)
+POINTS = [runs for _, runs in MARKED.points()]
+
+
+def marked(values: np.ndarray) -> Best:
+    """The marks of accuracies of shape (settings, seeds)."""
+    points = [runs[: values.shape[1]] for runs in POINTS]
+    found = {
+        run: {"status": "ok", "test_accuracy": f"{90 + value:.6f}"}
+        for runs, of_setting in zip(points, values, strict=True)
+        for run, value in zip(runs, of_setting, strict=True)
+    }
+    best = best_points(MARKED, found, "test_accuracy", points)
+    assert best is not None
+    return best
+
+
+for n in (2, 3, 5):
+
+    @claim(
+        "Marks: a setting is not in bold, where all are equal",
+        f"4 settings, {n} seeds; shared luck 1",
+        "0.05",
+        (0.0, 0.065),
+    )
+    def _(draw, n=n) -> float:
+        values = draw.normal(size=(600, 4, n)) + draw.normal(size=(600, 1, n))
+        return float(np.mean([marked(each).is_told for each in values]))
+
+
+@claim(
+    "Marks: the truly best setting is not in bold", "4 settings, 5 seeds, best by 1 sd", "0.05", (0.0, 0.05)
+)
+def _(draw) -> float:
+    values = draw.normal(size=(300, 4, 5)) + np.array([1.0, 0, 0, 0])[:, None]
+    return float(np.mean([0 not in marked(each).places for each in values]))
+
+
+@claim(
+    "Marks: a setting is not in bold, where all are equal", "4 single runs, 360 images", "0.05", (0.0, 0.065)
+)
+def _(draw) -> float:
+    one_seed = MARKED.model_copy(update={"seeds": [0]})
+    points, told = [runs[:1] for runs in POINTS], []
+    for _ in range(300):
+        hits = draw.random((4, 360)) >= draw.beta(0.1, 0.9, 360)
+        found = {
+            run: {
+                "status": "ok",
+                "dataset": "mnist",
+                "test_samples": "360",
+                "test_accuracy": f"{100 * of_run.mean():.6f}",
+                "test_correct": pack(of_run),
+            }
+            for [run], of_run in zip(points, hits, strict=True)
+        }
+        best = best_points(one_seed, found, "test_accuracy", points)
+        told.append(best is not None and best.is_told)
+    return float(np.mean(told))
 
 
 # --- power ------------------------------------------------------------------------------------------

@@ -106,8 +106,13 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return ((levels[0], level) for level in levels[1:])
 
 
-def compare_settings(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float) -> Comparison | None:
-    """The comparison of the pairs of some settings by seed, second minus first; None without a pair."""
+def compare_settings(
+    kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float, sized: bool = True
+) -> Comparison | None:
+    """The comparison of the pairs of some settings by seed, second minus first; None without a pair.
+
+    `sized` asks for the effect size.
+    """
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
         return None
@@ -135,7 +140,7 @@ def compare_settings(kind: Kind, metric: Metric, settings: Sequence[Pairs], unit
             [(_hits(metric, one), _hits(metric, other)) for one, other in compared], metric.whole
         )
         return replace(found, pairs=len(pairs))
-    found = in_unit(metric, compare_pairs(differences, alike), unit)
+    found = in_unit(metric, compare_pairs(differences, alike, sized), unit)
     if known and found.noise == "seeds" and found.p is not None:
         found = found.with_items(_variance_of_items(metric, settings, found.pairs))
     return found

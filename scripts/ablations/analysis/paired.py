@@ -24,14 +24,16 @@ class Estimate(NamedTuple):
 
 
 def compare_pairs(
-    differences: Sequence[Mapping[Hashable, float]], alike: Sequence[Hashable] | None = None
+    differences: Sequence[Mapping[Hashable, float]],
+    alike: Sequence[Hashable] | None = None,
+    sized: bool = True,
 ) -> Comparison:
     """The paired test of differences, at least one, given by setting and seed.
 
     The units are the seeds, because all pairs of a seed share part of its noise, and because an effect that
     varies between settings is not noise. Only settings with several seeds show that noise: the others are
     left out. If no setting has several seeds, the units are the settings. Settings with the same label in
-    `alike` are duplicates and count as one unit.
+    `alike` are duplicates and count as one unit. The effect size takes most of the time; `sized` asks for it.
     """
     repeated = [of_setting for of_setting in differences if len(of_setting) > 1]
     noise: Noise = "seeds" if repeated else "settings"
@@ -58,7 +60,7 @@ def compare_pairs(
         pairs, units, noise, mean, student_interval(mean, error, df),
         p=2 * t_sf(abs(t), df), error=error, df=df,
     )  # fmt: skip
-    if df < FEWEST_DF:
+    if df < FEWEST_DF or not sized:
         return tested
     of_effect = effect_interval(t, units, df) if abs(t) <= LARGEST_T else None
     return replace(tested, effect=hedges(df) * mean / sd, effect_interval=of_effect)

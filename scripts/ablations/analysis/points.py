@@ -42,7 +42,7 @@ def compare_points(
     }
     if not pairs:
         return None
-    comparison = compare_settings(study.kind, metric, [pairs], unit)
+    comparison = compare_settings(study.kind, metric, [pairs], unit, sized=False)
     if comparison and len(pairs) == 1 < len(study.seeds):
         return replace(comparison, interval=None, p=None)
     return comparison

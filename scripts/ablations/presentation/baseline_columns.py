@@ -64,6 +64,8 @@ def contrast_fields(metric: Metric, contrast: Contrast | None, name: str, separa
 
 def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]]) -> list[str]:
     """What the differences in each metric are, and what judges them."""
+    if not found:
+        return []
     metrics = [study.kind.metrics[name] for name in found]
     contrasts = [each for of_metric in found.values() for each in of_metric if each]
     notes = [f"The baseline has {base_text(study)}. Δ is the difference to it{_units(study, metrics)}."]

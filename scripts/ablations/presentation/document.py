@@ -1,6 +1,5 @@
 """A table as a document: TSV, Markdown, LaTeX and HTML of the same content."""
 
-import html
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablations.files import write_text
-from ablations.presentation.escapes import TEX, markdown, markdown_cell, tex
+from ablations.presentation.escapes import TEX, html_text, markdown, markdown_cell, tex
 from ablations.readable import as_field, as_line
 
 
@@ -22,15 +21,25 @@ class Table:
     data: pd.DataFrame
     display: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    # The cells of `display` in bold: the number of the row, and the column.
+    bold: frozenset[tuple[int, str]] = frozenset()
 
     def __post_init__(self) -> None:
         # A record or a config of another person may hold anything.
         self.title, self.notes = as_line(self.title), [as_line(note) for note in self.notes]
         self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
+        self.bold = frozenset((row, as_line(column)) for row, column in self.bold)
+
+    def _cells(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
+        """The cells as text of a format, in which `bold` is a cell in bold."""
+        cells = self.display.map(escape)
+        for row, column in self.bold:
+            cells.loc[row, column] = bold.format(cells.loc[row, column])
+        return cells
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the notes below it."""
-        cells = self.display.map(markdown_cell).rename(columns=markdown_cell)
+        cells = self._cells(markdown_cell, "**{}**").rename(columns=markdown_cell)
         body = cells.to_markdown(index=False, disable_numparse=True)
         notes = "".join(f"\n{i}. {markdown(note)}" for i, note in enumerate(self.notes, 1))
         return f"### {markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
@@ -38,7 +47,7 @@ class Table:
     def latex(self) -> str:
         """A booktabs table that compiles in a document with the two packages that its first line names."""
         # Not `header`: pandas reads its braces as places to fill in.
-        escaped = self.display.map(tex).rename(columns=tex)
+        escaped = self._cells(tex, r"\textbf{{{}}}").rename(columns=tex)
         columns = "l" * len(escaped.columns)
         body = escaped.to_latex(index=False, escape=False, column_format=columns)
         notes = " ".join(f"[{i}] {tex(note)}" for i, note in enumerate(self.notes, 1))
@@ -59,9 +68,10 @@ class Table:
 
     def html(self) -> str:
         """A complete page without external files."""
-        body = self.display.to_html(index=False, escape=True, border=0)
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        title = html.escape(self.title)
+        cells = self._cells(html_text, "<strong>{}</strong>").rename(columns=html_text)
+        body = cells.to_html(index=False, escape=False, border=0)
+        notes = "".join(f"<li>{html_text(note)}</li>" for note in self.notes)
+        title = html_text(self.title)
         return (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
             f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"

@@ -1,5 +1,6 @@
-"""Escapes: text as text in Markdown, LaTeX, reStructuredText, and in the scripts of a page."""
+"""Escapes: text as text in Markdown, HTML, LaTeX, reStructuredText, and in the scripts of a page."""
 
+import html
 import json
 import re
 import unicodedata
@@ -41,6 +42,11 @@ def markdown(text: str) -> str:
 def markdown_cell(text: str) -> str:
     """Text as text in a cell of a Markdown table."""
     return markdown(text).replace("|", r"\|")
+
+
+def html_text(text: str) -> str:
+    """Text as text between the tags of HTML."""
+    return html.escape(text, quote=False)
 
 
 def rst(text: str) -> str:

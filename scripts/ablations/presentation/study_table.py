@@ -1,6 +1,7 @@
 """The table of a study, with the layout of a table in a paper."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from ablations.presentation.baseline_columns import (
 from ablations.presentation.changes import changes
 from ablations.presentation.code_note import code_note
 from ablations.presentation.document import Table
+from ablations.presentation.marks import marks
 from ablations.presentation.wording import difference_unit, in_sentence, listed, marked
 
 
@@ -66,60 +68,64 @@ def cell_fields(
     return {name: shown, **{f"{name}{separator}{k}": text for k, text in texts.items()}}
 
 
+@dataclass
+class _Row:
+    """A row of the table: its number, what tells it apart, and its cells for programs and for readers."""
+
+    number: int
+    levels: dict[str, str]
+    change: str
+    fields: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
 def study_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study: rows in the order of its grid, one cell per point, over its seeds."""
-    layout, groups = study.table, study.points()
-    separator = _separator(study)
+    points, separator = study.points(), _separator(study)
     compared = {metric: contrasts(study, records, metric) for metric in study.values} if study.base else {}
-    # The levels of each row -> its fields, and its texts.
-    rows: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = {}
-    for i, (values, runs) in enumerate(groups):
-        fields, texts = rows.setdefault(_levels(study, values), ({}, {}))
+    best, mark_notes = marks(study, records)
+    changed = changes(study) if study.base else [""] * len(points)
+    rows: dict[tuple[str, ...], _Row] = {}
+    bold = set()
+    for i, (values, runs) in enumerate(points):
+        levels = {factor: spell(values[factor]) for factor in study.rows}
+        row = rows.setdefault(tuple(levels.values()), _Row(len(rows), levels, changed[i]))
         found = [records.get(run) for run in runs]
         for metric_name in study.values:
             metric = study.kind.metrics[metric_name]
             content = cell(metric, found)
             column, label = _column(study, metric_name, values)
             over_items = interval_over_items(metric, found)
-            fields |= cell_fields(content, column, len(study.seeds) > 1, over_items, separator)
-            texts[label] = cell_text(content)
-            if study.base:
+            row.fields |= cell_fields(content, column, len(study.seeds) > 1, over_items, separator)
+            row.texts[label] = cell_text(content)
+            bold |= {(row.number, label)} if (i, metric_name) in best else set()
+            if compared:
                 contrast = compared[metric_name][i]
-                fields |= contrast_fields(metric, contrast, column, separator)
-                texts[heading(metric, label if layout.columns else "")] = contrast_text(
-                    study, metric, contrast
-                )
-    named = (
-        dict(
-            zip(
-                [_levels(study, values) for values, _ in reversed(groups)],
-                reversed(changes(study)),
-                strict=True,
-            )
-        )
-        if study.base
-        else {}
-    )
-    data, readable = [], []
-    for levels, (fields, texts) in rows.items():
-        change = named.get(levels)
-        of_levels = dict(zip(study.rows, levels, strict=True))
-        shown = {study.label(factor): study.level_label(factor, level) for factor, level in of_levels.items()}
-        data.append(of_levels | ({_change_column(study): change} if change else {}) | fields)
-        # With `ablate`, the change says what the levels are.
-        readable.append(({"Change": change} if change else {}) | ({} if study.ablate else shown) | texts)
+                row.fields |= contrast_fields(metric, contrast, column, separator)
+                of_level = label if study.table.columns else ""
+                row.texts[heading(metric, of_level)] = contrast_text(study, metric, contrast)
     title = study.title
-    if layout.columns:
+    if study.table.columns:
         title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"
-    every = [records.get(run) for _, runs in groups for run in runs]
-    notes = [*(baseline_notes(study, compared) if compared else []), *_notes(study, every)]
     # A point that the grid excludes has an empty cell; it is not a missing run.
-    return Table(title, name, pd.DataFrame(data).fillna(""), pd.DataFrame(readable).fillna(""), notes)
+    data = pd.DataFrame([_data(study, row) for row in rows.values()]).fillna("")
+    display = pd.DataFrame([_display(study, row) for row in rows.values()]).fillna("")
+    every = [records.get(run) for _, runs in points for run in runs]
+    notes = [*baseline_notes(study, compared), *mark_notes, *_notes(study, every)]
+    return Table(title, name, data, display, notes, frozenset(bold))
 
 
-def _levels(study: Study, values: Mapping[str, object]) -> tuple[str, ...]:
-    """The levels that tell the row of a point apart."""
-    return tuple(spell(values[factor]) for factor in study.rows)
+def _data(study: Study, row: _Row) -> dict[str, str]:
+    name = "change:" if "change" in study.factors else "change"
+    return row.levels | ({name: row.change} if study.base else {}) | row.fields
+
+
+def _display(study: Study, row: _Row) -> dict[str, str]:
+    change = {"Change": row.change} if study.base else {}
+    # With `ablate`, the change says what the levels are.
+    names = {} if study.ablate else row.levels
+    shown = {study.label(factor): study.level_label(factor, level) for factor, level in names.items()}
+    return change | shown | row.texts
 
 
 def _column(study: Study, metric: str, values: Mapping[str, object]) -> tuple[str, str]:
@@ -130,10 +136,6 @@ def _column(study: Study, metric: str, values: Mapping[str, object]) -> tuple[st
     if level in (*study.rows, *map(study.label, study.rows)):
         return f"{factor}={level}", f"{factor}={level}"
     return level, study.level_label(factor, values[factor])
-
-
-def _change_column(study: Study) -> str:
-    return "change:" if "change" in study.factors else "change"
 
 
 def _separator(study: Study) -> str:
