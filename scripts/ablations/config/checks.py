@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.config.baselines import check_ablation, check_base
+from ablations.config.choices import check_choice
 from ablations.config.config import Config
 from ablations.config.published import read_published
 from ablations.config.sections import ConfigError
@@ -49,6 +50,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         yield from wrong
         if study.base and not wrong:
             yield from check_base(study, where)
+        yield from check_choice(study, where)
         if study.kind.reads_staged_datasets:
             yield from _check_starts(config, runs, f"{where}.grid")
         if study.published is not None and not wrong:
@@ -155,8 +157,9 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
         yield f"{where}.values: with `columns`, a table holds one metric, and not {len(study.values)}"
         return
     levels = {key: {run.value(key) for run in runs} for key in factors}
+    chosen = study.choose.over if study.choose else []
     for key in factors:
-        if len(levels[key]) > 1 and key not in keys and not _determined(key, keys, runs):
+        if len(levels[key]) > 1 and key not in [*keys, *chosen] and not _determined(key, keys, runs):
             yield (
                 f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"

@@ -32,6 +32,15 @@ class Table(Section):
     ] = []
 
 
+class Choose(Section):
+    """What a validation metric chooses: each row of the table then has the best point alone."""
+
+    over: Annotated[
+        list[str], OneOrMore(), Field(min_length=1, description="hyperparameters that are chosen")
+    ]
+    by: Annotated[str, Field(description="the metric that chooses them, such as val_accuracy")]
+
+
 class Published(Section):
     """Published values to compare a study with."""
 
@@ -94,6 +103,9 @@ class Study(Section):
     ] = None
     ablate: Annotated[
         Any, Field(description="changes of the grid's one point, each a point of its own: {lr: [0.1, 0.01]}")
+    ] = None
+    choose: Annotated[
+        Choose | None, Field(description="hyperparameters that a validation metric chooses in each row")
     ] = None
     seeds: list[int] = [0]
     table: Table
@@ -162,7 +174,8 @@ class Study(Section):
     @property
     def needed(self) -> list[str]:
         """The metrics in its table or its analyses."""
-        return list(dict.fromkeys([*self.values, *self.analysed]))
+        chosen_by = [self.choose.by] if self.choose else []
+        return list(dict.fromkeys([*self.values, *self.analysed, *chosen_by]))
 
     def label(self, factor: str) -> str:
         """The heading of a hyperparameter for readers."""

@@ -206,4 +206,6 @@ CNN = Kind(
     clear_factors=("dataset", "model", "optimizer"),
     notes=_notes,
     can_keep=("weights", "logits"),
+    chosen_by=("val_accuracy", "val_loss"),
+    held_out="validation",
 )

@@ -43,8 +43,10 @@ class Kind:
     `models`, described by `model_noun`, are the names that a grid may give; empty allows any. `labels` are
     the headings of factors, and the levels of `clear_factors` are clear without one. `notes` gives what
     readers of a table must know, from its records (mappings of column to text) and its metrics by name.
-    `can_keep` names what a study may ask to keep of a run beside its record. The code of a kind that is not
-    shipped is the user's; the content of the files in `code` is then its version.
+    `can_keep` names what a study may ask to keep of a run beside its record. `chosen_by` are the metrics on
+    data that a run holds out if its hyperparameter `held_out` is above 0: they may choose hyperparameters.
+    Where there are none, any metric may that a study does not report. The code of a kind that is not shipped
+    is the user's; the content of the files in `code` is then its version.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Kind:
     clear_factors: tuple[str, ...] = ("dataset", "model")
     notes: Callable[[Sequence[Mapping[str, str]], Collection[str]], list[str]] = lambda records, metrics: []
     can_keep: tuple[str, ...] = ()
+    chosen_by: tuple[str, ...] = ()
+    held_out: str = ""
     is_shipped: bool = True
     code: tuple[str, ...] = ()
 

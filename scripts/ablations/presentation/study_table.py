@@ -111,7 +111,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
     data = pd.DataFrame([_data(study, row) for row in rows.values()]).fillna("")
     display = pd.DataFrame([_display(study, row) for row in rows.values()]).fillna("")
     every = [records.get(run) for _, runs in points for run in runs]
-    notes = [*baseline_notes(study, compared), *mark_notes, *_notes(study, every)]
+    notes = [*baseline_notes(study, compared), *mark_notes, *study_notes(study, every)]
     return Table(title, name, data, display, notes, frozenset(bold))
 
 
@@ -148,7 +148,8 @@ def _separator(study: Study) -> str:
     return ":" if any(f"{head}_{ending}" in taken for head in heads for ending in endings) else "_"
 
 
-def _notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
+def study_notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
+    """What readers of a table of these runs must know, whatever its layout."""
     notes = []
     completed = [row for row in rows if row]
     metrics = [study.kind.metrics[name] for name in study.values]

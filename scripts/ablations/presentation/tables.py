@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
+from ablations.presentation.choice_table import choice_table
 from ablations.presentation.design_table import design_table
 from ablations.presentation.document import Table
 from ablations.presentation.effects_table import effects_table
@@ -23,7 +24,9 @@ def _vs_published(name: str, study: Study, records: Records, published: Path | N
 
 
 TABLES: dict[str, Make] = {
-    "": lambda name, study, records, published: study_table(name, study, records),
+    "": lambda name, study, records, published: (
+        choice_table(name, study, records) if study.choose else study_table(name, study, records)
+    ),
     "design": lambda name, study, records, published: design_table(name, study),
     "effects": lambda name, study, records, published: effects_table(name, study, records),
     "variance": lambda name, study, records, published: variance_table(name, study, records),

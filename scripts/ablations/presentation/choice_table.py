@@ -1,0 +1,67 @@
+"""The table of a study in which validation chooses: a row for each setting of what is not chosen."""
+
+import pandas as pd
+
+from ablations.analysis.cells import cell, interval_over_items
+from ablations.analysis.choice import Choice, choices
+from ablations.analysis.measurements import Records
+from ablations.config.studies import Study
+from ablations.kinds.hyperparameters import spell
+from ablations.presentation.document import Table
+from ablations.presentation.study_table import cell_fields, cell_text, study_notes
+from ablations.presentation.wording import in_sentence, listed, marked
+
+
+def choice_table(name: str, study: Study, records: Records) -> Table:
+    """The table of a study with `choose`: what was chosen in each row, and the metrics of these runs."""
+    assert study.choose is not None
+    found, seeds = choices(study, records), len(study.seeds) > 1
+    by = study.kind.metrics[study.choose.by]
+    data, display = [], []
+    for choice in found:
+        point = choice.chosen or choice.candidates[0]
+        chosen = {name: spell(point.values[name]) if choice.chosen else "" for name in study.choose.over}
+        fields = {factor: spell(point.values[factor]) for factor in study.rows}
+        texts = {study.label(f): study.level_label(f, level) for f, level in fields.items()}
+        fields |= chosen | {"tried": str(len(choice.candidates))}
+        for factor, level in chosen.items():
+            shown = study.level_label(factor, level) if level else "missing"
+            texts[f"{study.label(factor)} (chosen)"] = shown + "*" * (factor in choice.edges)
+        texts["Tried"] = str(len(choice.candidates))
+        runs = [records.get(run) for run in point.runs] if choice.chosen else [None] * len(point.runs)
+        for metric in [by, *(study.kind.metrics[value] for value in study.values)]:
+            content = cell(metric, runs)
+            fields |= cell_fields(content, metric.column, seeds, interval_over_items(metric, runs))
+            texts[marked(metric)] = cell_text(content)
+        data.append(fields)
+        display.append(texts)
+    every = [records.get(run) for run in study.runs()]
+    notes = [*_notes(study, found), *study_notes(study, every)]
+    return Table(study.title, name, pd.DataFrame(data).fillna(""), pd.DataFrame(display).fillna(""), notes)
+
+
+def _notes(study: Study, found: list[Choice]) -> list[str]:
+    """How the choice was made, and where it may not be the best."""
+    assert study.choose is not None
+    by = study.kind.metrics[study.choose.by]
+    names = listed(in_sentence(study.label(factor)) for factor in study.choose.over)
+    over_seeds = " over the seeds" if len(study.seeds) > 1 else ""
+    best = "highest" if by.better == "higher" else "lowest"
+    notes = [
+        f"In each row, the {best} mean {in_sentence(by.label)}{over_seeds} has chosen the {names}. "
+        "The test images have chosen nothing; the other columns are of the chosen runs alone."
+    ]
+    if edges := dict.fromkeys(in_sentence(study.label(name)) for choice in found for name in choice.edges):
+        notes.append(
+            f"* The chosen {listed(edges)} is the lowest or the highest that was tried: "
+            "a wider grid may have a better one."
+        )
+    failed = sum(
+        choice.chosen is not None and not each.is_whole for choice in found for each in choice.candidates
+    )
+    if failed:
+        notes.append(
+            f"{failed} candidate{'s' * (failed > 1)} with a run that diverged or is missing could be chosen "
+            "only where every candidate of the row has one."
+        )
+    return notes

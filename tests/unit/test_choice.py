@@ -1,0 +1,130 @@
+"""Choices: validation chooses, the test images choose nothing, and what could be better is said."""
+
+from typing import Any
+
+import pytest
+from ablations.config.sections import ConfigError
+from ablations.presentation.tables import TABLES
+from test_config import load
+from test_tables import record
+
+CHOOSING: dict[str, Any] = {
+    "title": "At their best learning rates",
+    "kind": "cnn",
+    "grid": [
+        {
+            "dataset": "digits",
+            "model": "resnet18",
+            "batch_size": 16,
+            "optimizer": ["sgd", "adam"],
+            "lr": [0.1, 0.01, 0.001],
+            "epochs": 1,
+            "validation": 0.1,
+        }
+    ],
+    "choose": {"over": "lr", "by": "val_accuracy"},
+    "seeds": [0, 1],
+    "table": {"rows": "optimizer", "values": "test_accuracy"},
+}
+
+
+def table_of(validated: dict[tuple[str, float], tuple[float, ...]], by: str = "val_accuracy", **changes):
+    """The table of runs with these values of the validation metric, and test accuracies that mislead."""
+    of = load(s={**CHOOSING, "choose": {"over": "lr", "by": by}, **changes}).studies["s"]
+    records = {}
+    for run in of.runs():
+        values = validated[run.value("optimizer"), run.value("lr")]
+        if run.value("seed") < len(values):
+            value = values[run.value("seed")]
+            # The test accuracy is the better, the worse the validation.
+            tested = f"{150 - value if by == 'val_accuracy' else value:.2f}"
+            found = {by: str(value), "val_samples": "500", "test_accuracy": tested}
+            records[run] = record(
+                run, **(found if value >= 0 else {"status": "diverged", "test_accuracy": None})
+            )
+    return TABLES[""]("s", of, records, None)
+
+
+SGD = {("sgd", 0.1): (80.0, 70.0), ("sgd", 0.01): (76.0, 77.0), ("sgd", 0.001): (60.0, 60.0)}
+ADAM = {("adam", 0.1): (60.0, 60.0), ("adam", 0.01): (70.0, 70.0), ("adam", 0.001): (90.0, 80.0)}
+
+
+def test_the_best_mean_over_seeds_is_chosen_and_the_test_images_choose_nothing():
+    table = table_of(SGD | ADAM)
+    assert table.data["lr"].tolist() == ["0.01", "0.001"], "0.1 has the best seed, and not the best mean"
+    assert table.data["val_accuracy"].tolist() == ["76.50", "85.00"]
+    assert table.data["test_accuracy"].tolist() == ["73.50", "65.00"]
+    assert table.data["tried"].tolist() == ["3", "3"]
+    assert (
+        "the highest mean validation accuracy over the seeds has chosen the learning rate" in table.notes[0]
+    )
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_marked_and_said():
+    table = table_of(SGD | ADAM)
+    assert table.display["Learning rate (chosen)"].tolist() == ["0.01", "0.001*"]
+    assert any("a wider grid may have a better one" in note for note in table.notes)
+    inside = table_of(SGD | {**ADAM, ("adam", 0.01): (95.0, 95.0)})
+    assert inside.display["Learning rate (chosen)"].tolist() == ["0.01", "0.01"]
+    assert not any("wider grid" in note for note in inside.notes)
+
+
+def test_where_lower_is_better_the_lowest_is_chosen():
+    table = table_of(SGD | ADAM, by="val_loss")
+    assert table.data["lr"].tolist() == ["0.001", "0.1"]
+
+
+def test_of_equal_candidates_the_first_of_the_grid_is_chosen():
+    table = table_of(dict.fromkeys(SGD | ADAM, (70.0, 70.0)))
+    assert table.data["lr"].tolist() == ["0.1", "0.1"]
+
+
+@pytest.mark.parametrize("values", [(99.0, -1.0), (99.0,)], ids=["diverged", "missing"])
+def test_a_candidate_that_is_not_whole_is_not_chosen_before_one_that_is(values):
+    table = table_of(SGD | {**ADAM, ("adam", 0.1): values})
+    assert table.data["lr"].tolist() == ["0.01", "0.001"]
+    assert any(note.startswith("1 candidate with a run that diverged or is missing") for note in table.notes)
+    alone = table_of(SGD | dict.fromkeys(ADAM, values))
+    assert alone.data["lr"].tolist() == ["0.01", "0.1"]
+
+
+def test_without_a_record_nothing_is_chosen():
+    table = table_of(dict.fromkeys(SGD | ADAM, ()))
+    assert table.display["Learning rate (chosen)"].tolist() == ["missing", "missing"]
+    assert table.display["Test accuracy (%) ↑"].tolist() == ["2 missing"] * 2 or "missing" in str(
+        table.display
+    )
+
+
+def test_several_hyperparameters_are_chosen_together():
+    of = load(
+        s={**CHOOSING, "choose": {"over": ["lr", "optimizer"], "by": "val_loss"}, "table": {"rows": "model"}}
+    )
+    study = of.studies["s"]
+    records = {run: record(run, val_loss=str(run.value("lr")), val_samples="9") for run in study.runs()}
+    table = TABLES[""]("s", study, records, None)
+    assert (table.data["lr"].tolist(), table.data["optimizer"].tolist()) == (["0.001"], ["sgd"])
+    assert table.data["tried"].tolist() == ["6"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"choose": {"over": "lrr", "by": "val_accuracy"}},
+            r"over\[0\]: 'lrr' is not a hyperparameter.*'lr'",
+        ),
+        ({"choose": {"over": "epochs", "by": "val_accuracy"}}, "the grid has one level of epochs"),
+        ({"choose": {"over": "optimizer", "by": "val_loss"}}, "optimizer is in the table's `rows`"),
+        ({"choose": {"over": "lr", "by": "test_accuracy"}}, "test_accuracy is reported, or of the test set"),
+        ({"choose": {"over": "lr", "by": "test_nll"}}, "may be val_accuracy or val_loss"),
+        ({"choose": {"over": "lr", "by": "val_acc"}}, "'val_acc' is not a metric.*'val_accuracy'"),
+        ({"choose": {"over": [], "by": "val_loss"}}, "choose.over"),
+        ({"baseline": {"optimizer": "sgd", "lr": 0.1}}, "the study has a baseline"),
+        ({"table": {"rows": "dataset", "columns": "optimizer"}}, "the table has `columns`"),
+        ({"grid": [{**CHOOSING["grid"][0], "validation": 0}]}, "set validation in the grid"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_a_sentence(changes, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load(s={**CHOOSING, **changes})
