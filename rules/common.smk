@@ -13,30 +13,21 @@ from snakemake.settings.types import DeploymentMethod
 
 # Not `workflow.basedir`: where another workflow uses this one as a module, that is the other's directory.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
-
-
-def literal(text):
-    """For `shell`, in an f-string: text that reaches the command as it is.
-
-    Not a param, because a new value must not rerun anything; and not a global variable, because those of a
-    module are unknown where its commands are formatted.
-    """
-    return shlex.quote(str(text)).replace("{", "{{").replace("}", "}}")
-
-
-# Relative where that is possible: what Snakemake prints can then be pasted and read.
-SCRIPTS = literal("scripts" if Path.cwd() == ROOT else ROOT / "scripts")
 ENVIRONMENT = "../envs/environment.yaml"
 
 # Without the root, which Snakemake adds: it is most often the working directory.
 sys.path[:] = [str(ROOT / "scripts"), *(each for each in sys.path if each != str(ROOT))]
 
+from ablations.command_line import literal
 from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
 from ablations.search_path import import_safely
 from ablations.tracking.controller import problem_of, remove_locks_of_the_dead
 from ablations.tracking.profile import Profile, texts
+
+# Relative where that is possible: what Snakemake prints can then be pasted and read.
+SCRIPTS = literal("scripts" if Path.cwd() == ROOT else ROOT / "scripts")
 
 # The scripts run in the environment that Snakemake was started from, activated or not, unless each rule
 # has its own by `--software-deployment-method conda`.

@@ -1,7 +1,8 @@
-"""Command lines: flags that are the hyperparameters of a kind of run, or that choose a config."""
+"""Command lines: flags that are the hyperparameters of a kind of run or choose a config, and quoting."""
 
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +21,15 @@ H = TypeVar("H", bound=Hyperparameters)
 PROJECT = Path(__file__).resolve().parents[2]
 # The config of a call that names none.
 CONFIG = PROJECT / "config/config.yaml"
+
+
+def literal(text: object) -> str:
+    """A text in the command of a rule, written in an f-string, that reaches the command as it is.
+
+    Not a param of the rule, because a new value must not rerun anything; and not a global variable, because
+    those of a module are unknown where its commands are formatted.
+    """
+    return shlex.quote(str(text)).replace("{", "{{").replace("}", "}}")
 
 
 def add_hyperparameters(parser: argparse.ArgumentParser, cls: type[Hyperparameters]) -> None:

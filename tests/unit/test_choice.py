@@ -91,9 +91,7 @@ def test_a_candidate_that_is_not_whole_is_not_chosen_before_one_that_is(values):
 def test_without_a_record_nothing_is_chosen():
     table = table_of(dict.fromkeys(SGD | ADAM, ()))
     assert table.display["Learning rate (chosen)"].tolist() == ["missing", "missing"]
-    assert table.display["Test accuracy (%) ↑"].tolist() == ["2 missing"] * 2 or "missing" in str(
-        table.display
-    )
+    assert table.display["Test accuracy (%) ↑"].tolist() == ["missing", "missing"]
 
 
 def test_several_hyperparameters_are_chosen_together():
