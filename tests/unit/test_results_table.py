@@ -12,6 +12,7 @@ from ablations.kinds import KINDS
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.study_table import study_table
 from ablations.runs.records import merge, write_table
+from ablations.runs.results_table import _read
 
 PROJECT = Path(__file__).parents[2]
 KIND = {
@@ -191,3 +192,15 @@ def test_a_kind_without_a_command_is_not_executed(table):
         table.config(ROWS, {}, studies={"s": {
             "title": "t", "kind": "denoiser", "grid": [{"depth": 4}], "table": {"rows": ["depth"]},
         }})  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [[2] * 1_000_001, ["x" * 10_000] * 300])
+def test_a_small_parquet_of_much_content_is_refused(values, tmp_path, monkeypatch):
+    monkeypatch.setattr("ablations.runs.results_table.MOST_BYTES", 10**6)
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"depth": values}), tmp_path / "results.parquet")
+    assert (tmp_path / "results.parquet").stat().st_size < 2**22
+    with pytest.raises(AblationsError, match=r"cannot be read as a table .*more than"):
+        _read(tmp_path / "results.parquet")

@@ -17,6 +17,8 @@ from ablations.runs.run import Run
 PREFIXES = ("", "params.", "metrics.", "config.", "summary.", "config/", "summary/")
 # What a column `status` holds for a run that has ended; a row with another word is not used.
 FINISHED = ("", "ok", "finished", "completed", "success")
+# A file of a few kilobytes can stand for a billion rows, or for a long text in each.
+MOST_ROWS, MOST_BYTES = 10**6, 2**28
 
 
 def read_results(
@@ -113,9 +115,17 @@ def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
         if path.suffix == ".parquet":
             from pyarrow import parquet
 
-            table = parquet.read_table(path)
-            rows = [{n: "" if v is None else str(v) for n, v in row.items()} for row in table.to_pylist()]
-            return table.column_names, iter(enumerate(rows, 1))
+            with parquet.ParquetFile(path) as table:
+                if table.metadata.num_rows > MOST_ROWS:
+                    raise ValueError(f"it has more than {MOST_ROWS:,} rows")
+                rows, size = [], 0
+                for batch in table.iter_batches(batch_size=100):
+                    if (size := size + batch.nbytes) > MOST_BYTES:
+                        raise ValueError(f"its values have more than {MOST_BYTES:,} bytes")
+                    rows += [
+                        {n: "" if v is None else str(v) for n, v in r.items()} for r in batch.to_pylist()
+                    ]
+                return table.schema_arrow.names, iter(enumerate(rows, 1))
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         reader = csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
         header = [name.strip() for name in next(reader, [])]
