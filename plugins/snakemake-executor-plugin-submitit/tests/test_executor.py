@@ -61,6 +61,9 @@ class Workflow:
     def __init__(self, root: Path, command: str, jobs: int = 3, runtime: int = 10) -> None:
         self.root = root
         (root / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs, command=command, runtime=runtime))
+        # Neither a job nor its supervisor imports what somebody has planted in the working directory.
+        for name in ("submitit", "snakemake", "cloudpickle"):
+            (root / f"{name}.py").write_text("raise SystemExit('planted')")
         self.process: subprocess.Popen | None = None
 
     def start(self, *arguments: str, cluster: str = "local", environment: dict[str, str] | None = None,
@@ -68,7 +71,16 @@ class Workflow:
         plain = ["--executor", "submitit", "--submitit-cluster", cluster, "--submitit-linger", "0.2"]
         plain += ["--jobs", "1000", "--scheduler", "greedy", "--max-jobs-per-timespan", "10000/1s"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--keep-going", "--rerun-incomplete", *plain, *arguments],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "snakemake",
+                "--keep-going",
+                "--rerun-incomplete",
+                *plain,
+                *arguments,
+            ],
             cwd=self.root,
             env=environment,
             stdout=(self.root / "out").open("wb"),
@@ -151,7 +163,7 @@ def test_after_a_kill_running_jobs_are_taken_over_and_finished_ones_are_not_reru
     workflow.process.wait()
     workflow.wait_for(lambda: workflow.done() == ["0"])
     # As the README says; the other tests ignore the lock.
-    subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-P", "-m", "snakemake", "--unlock"], cwd=tmp_path, check=True)
     workflow.start("--submitit-pack", "3")
     workflow.wait_for(lambda: workflow.printed.count("is taken over") >= 2)
     (tmp_path / "go").touch()
@@ -792,7 +804,7 @@ def test_all_conflicting_jobs_are_cancelled_in_one_call(tmp_path):
         states=lambda submissions: {
             job: State(Phase.ALIVE, "RUNNING") for s in submissions for job in s.jobs
         },
-        cancel=lambda jobs: calls.append(list(jobs)) or list(jobs[:1]),
+        cancel=lambda jobs: calls.append(list(jobs)) or list(jobs)[:1],
     )
     submissions = Submissions()
     adoption = Adoption(cluster, submissions, LOG, longest_pause_s=30.0)

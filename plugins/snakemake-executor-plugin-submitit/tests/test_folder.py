@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import platform
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from snakemake_executor_plugin_submitit.clusters.slurm import call
 from snakemake_executor_plugin_submitit.folder import Submission
-from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
+from snakemake_executor_plugin_submitit.private_folder import make_private, open_log, opened_private
 from snakemake_executor_plugin_submitit.results import Result, write_result
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -93,6 +94,69 @@ def test_a_damaged_manifest_is_not_a_submission(text, tmp_path):
     made = submission(tmp_path / "submitit")
     (made.folder / "manifest.json").write_text(text)
     assert Submission.load(made.folder) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": ""}, {"id": "0123456789ab"}, {"name": "my-jupyter"}, {"name": None}, {"cluster": 1},
+        {"more": 1}, {"jobs": [5]}, {"jobs": ["5; touch x"]}, {"jobs": ["--me"]}, {"jobs": ["1", "2", "3"]},
+        {"packs": {}}, {"packs": [["a"]]}, {"packs": [[{"key": "a", "outputs": "b", "log": "c"}]]},
+    ],
+)  # fmt: skip
+def test_a_planted_manifest_is_not_a_submission(change, tmp_path):
+    made = submission(tmp_path / "submitit")
+    manifest = made.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    assert Submission.load(made.folder) is None
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "results", "reported", "cancelled", "jobs"])
+def test_a_submission_with_links_is_not_loaded_and_writes_through_none(name, tmp_path):
+    made = submission(tmp_path / "submitit")
+    victim = tmp_path / "victim"
+    (made.folder / name).rename(victim) if (made.folder / name).exists() else victim.touch()
+    before = victim.read_bytes() if victim.is_file() else b""
+    (made.folder / name).symlink_to(victim)
+    assert Submission.load(made.folder) is None
+    made.note_reported(0, 0)
+    made.note_cancelled(["7"])
+    assert not victim.is_file() or victim.read_bytes() == before
+
+
+def test_the_folder_around_is_closed_to_others(tmp_path):
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / ".snakemake").chmod(0o775)
+    make_private(tmp_path / ".snakemake/submitit")
+    assert (tmp_path / ".snakemake").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_folder_around_may_be_a_link_of_ones_own(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / ".snakemake").symlink_to(tmp_path / "scratch")
+    make_private(tmp_path / ".snakemake/submitit")
+    assert (tmp_path / "scratch/submitit").is_dir()
+
+
+def test_the_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
+    (tmp_path / ".snakemake").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(WorkflowError, match=r"\.snakemake belongs to user"):
+        make_private(tmp_path / ".snakemake/submitit")
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path, monkeypatch):
+    (tmp_path / "project/logs/slurm").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    (tmp_path / "project/logs/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "project/logs/slurm/one.log").symlink_to(tmp_path / "elsewhere/one.log")
+    for log in ("logs/link/one.log", "logs/link/new/one.log", "logs/slurm/one.log"):
+        with pytest.raises(OSError, match="link|symbolic"):
+            open_log(tmp_path / "project" / log)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    (tmp_path / "project/top").symlink_to(tmp_path / "elsewhere")
+    os.close(open_log(tmp_path / "project/top/one.log"))
 
 
 def test_results_are_read_once(tmp_path):

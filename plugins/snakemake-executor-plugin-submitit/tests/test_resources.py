@@ -266,5 +266,20 @@ def test_a_cancellation_is_repeated_until_it_succeeds(monkeypatch):
 
     monkeypatch.setattr(slurm, "call", call)
     monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
-    assert slurm.Slurm(array_size=1).cancel(["7_0", "7_1", "7_2", "8"]) == []
+    assert slurm.Slurm(array_size=1).cancel(dict.fromkeys(["7_0", "7_1", "7_2", "8"], "a")) == []
     assert calls == ["7_[0,1,2]", "8"] * 2
+
+
+def test_a_job_with_another_name_is_neither_cancelled_nor_looked_at(monkeypatch):
+    calls = []
+
+    def call(*command):
+        calls.append(command[0])
+        return "5|RUNNING|None|my-jupyter" if command[0] == "squeue" else ""
+
+    monkeypatch.setattr(slurm, "call", call)
+    cluster = slurm.Slurm(array_size=1)
+    assert cluster.cancel({"5": "a-0123456789ab"}) == []
+    assert "scancel" not in calls
+    submission = Submission(Path(), "0123456789ab", "a-0123456789ab", "slurm", [[]], ["5"])
+    assert cluster.states([submission])["5"].phase is Phase.UNKNOWN

@@ -99,7 +99,7 @@ class Adoption:
                 if found:
                     submission.jobs = found
                     submission.note_cancelled(found)
-                    self.cluster.cancel(found)
+                    self.cluster.cancel(submission.named(found))
             states = self.cluster.states(left)
             if states is None:
                 raise WorkflowError(QUEUE_UNSEEN)
@@ -193,9 +193,9 @@ class Adoption:
                 packs[each.external_id] = each
         if self.submissions.stopped or not packs:
             return
-        named = f"{' '.join(list(packs)[:10])}{' …' if len(packs) > 10 else ''}"
+        shown = f"{' '.join(list(packs)[:10])}{' …' if len(packs) > 10 else ''}"
         self.logger.info(
-            f"{self.cluster.name} job {named} of an earlier call has other inputs or params and writes the "
+            f"{self.cluster.name} job {shown} of an earlier call has other inputs or params and writes the "
             "same outputs as this call: it is cancelled, and this call waits for its end."
         )
         for job, each in packs.items():
@@ -205,7 +205,8 @@ class Adoption:
             for key, each in self._available.items()
             if each.external_id not in packs or (each.pack, each.member) in each.tracked.results
         }
-        self._cancelled |= packs.keys() - set(self.cluster.cancel(list(packs)))
+        named = {job: each.tracked.submission.name for job, each in packs.items()}
+        self._cancelled |= packs.keys() - set(self.cluster.cancel(named))
 
     def available_submissions(self) -> set[str]:
         """The ids of the submissions of which members can still be taken over."""

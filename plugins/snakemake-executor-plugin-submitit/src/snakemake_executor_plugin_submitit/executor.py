@@ -66,17 +66,21 @@ class Executor(RemoteExecutor):
                 f"the directory {folder.parents[1]} has a % in its path, which SLURM and submitit replace in "
                 "names of files; rename it, or work in another one (--directory)"
             )
-        logdir = Path(settings.logdir or folder.with_name("submitit_logs")).absolute()
+        self._logdir = Path(settings.logdir or folder.with_name("submitit_logs")).absolute()
         make_private(folder)
         self.cluster: Cluster = Slurm(settings.array_size) if settings.cluster == "slurm" else Local()
         interval_s = float(settings.status_interval)
         self._adoption = Adoption(self.cluster, self.submissions, self.logger, interval_s)
         self._watch = QueueWatch(self.cluster, self.submissions, self.logger, settings.latency, interval_s)
         self._submitter = Submitter(
-            self, self.cluster, self.submissions, settings, folder, logdir, self.logger
+            self, self.cluster, self.submissions, settings, folder, self._logdir, self.logger
         )
         self._adoption.find(folder)
         self._ready = True
+
+    def get_python_executable(self) -> str:
+        """Python for a job, which does not search the working directory: modules may be planted there."""
+        return f"{super().get_python_executable()} -P"
 
     # --- submitting, for Snakemake and for the submitter ------------------------------------------
 
@@ -144,7 +148,7 @@ class Executor(RemoteExecutor):
             if lost == UNKNOWN_STATE:
                 # The queue may have been silent about it: it must not run beside the next attempt.
                 tracked.submission.note_cancelled([member.external_id])
-                self.cluster.cancel([member.external_id])
+                self.cluster.cancel(tracked.submission.named([member.external_id]))
             self._report_end(info, tracked, result, lost)
         if self._ready:
             self._remove_ended()
@@ -171,7 +175,9 @@ class Executor(RemoteExecutor):
                 msg = f"{allocation}: {result.why}. "
             else:
                 msg = f"{allocation}: the run has ended with exit status {result.exit}. "
-            self.report_job_error(info, msg=msg, aux_logs=[member.log])
+            # An earlier call recorded where its log is. Other files are not shown.
+            own = Path(member.log).resolve().is_relative_to(self._logdir.resolve())
+            self.report_job_error(info, msg=msg, aux_logs=[member.log] if own else [])
 
     def _remove_ended(self) -> None:
         """Remove submissions that have ended; one with a failed member keeps its logs until the next call."""
@@ -202,12 +208,12 @@ class Executor(RemoteExecutor):
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel every allocation that contains a job of this call."""
         # The watching thread may change these meanwhile. From now on it cancels what it submits itself.
-        jobs = []
+        jobs: dict[str, str] = {}
         for tracked in list(self.submissions.tracked.values()):
             waited_for = list(tracked.waited_for)
             of_submission = sorted({tracked.submission.jobs[pack] for pack, _ in waited_for})
             tracked.submission.note_cancelled(of_submission)
-            jobs += of_submission
+            jobs |= tracked.submission.named(of_submission)
         left = self.cluster.cancel(jobs) if jobs else []
         if left:
             self.logger.error(

@@ -9,7 +9,6 @@
 """
 
 import fcntl
-import json
 import os
 import platform
 import re
@@ -18,8 +17,8 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import TypedDict
 
 import psutil
 from snakemake_interface_common.exceptions import WorkflowError
@@ -27,6 +26,12 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from snakemake_executor_plugin_submitit.calls import is_alive, own_call
 from snakemake_executor_plugin_submitit.descriptors import check_left
+from snakemake_executor_plugin_submitit.manifest import (
+    SUBMISSION_ID,
+    ManifestMember,
+    is_member,
+    read_manifest,
+)
 from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
 from snakemake_executor_plugin_submitit.results import (
     Result,
@@ -42,14 +47,6 @@ _HELD: set[str] = set()
 
 # Of a job's own log, the lines that an error quotes.
 LAST_LINES = 5
-
-
-class ManifestMember(TypedDict):
-    """A member as the manifest lists it: the identity of its job, its outputs, and the path of its log."""
-
-    key: str
-    outputs: list[str]
-    log: str
 
 
 @dataclass
@@ -111,7 +108,7 @@ class Submission:
         except OSError:
             alive = None
         lines = self._recorded()
-        if alive is not None and len(lines) > 1:
+        if alive is not None and len(lines) > 1 and SUBMISSION_ID.fullmatch(lines[1]):
             alive = is_alive(self.folder.parent, lines[1])
         return _is_dead(self.holder()) if alive is None else not alive
 
@@ -133,8 +130,7 @@ class Submission:
 
     def note_reported(self, pack: int, member: int) -> None:
         """Record that the end of a member was reported to Snakemake."""
-        with suppress(OSError), (self.folder / "reported").open("a", encoding="ascii") as file:
-            file.write(f"{pack}-{member}.json\n")
+        self._note("reported", [f"{pack}-{member}.json\n"])
 
     def read_reported(self) -> set[tuple[int, int]]:
         """The members whose end was reported to Snakemake, as (pack, member)."""
@@ -146,8 +142,21 @@ class Submission:
 
     def note_cancelled(self, jobs: Iterable[str]) -> None:
         """Record that these jobs were cancelled, even if they take long to end."""
-        with suppress(OSError), (self.folder / "cancelled").open("a", encoding="ascii") as file:
-            file.writelines(f"{job}\n" for job in jobs)
+        self._note("cancelled", [f"{job}\n" for job in jobs])
+
+    def _note(self, name: str, lines: list[str]) -> None:
+        """Append lines to a file of this submission, in one write."""
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            handle = os.open(self.folder / name, flags, 0o600)
+            try:
+                os.write(handle, "".join(lines).encode("ascii"))
+            finally:
+                os.close(handle)
+
+    def named(self, jobs: Iterable[str]) -> dict[str, str]:
+        """The jobs with the name that they have in the queue, for `Cluster.cancel`."""
+        return dict.fromkeys(jobs, self.name)
 
     def read_cancelled(self) -> set[str]:
         """The jobs that were cancelled."""
@@ -195,12 +204,15 @@ class Submission:
 
     @classmethod
     def load(cls, folder: Path) -> "Submission | None":
-        """The submission in `folder`; None if there is no readable manifest, or if others could write it."""
+        """The submission in `folder`; None if it has no valid manifest, or if others could write it."""
         try:
             with opened_private(folder) as checked:
-                content = json.loads((checked / "manifest.json").read_text(encoding="utf-8"))
+                content = read_manifest(checked, folder.name)
+                linked = any(each.is_symlink() for each in checked.iterdir())
+            if content is None or linked or not all(map(is_member, chain(*content["packs"]))):
+                return None
             return cls(folder, **content)
-        except (WorkflowError, OSError, ValueError, TypeError):
+        except (WorkflowError, OSError, TypeError):
             return None
 
     def read_results(self, known: set[tuple[int, int]]) -> dict[tuple[int, int], Result]:
@@ -221,6 +233,8 @@ class Submission:
     def end_of_log(self, job: str) -> str:
         """The last lines that a job itself wrote to its error log, apart from those of its members."""
         for path in sorted((self.folder / "jobs").glob(f"{job}_*_log.err")):
+            if path.is_symlink():
+                continue
             with suppress(OSError):
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 return " | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snakemake_executor_plugin_submitit.manifest import is_member, read_manifest
 from snakemake_executor_plugin_submitit.results import parse_result_name, result_path
 
 # Where the executor keeps its files, below the working directory of the workflow.
@@ -60,26 +61,16 @@ def read_packs(root: Path) -> dict[str, PackedJob]:
 
 
 def _packed_jobs(manifest: Path) -> Iterator[PackedJob]:
-    content = _read_json(manifest)
-    if not isinstance(content, dict):
-        return
-    jobs, packs = content.get("jobs"), content.get("packs")
-    if not isinstance(jobs, list) or not isinstance(packs, list):
+    content = read_manifest(manifest.parent, manifest.parent.name)
+    if content is None:
         return
     results = manifest.parent / "results"
     ended = _ended_members(results)
-    for p, (job, pack) in enumerate(zip(jobs, packs, strict=False)):
-        for m, member in enumerate(pack if isinstance(pack, list) else ()):
-            if isinstance(job, str) and _is_member(member):
+    for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
+        for m, member in enumerate(pack):
+            if is_member(member):
                 outputs, log = tuple(member["outputs"]), Path(member["log"])
                 yield PackedJob(job, outputs, log, (p, m) in ended, result_path(results, p, m))
-
-
-def _is_member(member: object) -> bool:
-    if not isinstance(member, dict) or not isinstance(member.get("log"), str):
-        return False
-    outputs = member.get("outputs")
-    return isinstance(outputs, list) and all(isinstance(output, str) for output in outputs)
 
 
 def _ended_members(results: Path) -> set[tuple[int, int]]:

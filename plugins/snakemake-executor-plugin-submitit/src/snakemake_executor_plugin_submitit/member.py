@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import psutil
 
+from snakemake_executor_plugin_submitit.private_folder import open_log
 from snakemake_executor_plugin_submitit.processes import family, kill_group, memory_mb
 
 log = logging.getLogger("submitit")
@@ -23,6 +24,7 @@ log = logging.getLogger("submitit")
 MEMBER_OF = "SNAKEMAKE_SUBMITIT_RESULTS"
 # There too: how many members run at the same time. Programs may read it; the README documents it.
 PLACES = "SNAKEMAKE_SUBMITIT_PLACES"
+_WITHOUT_P = [sys.executable, "-m", "snakemake"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class RunningMember:
                 f"it was killed: it held {held:.0f} MB of memory, and its share is {self.member.memory_mb} MB"
             )
             log.info("member %d: %s", self.number, self.why)
-            with contextlib.suppress(OSError), Path(self.member.log).open("a", encoding="utf-8") as file:
+            with contextlib.suppress(OSError), os.fdopen(open_log(Path(self.member.log)), "a") as file:
                 print(self.why, file=file)
             for process in family(self.pid):
                 with contextlib.suppress(psutil.Error):
@@ -87,7 +89,9 @@ class RunningMember:
 def is_plain(command: str) -> bool:
     """Whether a command is a single call of Snakemake in the Python that runs this."""
     words = shlex.split(command)
-    return words[:3] == [sys.executable, "-m", "snakemake"] and not {"&&", ";", "|", "||", "&"} & set(words)
+    # An earlier version had no -P.
+    called = words[:4] == [sys.executable, "-P", "-m", "snakemake"] or words[:3] == _WITHOUT_P
+    return called and not {"&&", ";", "|", "||", "&"} & set(words)
 
 
 def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -> NoReturn:
@@ -95,8 +99,7 @@ def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -
     status = 1
     try:
         _leave_pack(cpus)
-        Path(member.log).parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(member.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = open_log(Path(member.log))
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         _set_environment(environment)
@@ -104,7 +107,8 @@ def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}{f', job {job}' if job else ''}", flush=True)
         if not is_plain(member.command):
             os.execv("/bin/bash", ["bash", "-c", member.command])  # noqa: S606, Snakemake's own command
-        sys.argv = ["snakemake", *shlex.split(member.command)[3:]]
+        words = shlex.split(member.command)
+        sys.argv = words[words.index("snakemake") :]
         from snakemake.cli import main
 
         main(sys.argv[1:])

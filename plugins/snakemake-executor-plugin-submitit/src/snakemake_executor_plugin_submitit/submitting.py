@@ -13,8 +13,9 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 
 from snakemake_executor_plugin_submitit.clusters.base import Cluster
-from snakemake_executor_plugin_submitit.folder import ManifestMember, Submission
+from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import queue_comment
+from snakemake_executor_plugin_submitit.manifest import ManifestMember
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
 from snakemake_executor_plugin_submitit.packing import by_key, chunks, packs_of
@@ -190,7 +191,7 @@ class Submitter:
         self.controller.report_submitted(submission, members)
         self._array_size = min(self.cluster.most_packs, max(self._array_size, 2 * allocations))
         if self.submissions.stopped:
-            self.cluster.cancel(submission.jobs)
+            self.cluster.cancel(submission.named(submission.jobs))
 
     def settle_unconfirmed(self) -> None:
         """Find out whether the cluster accepted the submissions that it answered with an error.
@@ -208,7 +209,7 @@ class Submitter:
                 self._accept(each.submission, each.members)
                 continue
             jobs = self.cluster.find(each.submission)
-            if jobs is None or (jobs and self.cluster.cancel(jobs)):
+            if jobs is None or (jobs and self.cluster.cancel(each.submission.named(jobs))):
                 # It is not known whether jobs are left: to submit again now could run them twice.
                 each.due = now + RETRY_S
                 continue
@@ -237,7 +238,8 @@ class Submitter:
     def cancel_unconfirmed(self) -> None:
         """Cancel what the cluster may have accepted."""
         for each in self.unconfirmed:
-            self.cluster.cancel(each.submission.jobs or self.cluster.find(each.submission) or [])
+            jobs = each.submission.jobs or self.cluster.find(each.submission) or []
+            self.cluster.cancel(each.submission.named(jobs))
 
 
 def _shape(pack: Sequence[WaitingJob], request: Request) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -89,10 +89,15 @@ class Cluster(ABC):
         """The jobs of a submission whose ids were not recorded; None if the cluster does not answer."""
 
     @abstractmethod
-    def cancel(self, jobs: Sequence[str]) -> list[str]:
-        """Cancel these jobs and no others; return those that could not be cancelled."""
+    def cancel(self, jobs: Mapping[str, str]) -> list[str]:
+        """Cancel these jobs, given with the names of their submissions, and no others.
+
+        A job with another name is not of this plugin, whatever a manifest says, and is left alone. Returns
+        those that could not be cancelled.
+        """
 
 
 def pack_command(folder: Path) -> str:
     """The shell command that runs a pack whose pickle submitit keeps in `folder`."""
-    return shlex.join([sys.executable, "-u", "-m", PACK_PROGRAM, str(folder)])
+    # -P: in the working directory, somebody may have planted a module `submitit`.
+    return shlex.join([sys.executable, "-u", "-P", "-m", PACK_PROGRAM, str(folder)])

@@ -3,8 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -27,6 +28,7 @@ from snakemake_executor_plugin_submitit.resources import Request
 ENDING_S = 60.0
 # What submitit runs for a job on this machine: its supervisor.
 SUPERVISOR = "submitit.local._local"
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 class Local(Cluster):
@@ -57,12 +59,18 @@ class Local(Cluster):
         for pack in packs:
             # submitit hides the GPUs.
             pack.environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+            pack.environment[SAFE_PATH] = os.environ.get(SAFE_PATH)
         # Ctrl-C in a terminal reaches all its processes; only the controller may stop the jobs.
+        # submitit starts its supervisor where a module `submitit` may be planted.
+        safe = os.environ.get(SAFE_PATH)
+        os.environ[SAFE_PATH] = safe or "1"
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             return [executor.submit(pack).job_id for pack in packs]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if safe is None:
+                del os.environ[SAFE_PATH]
 
     def states(self, submissions: Iterable[Submission]) -> dict[str, State] | None:
         wanted = list(submissions)
@@ -92,14 +100,14 @@ class Local(Cluster):
 
     def find(self, submission: Submission) -> list[str] | None:
         lines = ((p.pid, p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
-        return [str(pid) for pid, line in lines if SUPERVISOR in line and submission.id in line[-1]]
+        return [str(pid) for pid, line in lines if _is_supervisor(line, submission.name)]
 
-    def cancel(self, jobs: Sequence[str]) -> list[str]:
-        for job in jobs:
+    def cancel(self, jobs: Mapping[str, str]) -> list[str]:
+        for job, name in jobs.items():
             with suppress(psutil.Error, ValueError):
                 process = psutil.Process(int(job))
                 # The number may belong to another process by now.
-                if SUPERVISOR in process.cmdline():
+                if _is_supervisor(process.cmdline(), name):
                     # The supervisor passes the signal to the pack, and the pack to its members.
                     process.terminate()
         return []
@@ -113,14 +121,19 @@ class _LocalExecutor(submitit.LocalExecutor):
         return pack_command(self.folder)
 
 
+def _is_supervisor(line: Sequence[str], name: str) -> bool:
+    """Whether this is the command line of submitit's supervisor of a submission with this name."""
+    return SUPERVISOR in line and name.rpartition("-")[2] in Path(line[-1]).parts
+
+
 def _process_state(submission: Submission, job: str) -> State:
     try:
         process = psutil.Process(int(job))
-        line = " ".join(process.cmdline())
+        # The number may belong to another process by now.
+        alive = _is_supervisor(process.cmdline(), submission.name)
+        alive = alive and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError):
         return State(Phase.ENDED, "gone")
-    # The number may belong to another process by now.
-    alive = process.status() != psutil.STATUS_ZOMBIE and submission.id in line
     return State(Phase.ALIVE, "running") if alive else State(Phase.ENDED, "gone")
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,15 +121,16 @@ class Slurm(Cluster):
         rows = _queue()
         if rows is None:
             return None
-        wanted = list(submissions)
-        jobs = {job for submission in wanted for job in submission.jobs}
-        found = {row.job: _state(row.word, row.reason) for row in rows if row.job in jobs}
+        jobs = {job: submission.name for submission in submissions for job in submission.jobs}
+        found = {row.job: _state(row.word, row.reason) for row in rows if row.name == jobs.get(row.job)}
         if missing := sorted(jobs - found.keys()):
             found |= _accounted_states(missing)
         return {job: found.get(job, UNKNOWN) for job in jobs}
 
-    def cancel(self, jobs: Sequence[str]) -> list[str]:
-        left = list(jobs)
+    def cancel(self, jobs: Mapping[str, str]) -> list[str]:
+        # By number alone, a manifest could mean any job of the user.
+        foreign = {row.job for row in _queue() or () if row.name != jobs.get(row.job)} if jobs else set()
+        left = [job for job in jobs if job not in foreign]
         for attempt in range(CANCEL_TRIES if left else 0):
             for part in _compressed(left):
                 call("scancel", *part)

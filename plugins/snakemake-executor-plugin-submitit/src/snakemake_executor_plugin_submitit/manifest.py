@@ -1,0 +1,63 @@
+"""The manifest of a submission, as it is read again: what it says is checked before anything is done by it.
+
+Whoever unpacks somebody else's directory owns its files, and so the owner of a manifest proves nothing.
+This module imports the standard library only.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, TypedDict
+
+# An id of a submission, and of a job: a number, with that of its task in an array.
+SUBMISSION_ID, JOB_ID = re.compile(r"[0-9a-f]{12}"), re.compile(r"[0-9]+(_[0-9]+)?", re.ASCII)
+# A manifest of 10,000 members has a few megabytes.
+MOST_BYTES = 2**28
+
+
+class ManifestMember(TypedDict):
+    """A member as the manifest lists it: the identity of its job, its outputs, and the path of its log."""
+
+    key: str
+    outputs: list[str]
+    log: str
+
+
+def read_manifest(folder: Path, number: str) -> dict[str, Any] | None:
+    """The manifest in `folder`, of the submission with the id `number`; None if it is not one.
+
+    It has at least `id`, `name`, `cluster`, `packs` (lists of what may be members) and `jobs` (ids). The name
+    of its jobs ends with the id, so that no other jobs of the user are meant.
+    """
+    path = folder / "manifest.json"
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and _is_manifest(content, number) else None
+
+
+def _is_manifest(content: dict[str, Any], number: str) -> bool:
+    name, packs, jobs = content.get("name"), content.get("packs"), content.get("jobs")
+    return (
+        content.get("id") == number
+        and SUBMISSION_ID.fullmatch(number) is not None
+        and isinstance(name, str)
+        and name.endswith(f"-{number}")
+        and isinstance(content.get("cluster"), str)
+        and isinstance(packs, list)
+        and all(isinstance(pack, list) for pack in packs)
+        and isinstance(jobs, list)
+        and all(isinstance(job, str) and JOB_ID.fullmatch(job) for job in jobs)
+        and len(jobs) in (0, len(packs))
+    )
+
+
+def is_member(member: object) -> bool:
+    """Whether this is what a manifest lists for a member."""
+    if not isinstance(member, dict) or not isinstance(member.get("outputs"), list):
+        return False
+    texts = (member.get("key"), member.get("log"), *member["outputs"])
+    return all(isinstance(text, str) for text in texts)
