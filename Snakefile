@@ -34,6 +34,8 @@ from ablations.files import refuse_links
 onstart:
     # Before Snakemake, a shell or a script writes anything of a job.
     try:
+        # Among them are the folders that SLURM writes logs into.
+        refuse_links(*Path("logs").glob("*/*"))
         for job in workflow.dag.needrun_jobs():
             refuse_links(*map(Path, (*job.output, *job.log)))
     except AblationsError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ablations.errors import AblationsError
+from ablations.files import refuse_links
 from ablations.kinds.record import Record
 from ablations.readable import readable
 from ablations.runs import state
@@ -52,6 +53,7 @@ def attempt(record: Path, run: Run, deadline: float | None = None) -> Iterator["
     Raises AblationsError if the other process still executes the run at the deadline, or if the state file
     cannot be written.
     """
+    refuse_links(record.with_name("run.lock"))
     record.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(record.with_name("run.lock"), fallback_to_soft=False)
     before = _version(record)
