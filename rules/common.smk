@@ -23,7 +23,7 @@ from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
 from ablations.search_path import import_safely
-from ablations.tracking.controller import problem_of, remove_locks_of_the_dead
+from ablations.tracking.controller import lives, problem_of, remove_locks_of_the_dead
 from ablations.tracking.profile import Profile, texts
 
 # Relative where that is possible: what Snakemake prints can then be pasted and read.
@@ -102,6 +102,8 @@ def shows_jobs_whole():
 def begin():
     """Remove the locks of a call that was killed, where this call is about to run jobs.
 
+    The result, None where it is not, tells whether it is the only call at work in this directory.
+
     Every input function of a target calls it: only while Snakemake builds its graph, and before it looks at
     the locks, is it known whether this is a dry run.
     """
@@ -114,10 +116,11 @@ def begin():
         # Snakemake would print an exception here with a traceback.
         logger.error(problem)
         raise SystemExit(1)
+    is_alone = not lives(Path.cwd())
     alive, removed = remove_locks_of_the_dead(Path.cwd())
     if removed:
         logger.info(
             "The last call in this directory was killed; its lock is removed.\n"
         )
     # Open as long as this process lives, by the cache.
-    return alive
+    return is_alone, alive

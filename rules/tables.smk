@@ -3,6 +3,10 @@
 import hashlib
 
 from ablations.presentation.escapes import rst, script_json
+from ablations.runs import merged
+
+# All records in one table.
+MERGED = ["results/records.tsv", "results/records.parquet"]
 
 # What follows the name of a study in the names of its tables -> what the table shows.
 TABLES = {
@@ -24,8 +28,8 @@ def records_of(part):
 
 
 def all_records(wildcards):
-    """Every record of the selected studies. They are targets: a deleted one is made again."""
-    return records_of("")
+    """Every record of the selected studies, and all in one. They are targets: a deleted one is made again."""
+    return [*records_of(""), MERGED[0]]
 
 
 def records_to_merge(wildcards):
@@ -37,11 +41,25 @@ def records_to_merge(wildcards):
     ]
     if wildcards.part:
         return {"records": [], "profiles": [], "results": results}
-    return {
-        "records": records_of(""),
-        "profiles": profile_files(wildcards),
-        "results": results,
-    }
+    files = [records_of(""), profile_files(wildcards), results]
+    forget_merged([Path(file) for of_each in files for file in of_each])
+    return dict(zip(("records", "profiles", "results"), files))
+
+
+def forget_merged(sources):
+    """Remove merged records that are not what a merge here made of these files, so that they are made again.
+
+    They may come from another directory, or from an editor; and a record that is older than they are may
+    have replaced another.
+    """
+    is_alone, _ = begin() or (False, None)
+    merged_files = [Path(file) for file in MERGED]
+    if is_alone and not merged.follow(merged_files, sources):
+        for file in merged_files:
+            file.unlink(missing_ok=True)
+        logger.info(
+            f"{MERGED[0]} is not what was made here of the present records; it is made again.\n"
+        )
 
 
 def studies_with_results(wildcards):

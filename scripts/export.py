@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ablations.command_line import add_config, log_to_stderr, take_config
 from ablations.errors import run_script
+from ablations.readable import readable
 from ablations.tracking.exports import finished, to_mlflow, to_tensorboard
 
 TENSORBOARD = Path("results/tensorboard")
@@ -37,8 +38,8 @@ def main() -> None:
         }
         written = to_mlflow(studies, place)
         look = f"mlflow ui --backend-store-uri {place} (mlflow ui comes with the whole of the package mlflow)"
-    print(f"{written} runs written to {place}; {len(runs)} of {len(config.runs())} are finished.")
-    print(f"See them with: {look}")
+    finished_of = f"{len(runs)} of {len(config.runs())} are finished."
+    print(readable(f"{written} runs written to {place}; {finished_of}\nSee them with: {look}"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 from ablations.config.own_kinds import read_kinds
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
+from ablations.runs import merged
 from ablations.runs.records import merge, read_profile, write_parquet, write_table
 from ablations.runs.run import Run
 
@@ -26,6 +27,8 @@ def main() -> None:
     output = Path(snakemake.output[0])
     write_parquet(output.with_suffix(".parquet"), names, rows)
     write_table(output, names, rows)
+    if not snakemake.wildcards.part:
+        merged.note([Path(file) for file in snakemake.output], [Path(file) for file in snakemake.input])
 
 
 if __name__ == "__main__":

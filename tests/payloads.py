@@ -74,5 +74,6 @@ SECRETS = {
     "https://host/x?X-Amz-Signature=s3cret": "s3cret",
     "WANDB_API_KEY=s3cret python train.py": "s3cret",
     "train.py --token s3cret --lr 0.1": "s3cret",
+    "train.py --api-key='s3cret'": "s3cret",
     "{'Authorization': 'Bearer s3cret'}": "s3cret",
 }

@@ -14,6 +14,10 @@ from ablations.readable import make_readable, readable
 class AblationsError(Exception):
     """Something the user can put right; the message says what, where, and how."""
 
+    def __init__(self, message: str) -> None:
+        # It may quote a config, a record, or the output of another program.
+        super().__init__(readable(message))
+
 
 # Words that mean one of ours, although another one is spelled more like them.
 SYNONYMS = {

@@ -19,12 +19,12 @@ _USER = re.compile(
     r"""|(?<![\w:.%+-])[\w.%+-]{1,99}:[^\s/:@'"<>]{1,99}@(?=[\w\[])""",
     re.VERBOSE,
 )
-# A parameter, variable or flag whose name ends in one of these, and a header.
+# A parameter, variable or flag whose name ends in one of these, and a header. `$NAME` shows nothing.
 _NAMES = ("password", "passwd", "pwd", "secret", "token", "key", "signature", "credential", "authorization")
 _WORD = r"(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|signature|credentials?)"
 _VALUE = re.compile(
     rf"""((?<![\w+/.-])[\w.-]{{0,40}}{_WORD}=|--[\w-]{{0,40}}{_WORD}\ {{1,4}}"""
-    r"""|authorization['"]?\s?[:=]\s?['"]?(?:\w{1,20}\s)?)[^&;\s'"<>\#]+""",
+    r"""|authorization['"]?\s?[:=]\s?['"]?(?:\w{1,20}\s)?)(['"]?)(?![${*])[^&;\s'"<>\#]+""",
     re.VERBOSE | re.IGNORECASE,
 )
 HIDDEN = "***"
@@ -43,7 +43,7 @@ def readable(text: str) -> str:
     if "@" in text:
         text = _USER.sub(f"{HIDDEN}@", text)
     if any(name in lowered for name in _NAMES):
-        text = _VALUE.sub(rf"\1{HIDDEN}", text)
+        text = _VALUE.sub(rf"\1\2{HIDDEN}", text)
     return text
 
 

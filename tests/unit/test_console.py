@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ablations.kinds import KINDS
 from ablations.tracking.console import STREAM, Console
+from payloads import SECRETS, TERMINALS
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -106,6 +107,16 @@ def test_a_cause_is_shown_with_its_log_once_and_counted_at_the_end(told):
     assert "  1 × SLURM ended its job with OUT_OF_MEMORY\n" in summary
     assert "Run the same command" in summary
     assert "partial=true" in summary
+
+
+def test_the_end_of_a_log_is_shown_as_text_without_secrets(told):
+    texts = [*TERMINALS, *SECRETS]
+    told.begins(1)
+    ended(1, "".join(f"{text.encode('utf-8', 'replace').decode()}\n" for text in texts))
+    told.fails(1, "at http://me:s3cret@host\x1b[2J")
+    shown = "\n".join(told.lines)
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+    assert "s3cret" not in shown + told.console.summary()
 
 
 def test_a_run_that_succeeds_at_its_second_attempt_has_not_failed(told):

@@ -17,6 +17,7 @@ from ablations.runs.records import write_record
 from ablations.tracking.controller import remove_locks_of_the_dead
 from ablations.tracking.slurm_queue import Slurm, packed_runs
 from ablations.tracking.status import State, states
+from payloads import SECRETS, TERMINALS
 from test_attempts import DAMAGED
 from test_records import make_record, make_run
 
@@ -290,6 +291,21 @@ def test_a_job_that_could_not_start_its_run_has_failed(submit, tmp_path):
     assert (found.why, found.last_line) == ("error", "ModuleNotFoundError: No module named 'snakemake'")
 
 
+@pytest.mark.parametrize(
+    "name", ["../private.log", "private", "{root}/../private.log", "link.log", "/dev/tty"]
+)
+def test_a_manifest_cannot_show_another_file(name, submit, tmp_path_factory, tmp_path):
+    from snakemake_executor_plugin_submitit.results import Result, write_result
+
+    for file in (tmp_path.parent / "private.log", tmp_path / "private"):
+        file.write_text("s3cret\n")
+    (tmp_path / "link.log").symlink_to(tmp_path.parent / "private.log")
+    made = submit(name.format(root=tmp_path))
+    write_result(made.results, 0, 0, Result(1))
+    found = state(tmp_path, asked(tmp_path))
+    assert (found.what, found.last_line) == ("failed", "")
+
+
 def test_a_run_in_a_pack_waits_for_its_turn(submit, tmp_path):
     submit(tmp_path / "job.log")
     leave(tmp_path)
@@ -325,6 +341,30 @@ def test_a_job_that_is_not_in_the_queue_is_over(tmp_path, monkeypatch):
 def test_a_log_cannot_write_to_the_terminal(tmp_path):
     leave(tmp_path, "\x1b[31merror\x1b[0m: \x1b[2Jgone\u202e\n")
     assert state(tmp_path).last_line == r"error: gone\u202e"
+
+
+@pytest.mark.parametrize("text", [*TERMINALS, *SECRETS])
+@pytest.mark.parametrize("place", ["log", "state"])
+def test_what_a_run_left_is_shown_as_text_without_secrets(place, text, tmp_path):
+    if place == "log":
+        (leave(tmp_path) / "run.log").write_bytes(f"error: {text}.\n".encode("utf-8", "surrogatepass"))
+    else:
+        stop = run_state.Stop("error", text.encode("utf-8", "replace").decode())
+        begin(tmp_path, 1, age_s=1000, stopped=stop)
+    shown = state(tmp_path).last_line
+    assert shown.isprintable()
+    assert text not in SECRETS or SECRETS[text] not in shown
+
+
+def test_no_other_file_is_shown_for_a_log(tmp_path):
+    """Not behind a link, and a pipe is not waited for."""
+    (tmp_path / "private").write_text("s3cret\n")
+    log = leave(tmp_path) / "run.log"
+    log.symlink_to(tmp_path / "private")
+    assert state(tmp_path).last_line == ""
+    log.unlink()
+    os.mkfifo(log)
+    assert state(tmp_path).last_line == ""
 
 
 # --- the command ---------------------------------------------------------------------------------

@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from ablations.errors import AblationsError
 from ablations.kinds import hits
 from ablations.kinds.svm import SVM, SvmHyperparameters, SvmRecord
 from ablations.runs import records
-from ablations.runs.records import merge, read_record, write_record
+from ablations.runs.records import merge, quick_record, read_record, write_record, write_table
 from ablations.runs.run import Run, parse_hyperparameters
+from payloads import FORMULAS, PAGES, SECRETS, TERMINALS
 
 
 def make_run(**changes) -> Run:
@@ -81,6 +83,31 @@ def test_a_record_may_lack_what_a_diverged_run_has_not(tmp_path):
 def test_a_name_with_tabs_and_line_breaks_stays_in_its_column(tmp_path):
     write_record(tmp_path / "r.tsv", make_run(), make_record(host='a\tb\n"c"'))
     assert read_record(tmp_path / "r.tsv")[1].host == "a b 'c'"
+
+
+@pytest.mark.parametrize("text", [*TERMINALS, *FORMULAS, *SECRETS, *PAGES])
+def test_a_text_that_somebody_wrote_into_a_record_is_text(text, written, tmp_path):
+    """In the merged records as TSV and as Parquet, and at a glance."""
+    if set(text) & set("\t\r\n\udc1b"):
+        return  # the file would not be a record
+    rewrite(written, "A processor", text)
+    names, rows = merge([written], tmp_path, {})
+    write_table(tmp_path / "all.tsv", names, rows)
+    field = pd.read_csv(tmp_path / "all.tsv", sep="\t", dtype=str, keep_default_na=False)["device_name"][0]
+    glance = quick_record(written)["device_name"]
+    for shown in (field, rows[0]["device_name"], glance):
+        assert shown.isprintable()
+        assert not SECRETS.get(text) or SECRETS[text] not in shown
+    assert not field.startswith(tuple("=+-@＝"))
+    assert field == rows[0]["device_name"].replace('"', "'")
+
+
+def test_a_mask_of_answers_is_kept_as_it_is(tmp_path):
+    """Base64 may end like the name of a secret."""
+    mask = "eNpwd=" + "token=" * 3
+    record = make_record(status="diverged", test_accuracy=None, test_correct=mask)
+    write_record(tmp_path / "r.tsv", make_run(), record)
+    assert read_record(tmp_path / "r.tsv")[1].test_correct == mask
 
 
 def test_a_path_and_its_run_are_one(written):

@@ -4,23 +4,42 @@ import os
 import shutil
 
 import pytest
+import yaml
 from checkout import Checkout
+from payloads import PAGES
 
 CHROMIUM = shutil.which("chromium")
-STUDIES = """
-studies:
-  networks:
-    title: Networks <b>&</b> batches
-    kind: cnn
-    grid: [{dataset: digits, model: shufflenet_v2_x0_5, batch_size: [32, 40], optimizer: adam, lr: 0.001,
-            epochs: 2, pin_memory: false, train_samples: 160}]
-    table: {rows: [batch_size], values: test_accuracy}
-  machines:
-    title: Machines on digits
-    kind: svm
-    grid: [{dataset: digits, kernel: [rbf, poly], train_samples: 200}]
-    table: {rows: [kernel], values: [test_accuracy, support_vectors]}
-"""
+TITLE = "Networks <b>&</b> batches"
+# A config and a record say all that a page might execute. What figures draw is shorter.
+ATTACK = " ".join(text for text in PAGES if text != "<!--<script>")
+SHORT = "</script><script>attacked()</script><!--<script>"
+STUDIES = {
+    "networks": {
+        "title": f"{TITLE} {SHORT}",
+        "kind": "cnn",
+        "grid": [
+            {
+                "dataset": "digits",
+                "model": "shufflenet_v2_x0_5",
+                "batch_size": [32, 40],
+                "optimizer": "adam",
+                "lr": 0.001,
+                "epochs": 2,
+                "pin_memory": False,
+                "train_samples": 160,
+            }
+        ],
+        "table": {"rows": ["batch_size"], "values": "test_accuracy"},
+        "labels": {"batch_size": SHORT},
+        "level_labels": {"batch_size": {32: f"{SHORT} 32"}},
+    },
+    "machines": {
+        "title": f"Machines {ATTACK}",
+        "kind": "svm",
+        "grid": [{"dataset": "digits", "kernel": ["rbf", "poly"], "train_samples": 200}],
+        "table": {"rows": ["kernel"], "values": ["test_accuracy", "support_vectors", "train_time_ms"]},
+    },
+}
 TABLES = ["table", "design", "effects", "variance"]
 FIGURES = ["figure of the table", "figure of the effects", "trade-off against cost", "map of the grid"]
 
@@ -35,7 +54,15 @@ def _chromium_is_here() -> None:
 def test_every_table_and_figure_is_seen(checkout: Checkout):
     from playwright.sync_api import sync_playwright
 
-    checkout.config(STUDIES)
+    checkout.config(yaml.safe_dump({"studies": STUDIES}))
+    done = checkout.snakemake("--configfile", "my.yaml", "--", "results/records.tsv")
+    assert done.returncode == 0, done.stderr
+    record = next(checkout.root.glob("results/runs/svm/**/*kernel=rbf*/record.tsv"))
+    names, values = (line.split("\t") for line in record.read_text().splitlines())
+    values[names.index("device_name")] = ATTACK
+    times = record.stat()
+    record.write_text("\t".join(names) + "\n" + "\t".join(values) + "\n")
+    os.utime(record, ns=(times.st_atime_ns, times.st_mtime_ns))
     done = checkout.snakemake("--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
     done = checkout.snakemake("--report", "results/report.html", "--configfile", "my.yaml")
@@ -48,6 +75,7 @@ def test_every_table_and_figure_is_seen(checkout: Checkout):
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.on("console", lambda message: message.type == "error" and problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
+        page.expose_function("attacked", lambda: problems.append("a text was executed"))
         page.on("request", lambda request: requests.append(request.url))
         seen = {}
         for study in ("networks", "machines"):
@@ -68,14 +96,26 @@ def test_every_table_and_figure_is_seen(checkout: Checkout):
                         "image => image.complete && image.naturalWidth > 300", arg=image.element_handle()
                     )
                     seen[study, what] = "an image"
+        captions = []
+        for result in page.evaluate("Object.keys(results)"):
+            page.evaluate("result => app.showResultInfo(result)", result)
+            captions.append(page.locator("#app").inner_text())
+            assert page.locator("a[href^='javascript:']").count() == 0
+        results = checkout.root / "results"
+        for file in [*results.glob("tables/*.html"), *results.glob("figures/*.svg")]:
+            page.goto(file.as_uri())
         browser.close()
     assert problems == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     expected = {(study, what) for study in ("networks", "machines") for what in TABLES + FIGURES}
     assert seen.keys() == expected | {("networks", "learning curves")}
-    assert "Networks <b>&</b> batches" in seen["networks", "table"], "a title is text"
+    assert f"{TITLE} {SHORT}" in seen["networks", "table"], "a title is text"
+    assert f"Machines {ATTACK}" in seen["machines", "table"]
+    # A record has no such quotes. Snakemake alone would not see the change of one with an old time.
+    assert f" on {ATTACK} (".replace('"', "'") in seen["machines", "table"]
+    assert any(f"Machines {ATTACK}" in caption for caption in captions)
     for study in ("networks", "machines"):
         markdown = (checkout.root / f"results/tables/{study}.md").read_text()
         first = markdown.splitlines()[4].split("|")[1].strip()
-        assert first in seen[study, "table"]
+        assert first.replace("\\", "") in seen[study, "table"]
         assert "standard error" in seen[study, "table"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ablations.config.config import Config
 from ablations.config.published import read_published
 from ablations.config.studies import Study
+from ablations.readable import readable
 
 # The first words of the Unicode names of letters that the font of figures has.
 SCRIPTS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC", "MODIFIER", "FEMININE",
@@ -14,6 +15,13 @@ SCRIPTS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARAB
 
 
 def hints(config: Config) -> Iterator[str]:
+    for name, kind in config.kinds.items():
+        for key, text in (("command", kind.command or ""), ("setup", kind.setup or "")):
+            if readable(text) != text:
+                yield (
+                    f"kinds.{name}.{key}: it shows a password or token, which Snakemake's files will hold; "
+                    "let the command take it from the environment"
+                )
     for name, study in config.studies.items():
         written = study.written.get("seeds")
         if isinstance(written, int) and written > 1:
