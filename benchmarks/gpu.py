@@ -110,6 +110,23 @@ def chosen(options: argparse.Namespace, known: Sequence[str]) -> list[str]:
     return [name for name in names if name not in lacking]
 
 
+def read_results(path: Path) -> dict[str, dict[str, object]]:
+    """The results of checks that an earlier call made; none where the file is not what this one writes."""
+    if not path.exists():
+        return {}
+    sys.path.insert(0, str(PROJECT / "scripts"))
+    from ablations.files import read_text
+
+    try:
+        found = json.loads(read_text(path))
+        if not all(isinstance(line, str) for result in found.values() for line in result["lines"]):
+            raise ValueError("its lines are not text")
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        print(f"{path} cannot be read ({error}): all checks are made anew", file=sys.stderr)
+        return {}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,7 +146,7 @@ def main() -> None:
     if options.source_dir and not list((options.out / "data").glob("*.safetensors")):
         stage(options.source_dir.resolve(), options.out / "data")
     path = options.out / "gpu.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    results = read_results(path)
     names = chosen(options, list(results))
 
     def take(name: str, result: dict[str, object]) -> None:

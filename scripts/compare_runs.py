@@ -17,6 +17,7 @@ from ablations.analysis.items import compare_items
 from ablations.analysis.measurements import CONDITIONS, items_of
 from ablations.command_line import add_config, take_config
 from ablations.errors import AblationsError, run_script
+from ablations.files import open_regular
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hits import unpack
 from ablations.kinds.hyperparameters import spell
@@ -93,9 +94,21 @@ def _judged(metric: Metric, one: Finished, other: Finished) -> list[str]:
     return [f"{text}; single runs of this metric do not show whether that is noise"]
 
 
+def read_scores(path: Path) -> np.ndarray:
+    """The score of each item, as a run left them. Raises AblationsError."""
+    try:
+        with open_regular(path) as file:
+            found = np.load(file, allow_pickle=False)
+    except Exception as error:  # numpy's reader raises many types for what is damaged
+        raise AblationsError(f"{path}: it is not an array that numpy.save wrote ({error})") from None
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind != "f" or not found.size:
+        raise AblationsError(f"{path}: it does not hold one score for each item")
+    return found
+
+
 def _by_scores(metric: Metric, first: Run, second: Run, *files: Path) -> list[str]:
     """The comparison by the scores of each item."""
-    one, other = (np.load(file, allow_pickle=False) for file in files)
+    one, other = map(read_scores, files)
     sets = [f"{scores.size:,} items of {run.dataset}" for scores, run in ((one, first), (other, second))]
     if sets[0] != sets[1]:
         return [f"not compared: one run has {sets[0]}, and the other {sets[1]}"]

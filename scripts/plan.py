@@ -14,9 +14,17 @@ from ablations.data.staged import count_images
 from ablations.errors import run_script
 from ablations.runs.records import quick_record, read_profile, write_table
 from ablations.runs.run import Run
-from ablations.tracking.plan import BASES, PLAN, Costs, Estimate, clock, makespan, read_plan, seconds_taken
-
-COLUMNS = ("run", "seconds", "basis", "planned_on")
+from ablations.tracking.plan import (
+    BASES,
+    COLUMNS,
+    PLAN,
+    Costs,
+    Estimate,
+    clock,
+    makespan,
+    read_plan,
+    seconds_taken,
+)
 
 
 def plan(

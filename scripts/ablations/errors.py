@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -10,13 +11,25 @@ from pathlib import Path
 
 from ablations.readable import make_readable, readable
 
+# In characters; a longer one repeats what a file holds.
+LONGEST_SENTENCE = 3000
+
+
+def one_line(text: str) -> str:
+    """A sentence as one line of printable letters; of one without end, the beginning and the end."""
+    text = readable(text).replace("\n", r"\n").replace("\t", r"\t")
+    text = re.sub(r"\S{400,}", lambda word: f"{word[0][:150]}…{word[0][-150:]}", text)
+    return text if len(text) <= LONGEST_SENTENCE else f"{text[:1500]} … {text[-500:]}"
+
 
 class AblationsError(Exception):
-    """Something the user can put right; the message says what, where, and how."""
+    """Something the user can put right; the message says what, where, and how, in lines that can be printed.
 
-    def __init__(self, message: str) -> None:
-        # It may quote a config, a record, or the output of another program.
-        super().__init__(readable(message))
+    What it quotes may be of any length, and hold control characters.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(one_line, super().__str__().split("\n")))
 
 
 # Words that mean one of ours, although another one is spelled more like them.

@@ -14,6 +14,8 @@ from ablations.errors import AblationsError
 
 # Of a dataset or of weights, uncompressed, in bytes: a small archive can hold more than any memory.
 LARGEST_FILE = 2**31
+# Of a text: a record, a state, a history, a published table.
+LARGEST_TEXT = 2**26
 CHUNK = 2**20
 
 
@@ -103,9 +105,38 @@ def chunks(file: io.BufferedIOBase, most: int | None = None) -> Iterator[bytes]:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """The hexadecimal digest (`sha256`, `md5`) of the content of `path`."""
-    with Path(path).open("rb") as file:
+    """The hexadecimal digest (`sha256`, `md5`) of the content of `path`, a regular file."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """`path`, opened for reading. Raises OSError, also for a pipe or a device, which may have no end."""
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """The content of a regular file. Raises OSError, also where it has more than `most` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read", str(path))
+        # A file may grow meanwhile.
+        return file.read(size)
+
+
+def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
+    """The content of a regular file as UTF-8, each end of a line as `\\n`, and without a byte order mark.
+
+    Raises OSError as `read_bytes`, and UnicodeDecodeError, a ValueError, for other encodings.
+    """
+    text = read_bytes(path, most).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def is_there(path: Path) -> bool:

@@ -11,10 +11,14 @@ from ablations.analysis.inference import Interval, t_interval
 from ablations.analysis.items import interval_over_seeds_and_items
 from ablations.analysis.measurements import Record, items_of, measured
 from ablations.errors import AblationsError
+from ablations.files import open_regular
 from ablations.kinds import Kind
 from ablations.kinds.hits import unpack
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
+
+# Of merged records: pandas takes minutes for 100,000 columns.
+MOST_COLUMNS, LONGEST_HEADER = 2000, 2**20
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ def load_records(path: Path, kind: Kind) -> dict[Run, dict[str, str]]:
     Raises AblationsError for a file that is missing or no such table.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            if file.readline(LONGEST_HEADER + 1).count(b"\t") > MOST_COLUMNS:
+                raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")
+            file.seek(0)
+            text = file.read().decode()
     except (OSError, ValueError) as error:
         raise AblationsError(f"{path}: cannot read the file as merged records ({error})") from None
     # Not with pandas: figures need nothing else of it, and its import takes a third of their time.

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ablations.files import read_bytes
 from ablations.runs.records import AXES, write_table
 
 Row = dict[str, float]
+# Of a history; it is read whole, and again while the command runs.
+MOST_BYTES = 2**28
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -19,7 +22,7 @@ def read_rows(path: Path) -> list[Row]:
     read is skipped: the last one may be incomplete while the command writes.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(path, MOST_BYTES).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     lines = [line for line in lines if line.strip()]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ablations.errors import AblationsError
+from ablations.files import open_regular, read_text
 from ablations.kinds.command import CommandKind, MetricSource
 from ablations.kinds.metrics import Metric
 
@@ -78,9 +79,7 @@ def _read_file(path: Path, status: str) -> dict[str, Any]:
 
 def _text(path: Path, most: int) -> str:
     try:
-        if (size := path.stat().st_size) > most:
-            raise AblationsError(f"{path}: it has {size:,} bytes; a file of metrics has at most {most:,}")
-        return path.read_text(encoding="utf-8")
+        return read_text(path, most)
     except UnicodeDecodeError:
         raise AblationsError(f"{path}: it is not UTF-8 text") from None
     except OSError as error:
@@ -95,6 +94,8 @@ def _parse(text: str, place: str) -> dict[str, Any]:
         raise AblationsError(f"{place}: it holds {what}; metrics are one JSON object") from None
     except RecursionError:
         raise AblationsError(f"{place}: its JSON is nested too deeply; metrics are one JSON object") from None
+    except ValueError:  # of Python's limit of digits
+        raise AblationsError(f"{place}: it has a number of thousands of digits") from None
     if not isinstance(content, dict):
         raise AblationsError(f"{place}: it holds {_show(content)}; metrics are one JSON object")
     return content
@@ -154,7 +155,8 @@ def read_items(path: Path, metric: Metric, value: float | None) -> np.ndarray:
     metric's `value`.
     """
     try:
-        found = np.load(path, allow_pickle=False)
+        with open_regular(path) as file:
+            found = np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise AblationsError(f"{path}: the command did not write its results per test item") from None
     except Exception as error:  # numpy's reader raises many types for what is damaged

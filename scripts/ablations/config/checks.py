@@ -1,5 +1,6 @@
 """Checks of a config as a whole: names, tables and files, against each other and the runs."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, images_it_tak
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
+# Of all grids, with their seeds: before Snakemake plans them, their runs take 30 s and 800 MB.
+MOST_POINTS = 500_000
 # The names of a study's other tables and figures end in these.
 ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_tradeoff", "_grid", "_curves")
 # Columns of a comparison with published values, besides those of hyperparameters.
@@ -25,6 +28,14 @@ COMPARISON = {"metric", "published", "measured", "difference", "allowed", "verdi
 def check_studies(config: Config, expand: bool) -> Iterator[str]:
     if not config.studies:
         yield "studies: it is empty, and there is nothing to run"
+    points = {name: study.count_points() for name, study in config.studies.items()}
+    if sum(points.values()) > MOST_POINTS:
+        most = max(points, key=points.__getitem__)
+        yield (
+            f"studies.{most}.grid: it has {points[most]:,} points with its seeds; all studies together may "
+            f"have {MOST_POINTS:,}"
+        )
+        return
     for name, study in config.studies.items():
         where = f"studies.{name}"
         for ending in ENDINGS:
@@ -63,6 +74,8 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         for path in kind.code:
             if not is_there(Path(path)):
                 yield f"kinds.{name}.code: there is no '{Path(path).absolute()}'"
+            elif not (Path(path).is_file() or Path(path).is_dir()):
+                yield f"kinds.{name}.code: '{Path(path).absolute()}' is neither a file nor a directory"
     yield from _check_digests(config)
     for name, weights in config.weights.items():
         if name in ("none", "imagenet"):
@@ -70,6 +83,8 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         elif isinstance(weights, str):
             if not is_there(config.file(weights)):
                 yield f"weights.{name}: there is no file {config.looked_for(weights)}"
+            elif not config.file(weights).is_file():
+                yield f"weights.{name}: '{config.file(weights)}' is not a regular file"
         elif weights.model not in TORCHVISION_CLASSIFIERS:
             yield (
                 f"weights.{name}.model: there is no model '{weights.model}'"
@@ -201,7 +216,7 @@ def _check_labels(study: Study, where: str) -> Iterator[str]:
         if factor in study.factors
     }
     for key, texts in named.items():
-        if twice := next((text for text in texts if texts.count(text) > 1), None):
+        if twice := next((text for text, count in Counter(texts).items() if count > 1), None):
             yield f"{where}.{key}: two of them are '{twice}'; give each a label of its own"
 
 

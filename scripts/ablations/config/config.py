@@ -31,6 +31,9 @@ class Config(WithKinds):
     # A reader of configs takes these keys out; their values are for YAML's anchors.
     model_config = ConfigDict(json_schema_extra={"patternProperties": {"^x-": True}})
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "__use_yte__": "with it, Snakemake runs Python code that is in the file; take it out"
+    }
     all_kinds: ClassVar[Mapping[str, Kind]] = KINDS
     studies: dict[StudyName, any_study(KINDS.values())]  # type: ignore[valid-type]
     datasets: dict[Name, Dataset] = {}

@@ -1,6 +1,7 @@
 """Grids: blocks whose product is the runs of a study, and excludes that remove some."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -95,6 +96,12 @@ def grid_models(kind: Kind) -> GridModels:
 def matches(run: Run, entry: Block) -> bool:
     """Whether a run has one of the values of each key of an exclude entry."""
     return all(run.value(key) in getattr(entry, key) for key in entry.written)
+
+
+def count_points(grid: Sequence[Block | Changed], seeds: Sequence[int]) -> int:
+    """The number of points in a grid with their seeds, those that are excluded or there twice included."""
+    points = sum(math.prod(len(settings) for _, settings in block.axes()) for block in grid)
+    return points * max(1, len(seeds))
 
 
 def expand(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,15 +34,16 @@ _EXPECTED = {
 }
 
 
-def sentences(error: ValidationError, data: Any) -> list[str]:
-    """One sentence for each place; the branches of a union are one place."""
+def sentences(error: ValidationError, data: Any, most: int) -> list[str]:
+    """One sentence for each place, and for no more than `most`; the branches of a union are one place."""
     by_place: dict[str, list[Any]] = {}
     for problem in error.errors(include_url=False):
         place, value = _place(problem["loc"], data, problem["type"])
         by_place.setdefault(place, []).append((problem, value))
     own = data.get("kinds") if isinstance(data, Mapping) else None
     kinds = [*KINDS, *(own if isinstance(own, Mapping) else ())]
-    return [_sentence(place, problems, kinds) for place, problems in by_place.items()]
+    # Each looks for the nearest spelling, which takes time.
+    return [_sentence(place, found, kinds) for place, found in islice(by_place.items(), most)]
 
 
 def _place(loc: Sequence[Any], data: Any, kind: str) -> tuple[str, Any]:

@@ -11,6 +11,8 @@ NOT_REPORTED = {
     "", "-", "--", "---", "–", "—", "−", "/", "?", "…", "na", "n/a", "nan", "nr", "n/r", "none", "null",
     "nil", "notreported", "notavailable", "notapplicable", "unreported", "unknown", "missing", "tbd", "tba",
 }  # fmt: skip
+# Of a number, in characters; and exponents whose digits no table has.
+LONGEST, SMALL = 40, re.compile(r"e-0*[1-9][0-9]{2}")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _SPREAD = re.compile(r"\s*(?:±|\+/-|\+-|\\pm)\s*")
 # Groups of three digits, apart by a blank; unicodedata turns the thin ones into plain ones.
@@ -37,6 +39,8 @@ def read_printed(text: str, metric: Metric) -> Printed | None:
     number, *spread = (_without_unit(part, metric.unit) for part in _SPREAD.split(plain))
     if len(spread) > 1 or any(not _NUMBER.fullmatch(part) for part in (number, *spread)):
         raise ValueError(f"'{text}' is not a number{_advice(plain, metric)}")
+    if max(len(number), len(spread[0]) if spread else 0) > LONGEST or SMALL.search(number.lower()):
+        raise ValueError(f"'{text}' has too many digits for a number that was printed")
     value = float(number)
     if abs(value) == float("inf"):
         raise ValueError(f"'{text}' is too large for a number")

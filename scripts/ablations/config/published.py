@@ -1,6 +1,8 @@
 """Published files: the values of a paper with their levels, read and checked before any run."""
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,12 @@ from pydantic import ValidationError
 from ablations.config.printed import read_printed
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
+from ablations.files import read_text
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
+
+# Of a file, and of the problems in it that one call names.
+MOST_BYTES, MOST_CELLS, MOST_PROBLEMS = 2**23, 250_000, 50
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,11 @@ def read_published(study: Study, path: Path) -> list[PublishedValue]:
     levels = _Levels(study)
     columns = _columns(study, header, levels, path)
     general = _general(study, columns, levels)
-    found, problems = [], []
+    found: list[PublishedValue] = []
+    problems: list[str] = []
     for line, texts in rows:
+        if len(problems) >= MOST_PROBLEMS:
+            break
         try:
             where = _where(columns, texts, general, levels)
         except ValueError as error:
@@ -76,10 +85,15 @@ def read_published(study: Study, path: Path) -> list[PublishedValue]:
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header of a TSV, and its rows with their line numbers, without blanks around the fields."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter="\t", strict=True)
-            lines = [(reader.line_num, [text.strip() for text in fields]) for fields in reader if fields]
-    except (OSError, ValueError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(read_text(path, MOST_BYTES)), delimiter="\t", strict=True)
+        lines: list[tuple[int, list[str]]] = []
+        for fields in filter(None, reader):
+            lines.append((reader.line_num, [text.strip() for text in fields]))
+            if len(lines) * max(len(fields), len(lines[0][1])) > MOST_CELLS:
+                raise ValueError(f"it has more than {MOST_CELLS:,} cells")
+    except OSError as error:
+        raise AblationsError(f"{path}: cannot read the file as TSV ({error.strerror})") from None
+    except (ValueError, csv.Error) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise AblationsError(f"{path}: cannot read the file as TSV ({reason})") from None
     if not lines:
@@ -91,7 +105,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         if len(texts) > len(header)
     ]
     if problems:
-        raise AblationsError("\n".join(problems))
+        raise AblationsError("\n".join(problems[:MOST_PROBLEMS]))
     return header, [(line, [*texts, *[""] * (len(header) - len(texts))]) for line, texts in rows]
 
 
@@ -146,8 +160,11 @@ class _Levels:
 
 def _columns(study: Study, header: Sequence[str], levels: _Levels, path: Path) -> list[_Column]:
     pivot = study.table.columns
-    columns, problems = [], []
+    columns: list[_Column] = []
+    problems: list[str] = []
     for name in header:
+        if len(problems) >= MOST_PROBLEMS:
+            break
         if name in study.factors:
             columns.append(_Column(name))
         elif name in study.kind.metrics:
@@ -165,7 +182,8 @@ def _columns(study: Study, header: Sequence[str], levels: _Levels, path: Path) -
                 f"{advice}"
             )
     if not problems:
-        twice = [name for name, column in zip(header, columns, strict=True) if columns.count(column) > 1]
+        counts = Counter(columns)
+        twice = [name for name, column in zip(header, columns, strict=True) if counts[column] > 1]
         problems = [f"{path}: it has the column '{name}' twice" for name in dict.fromkeys(twice)]
         if _Column(pivot or "") in columns and any(column.level for column in columns):
             problems.append(f"{path}: it has a column '{pivot}' and columns of its levels; leave one out")

@@ -1,6 +1,7 @@
 """Reading a config: YAML files, overrides, selection of studies, and every check."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from ablations.config.config import Config, config_model
 from ablations.config.lengths import check_lengths
 from ablations.config.messages import sentences
 from ablations.config.own_kinds import read_kinds
-from ablations.config.sections import ConfigError, one_line, show
-from ablations.config.yaml_files import read_yaml
-from ablations.errors import nearest
+from ablations.config.sections import ConfigError, show
+from ablations.config.yaml_files import check_bounds, read_yaml
+from ablations.errors import nearest, one_line
+
+# That one call names: a person mends these first.
+MOST_PROBLEMS = 50
 
 
 def load_config(
@@ -32,6 +36,7 @@ def load_config(
 
     Raises ConfigError with one line for each problem found.
     """
+    check_bounds(overrides or {})
     data: dict[str, Any] = {}
     for file in files:
         _merge(data, read_yaml(Path(file)))
@@ -53,19 +58,20 @@ def load_config(
         kinds = read_kinds(data.get("kinds", {}))
         config = config_model(kinds).model_validate(data, strict=True)
     except ValidationError as error:
-        raise _refusal(sentences(error, data)) from None
+        raise _refusal(sentences(error, data, MOST_PROBLEMS + 1)) from None
     config._folders = _folders(files, root)
     if selection is not ...:
         config = _select(config, selection)
     for check in (check_studies, check_lengths, check_files):
-        if problems := list(check(config, expand)):
+        if problems := list(islice(check(config, expand), MOST_PROBLEMS + 1)):
             raise _refusal(problems)
     return config
 
 
 def _refusal(problems: Sequence[str]) -> ConfigError:
     """One line for each problem, whatever the config holds."""
-    return ConfigError("\n".join(map(one_line, problems)))
+    more = ["config: there are more problems of this kind"] if len(problems) > MOST_PROBLEMS else []
+    return ConfigError("\n".join(map(one_line, [*problems[:MOST_PROBLEMS], *more])))
 
 
 def _folders(files: Sequence[Path], root: Path) -> tuple[Path, ...]:

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from pydantic_core import PydanticCustomError, core_schema
 
 from ablations.errors import AblationsError, nearest
-from ablations.readable import readable
 
 # Of a file's or directory's name, on every usual file system.
 MOST_NAME_BYTES = 255
@@ -65,12 +64,6 @@ def show(value: Any) -> str:
         return "a list" if len(str(value)) > 40 else str(value)
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "...'"
-
-
-def one_line(text: str) -> str:
-    """A sentence as one line of printable letters; of a word without end, the beginning and the end."""
-    text = readable(text).replace("\n", r"\n").replace("\t", r"\t")
-    return re.sub(r"\S{400,}", lambda word: f"{word[0][:150]}…{word[0][-150:]}", text)
 
 
 class OneOrMore:

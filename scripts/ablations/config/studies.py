@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import Block, Changed, expand, grid_models, holds, matches
+from ablations.config.grids import Block, Changed, count_points, expand, grid_models, holds, matches
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
@@ -212,6 +212,10 @@ class Study(Section):
     def holds(self, run: Run) -> bool:
         """Whether `run` is in the study, in a time that does not depend on the number of its runs."""
         return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
+
+    def count_points(self) -> int:
+        """The number of points in its grid with their seeds, before any of them is made."""
+        return count_points(self.blocks, self.seeds)
 
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once. Raises ConfigError as `expand`."""

@@ -1,16 +1,23 @@
 """YAML files: as their writers mean them, where YAML 1.1 reads something else."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ablations.config.sections import ConfigError, show
+from ablations.files import read_text
 
 TEXT, TIMESTAMP = "tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"
 # 032 is 26 in YAML 1.1, and 1:30 is 90: octal and sexagesimal numbers, which nobody means.
 SURPRISING = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-9_.]+)+")
+# Of a config: its bytes; its values, those behind aliases as often as they are named; the levels of nesting;
+# and the characters of a number. A config of 100,000 runs has far less.
+MOST_BYTES, MOST_VALUES, DEEPEST, LONGEST_NUMBER = 2**20, 500_000, 50, 100
+TOO_DEEP = f"it is nested too deeply, in more than {DEEPEST} levels"
+TOO_MANY = f"it has more than {MOST_VALUES:,} values, those behind aliases (*) included"
 
 
 class _Loader(yaml.SafeLoader):
@@ -24,6 +31,27 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._values = 0
+        self._values_of: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        before, is_alias = self._values, self.check_event(yaml.AliasEvent)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise ConfigError(f"line {mark.line + 1}: {TOO_DEEP}")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and node not in self._values_of:
+            raise ConfigError(f"line {mark.line + 1}: an alias (*) names what contains it")
+        self._values += self._values_of[node] if is_alias else 1
+        if self._values > MOST_VALUES:
+            raise ConfigError(f"line {mark.line + 1}: {TOO_MANY}")
+        self._values_of.setdefault(node, self._values - before)
+        return node
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -41,6 +69,9 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        if len(node.value) > LONGEST_NUMBER:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"line {line}: a number has at most {LONGEST_NUMBER} characters")
         is_float = node.tag.endswith("float")
         number: int | float = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
         if SURPRISING.fullmatch(node.value):
@@ -59,8 +90,7 @@ for _kind in ("int", "float"):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError, with the line where there is one."""
     try:
-        with path.open(encoding="utf-8") as file:
-            data = yaml.load(file, Loader=_Loader)  # noqa: S506, a SafeLoader
+        data = yaml.load(read_text(path, MOST_BYTES), Loader=_Loader)  # noqa: S506, a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path.absolute()}: it cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -70,10 +100,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: line {line}: it is not YAML ({error.problem})") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: it is nested too deeply") from None
     except Exception as error:  # PyYAML raises many types for what is not of its tag, such as `!!bool x`
-        raise ConfigError(f"{path}: it is not YAML ({error})") from None
+        raise ConfigError(f"{path}: it is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: it holds {show(data)}, and a config is a mapping")
     return data
+
+
+def check_bounds(data: Mapping[str, Any]) -> None:
+    """Refuse what no YAML file may hold, in values that come from elsewhere. Raises ConfigError."""
+    values = 0
+    level: list[Any] = [data]
+    for _ in range(DEEPEST):
+        inside: list[Any] = []
+        for value in level:
+            inside += value.values() if isinstance(value, Mapping) else value
+            values += len(value)
+            if values > MOST_VALUES:
+                raise ConfigError(f"config: {TOO_MANY}")
+        for value in inside:
+            if isinstance(value, int) and value.bit_length() > 3 * LONGEST_NUMBER:
+                raise ConfigError(f"config: a number has at most {LONGEST_NUMBER} characters")
+        level = [value for value in inside if isinstance(value, Mapping | list | tuple | set)]
+    if level:
+        raise ConfigError(f"config: {TOO_DEEP}")

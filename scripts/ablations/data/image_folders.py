@@ -13,6 +13,7 @@ import numpy as np
 from ablations.config.datasets import Dataset
 from ablations.data.formats import Arrays
 from ablations.errors import AblationsError
+from ablations.files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _pixels(name: str, file: Path, shape: tuple[int, int, int], contents: Conten
 
     channels, height, width = shape
     try:
-        with Image.open(file, formats=FORMATS) as opened:
+        with open_regular(file) as content, Image.open(content, formats=FORMATS) as opened:
             # Cameras put a small copy behind the picture, and call that MPO.
             if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
                 contents.left_out["a picture has several frames or pages, and the first one was taken"] += 1

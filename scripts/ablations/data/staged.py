@@ -8,6 +8,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from ablations.errors import AblationsError
+from ablations.files import open_regular
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -51,18 +52,45 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises AblationsError if `path` is not a staged dataset.
     """
     try:
-        with safe_open(path, framework="np") as file:
-            return json.loads((file.metadata() or {})["dataset"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        with _opened(path, "np") as file:
+            found = json.loads((file.metadata() or {})["dataset"])
+            _check(found, {part: file.get_slice(part) for part in PARTS})
+            return found
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise AblationsError(_not_staged(path, error)) from None
+
+
+def _opened(path: Path, framework: str) -> Any:
+    # safetensors would wait for the writer of a pipe.
+    open_regular(path).close()
+    return safe_open(path, framework=framework)
+
+
+def _check(metadata: Any, parts: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError unless the metadata and the arrays are of one dataset."""
+    definition = metadata["definition"]
+    shape, channels = definition["image_shape"], definition["image_shape"][0]
+    numbers = [*shape, definition["classes"], *definition["mean"], *definition["std"]]
+    if not all(isinstance(number, (int, float)) and 0 <= number < 1e6 for number in numbers):
+        raise ValueError("its definition has other values than numbers")
+    if not len(definition["mean"]) == len(definition["std"]) == channels:
+        raise ValueError("its definition has not one mean and deviation for each channel")
+    if not all(isinstance(metadata[key], str) for key in ("name", "sha256")):
+        raise ValueError("its name or digest is not text")
+    for split in ("train", "test"):
+        images, labels = parts[f"{split}_images"], parts[f"{split}_labels"]
+        count = images.get_shape()[0]
+        types = images.get_dtype(), labels.get_dtype()
+        if images.get_shape()[1:] != shape or labels.get_shape() != [count] or types != ("U8", "I64"):
+            raise ValueError(f"its {split} arrays have other shapes or types than its definition")
 
 
 def count_images(path: Path) -> int | None:
     """The number of training images of a staged dataset, or None if `path` is not one."""
     try:
-        with safe_open(path, framework="np") as file:
-            return file.get_slice("train_labels").get_shape()[0]
-    except (OSError, SafetensorError):
+        with _opened(path, "np") as file:
+            return file.get_slice("train_labels").get_shape()[0] or None
+    except (OSError, SafetensorError, IndexError):
         return None
 
 
@@ -89,7 +117,7 @@ def open_staged(
         )
     definition = metadata["definition"]
     try:
-        with safe_open(path, framework=framework) as file:
+        with _opened(path, framework) as file:
             available = file.get_slice("train_labels").get_shape()[0]
             count = available if train_samples == "all" else train_samples
             if count > available:

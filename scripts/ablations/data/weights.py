@@ -29,7 +29,7 @@ from ablations.data.sources import (
     verified_copy,
 )
 from ablations.errors import AblationsError, nearest
-from ablations.files import atomic_path
+from ablations.files import atomic_path, open_regular
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +184,8 @@ def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     `{"model": …}`, and a prefix of all names. Raises AblationsError if the file contains anything else.
     """
     try:
+        # Its readers would wait for the writer of a pipe.
+        open_regular(path).close()
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -9,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ablations.errors import AblationsError
-from ablations.files import atomic_path, write_text
+from ablations.errors import AblationsError, one_line
+from ablations.files import atomic_path, read_text, write_text
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.kind import PROFILE_COLUMNS
@@ -18,9 +20,16 @@ from ablations.kinds.record import Record
 from ablations.readable import as_field, readable
 from ablations.runs.run import Run
 
+log = logging.getLogger(__name__)
+
 PLACES = ("kind", "dataset", "model")
 # What numbers the rows of a history: the first of these that it has.
 AXES = ("step", "epoch")
+MOST_STEPS = 2**53
+# Milliseconds: 30,000 years.
+MOST_MS = 1e15
+# A count in a profile.
+COUNT = re.compile(r"[0-9]{1,18}")
 
 
 def columns(kind: Kind) -> list[str]:
@@ -88,11 +97,16 @@ def write_history(path: Path, epochs: Sequence[Any], epoch_type: type) -> None:
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of a run's history; none where there is none that can be read whole."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t")
-            return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
-    except (OSError, ValueError, TypeError, csv.Error):
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
+        rows = [{name: float(value) for name, value in row.items() if value != ""} for row in table]
+        if not all(0 <= next((row[axis] for axis in AXES if axis in row), -1) < MOST_STEPS for row in rows):
+            raise ValueError("its rows are not numbered")
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        log.warning("%s", one_line(f"{path} is not a history, and is not used ({error})"))
+        return []
+    return rows
 
 
 def _rounded(measured: Mapping[str, Any], decimals: int | None) -> dict[str, Any]:
@@ -108,11 +122,13 @@ def quick_record(path: Path) -> dict[str, str] | None:
     For a glance at thousands of them; what enters a table goes through `read_record`.
     """
     try:
-        names, values = path.read_text(encoding="utf-8").split("\n")[:2]
+        names, values = read_text(path).split("\n", 2)[:2]
         record = dict(zip(names.split("\t"), map(readable, values.split("\t")), strict=True))
+        times = [abs(float(value)) for name, value in record.items() if name.endswith("_ms") and value]
     except (OSError, ValueError):
         return None
-    return record if {*PLACES, "status"} <= record.keys() else None
+    is_one = {*PLACES, "status"} <= record.keys() and all(time < MOST_MS for time in times)
+    return record if is_one else None
 
 
 def read_record(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Run, Record]:
@@ -122,7 +138,7 @@ def read_record(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Run, Rec
     mistyped, or no record.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         raise AblationsError(f"{path}: the record cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -146,7 +162,7 @@ def read_record(path: Path, kinds: Mapping[str, Kind] = KINDS) -> tuple[Run, Rec
     newer |= {*kind.record.ADDED}
     expected = {name for name in columns(kind) if name in names or name not in newer}
     if strange := sorted(expected - set(names) if kind.record.OPEN else set(names) ^ expected):
-        what = f"the columns {', '.join(strange)} are too many or missing"
+        what = f"the columns {', '.join(strange[:20])} are too many or missing"
         raise AblationsError(_advice(path, f"it is not a record of this version: {what}"))
     try:
         hyperparameters = kind.hyperparameters.model_validate_strings(
@@ -223,8 +239,10 @@ def merge(
 def read_profile(path: Path) -> dict[str, int]:
     """The counts of one model, as `scripts/profile_model.py` wrote them."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
         row = dict(zip(lines[0].split("\t"), lines[1].split("\t"), strict=True))
+        if wrong := [name for name in PROFILE_COLUMNS if not COUNT.fullmatch(row[name])]:
+            raise ValueError(f"its {wrong[0]} is not a number of at most 18 digits")
         return {name: int(row[name]) for name in PROFILE_COLUMNS}
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise AblationsError(

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations.errors import AblationsError, nearest
+from ablations.files import open_regular, read_text
 from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import SAFE_NAME, SAFE_NAME_RULE, spell
 from ablations.runs.run import Run
@@ -17,8 +19,12 @@ from ablations.runs.run import Run
 PREFIXES = ("", "params.", "metrics.", "config.", "summary.", "config/", "summary/")
 # What a column `status` holds for a run that has ended; a row with another word is not used.
 FINISHED = ("", "ok", "finished", "completed", "success")
-# A file of a few kilobytes can stand for a billion rows, or for a long text in each.
-MOST_ROWS, MOST_BYTES = 10**6, 2**28
+
+# Of the columns of a table, those that a sentence names.
+SHOWN_COLUMNS = 100
+# Of a table. A line is held whole, and a file of Parquet of a few kilobytes can stand for a billion rows, or
+# for a long text in each.
+MOST_BYTES, MOST_ROWS, LONGEST_LINE = 2**28, 10**6, 2**20
 
 
 def read_results(
@@ -84,7 +90,8 @@ def _equal(kind: Kind, name: str, one: str, other: str) -> bool:
 
 
 def _no_column(path: Path, name: str, header: Sequence[str]) -> str:
-    return f"{path}: it has no column '{name}'{nearest(name, header)} (there are {', '.join(header)})"
+    there = ", ".join(header[:SHOWN_COLUMNS]) + (", …" if len(header) > SHOWN_COLUMNS else "")
+    return f"{path}: it has no column '{name}'{nearest(name, header[:SHOWN_COLUMNS])} (there are {there})"
 
 
 def _names(kind: Kind) -> list[str]:
@@ -113,28 +120,34 @@ def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """The header of a table, and its rows with their line numbers; a row of Parquet counts as a line."""
     try:
         if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            with parquet.ParquetFile(path) as table:
-                if table.metadata.num_rows > MOST_ROWS:
-                    raise ValueError(f"it has more than {MOST_ROWS:,} rows")
-                rows, size = [], 0
-                for batch in table.iter_batches(batch_size=100):
-                    if (size := size + batch.nbytes) > MOST_BYTES:
-                        raise ValueError(f"its values have more than {MOST_BYTES:,} bytes")
-                    rows += [
-                        {n: "" if v is None else str(v) for n, v in r.items()} for r in batch.to_pylist()
-                    ]
-                return table.schema_arrow.names, iter(enumerate(rows, 1))
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+            return _parquet(path)
+        lines = read_text(path, MOST_BYTES).splitlines()
+        if (longest := max(map(len, lines), default=0)) > LONGEST_LINE:
+            raise ValueError(f"it has a line of {longest:,} characters, and may have {LONGEST_LINE:,}")
         reader = csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
         header = [name.strip() for name in next(reader, [])]
     except Exception as error:  # Arrow raises many types for what is damaged
-        raise AblationsError(f"{path}: it cannot be read as a table ({error})") from None
-    for name in header:
-        if header.count(name) > 1:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise AblationsError(f"{path}: it cannot be read as a table ({reason})") from None
+    for name, count in Counter(header).items():
+        if count > 1:
             raise AblationsError(f"{path}: it has the column '{name}' twice")
     return header, _rows(path, header, reader)
+
+
+def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    from pyarrow import parquet
+
+    # In batches: what the file says of its own size need not be true.
+    with open_regular(path) as opened, parquet.ParquetFile(opened) as table:
+        if table.metadata.num_rows > MOST_ROWS:
+            raise ValueError(f"it has more than {MOST_ROWS:,} rows")
+        rows, size = [], 0
+        for batch in table.iter_batches(batch_size=100):
+            if (size := size + batch.nbytes) > MOST_BYTES:
+                raise ValueError(f"its values have more than {MOST_BYTES:,} bytes")
+            rows += [{n: "" if v is None else str(v) for n, v in r.items()} for r in batch.to_pylist()]
+        return table.schema_arrow.names, iter(enumerate(rows, 1))
 
 
 def _rows(path: Path, header: Sequence[str], reader: Any) -> Iterator[tuple[int, dict[str, str]]]:

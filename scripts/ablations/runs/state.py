@@ -14,14 +14,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ablations.files import write_text
+from ablations.files import read_bytes, write_text
 from ablations.runs.provenance import seconds_since_start
 
 NAME = "state.json"
+# Many times what a run writes.
+MOST_BYTES = 2**22
 
 Why = Literal["error", "out of memory", "time-out", "stopped"]
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+# Of the epoch, until the year 5138.
+Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Process:
     `started_at` is in seconds of the epoch.
     """
 
-    id: Annotated[int, Field(gt=0)]
+    id: Annotated[int, Field(gt=0, lt=2**31)]
     host: str
     job: str | None
     started_at: Seconds
@@ -56,7 +59,7 @@ class Progress:
     epoch: Count
     epochs: Count
     step: Count
-    steps: Annotated[int, Field(gt=0)]
+    steps: Annotated[int, Field(gt=0, lt=2**53)]
     eta_s: Seconds | None = None
 
 
@@ -93,7 +96,7 @@ _reader = TypeAdapter(RunState)
 def read(path: Path) -> RunState | None:
     """The state in `path`; None where there is none, or where the file is damaged or of another format."""
     try:
-        return _reader.validate_json(path.read_bytes())
+        return _reader.validate_json(read_bytes(path, MOST_BYTES))
     except (OSError, ValidationError):
         return None
 

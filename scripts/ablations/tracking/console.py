@@ -4,6 +4,7 @@ Snakemake prints seven lines for each job. Its log file in `.snakemake/log` keep
 """
 
 import logging
+import math
 import re
 import time
 from collections import Counter
@@ -152,9 +153,12 @@ def _event(record: logging.LogRecord) -> str | None:
 def _result(kind: Kind, record: Mapping[str, str]) -> str:
     """The main metric of a run, as a table would show it."""
     metric = kind.metrics[kind.main_metric]
-    if record["status"] != "ok" or not record.get(metric.column):
+    try:
+        value = float(record.get(metric.column, "")) * metric.scale
+    except ValueError:
+        value = math.nan
+    if record["status"] != "ok" or math.isnan(value):
         return record["status"]
-    value = float(record[metric.column]) * metric.scale
     return f"{metric.label} {value:.{metric.decimals}f} {metric.unit}".rstrip()
 
 

@@ -4,7 +4,6 @@ An export can be repeated at any time: what was exported is kept, and what has c
 Nothing of the workflow imports this.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import AblationsError
-from ablations.files import refuse_links, write_text
+from ablations.files import digest, read_text, refuse_links, write_text
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.records import AXES, Record, read_history, read_record
 from ablations.runs.run import Run
@@ -81,7 +80,14 @@ def finished(runs: Iterable[Run]) -> list[Finished]:
         if not path.exists():
             continue
         _, record = read_record(path, {run.kind.name: run.kind})
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            datetime.fromisoformat(record.started_at).timestamp()
+        except (ValueError, OverflowError):
+            raise AblationsError(
+                f"{path}: its started_at is '{record.started_at}', which is not a time; delete it, "
+                "and run the same command to repeat that run"
+            ) from None
+        sha256 = digest(path, "sha256")
         found.append(Finished(run, record, read_history(path.with_name("history.tsv")), sha256))
     return found
 
@@ -97,7 +103,7 @@ def to_tensorboard(runs: Iterable[Finished], folder: Path) -> int:
     for each in runs:
         place = folder / Path(each.run.directory).relative_to("results/runs")
         mark = place / DIGEST
-        if mark.exists() and mark.read_text(encoding="utf-8") == each.sha256:
+        if mark.exists() and read_text(mark) == each.sha256:
             continue
         # Event files are only ever added to.
         refuse_links(place)

@@ -2,14 +2,18 @@
 
 import csv
 import heapq
+import io
 import logging
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from ablations.errors import one_line
+from ablations.files import read_text
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
@@ -34,8 +38,14 @@ AROUND_A_RUN_S = 180.0
 # (limit, step): up to this limit in minutes, limits are multiples of this step.
 STEPS_MIN = ((60, 5), (480, 30), (float("inf"), 120))
 
+# A number of epochs or images in a record, which another may have written.
+COUNT = re.compile(r"[0-9]{1,15}")
+
 # Where `snakemake plan` writes its estimates.
 PLAN = Path("results/plan.tsv")
+COLUMNS = ("run", "seconds", "basis", "planned_on")
+# Of a run: 30 years.
+MOST_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Estimate:
 
 def seconds_taken(kind: Kind, record: Mapping[str, str]) -> float:
     """The seconds that a finished run took, by its record."""
-    return sum(float(record[column]) for column in kind.times) / 1000
+    return sum(float(record.get(column) or 0) for column in kind.times) / 1000
 
 
 class Costs:
@@ -66,7 +76,7 @@ class Costs:
         kinds: Mapping[str, Kind] = KINDS,
     ) -> None:
         self.macs, self.images = macs, images
-        finished = [record for record in records if record.get("status") == "ok"]
+        finished = [r for r in records if r.get("status") == "ok" and r["kind"] in kinds]
         self.devices: dict[str, str] = {}
         for name in dict.fromkeys(record["kind"] for record in finished):
             devices = Counter(r.get("device_name", "") for r in finished if r["kind"] == name)
@@ -87,12 +97,11 @@ class Costs:
             self._repeats[key].append(repeat)
         macs = self.macs.get((record["dataset"], record["model"]))
         if macs and kind.models_are_counted:
-            images = self._count(record["dataset"], record.get("train_samples"))
+            images = self._images(record["dataset"], record.get("train_samples"))
             self._per_mac.append(repeat / (macs * images))
 
-    def _count(self, dataset: str, samples: object) -> int:
-        whole = samples in (None, "all")
-        return self.images.get(dataset, USUAL_IMAGES) if whole else int(str(samples))
+    def _images(self, dataset: str, samples: object) -> int:
+        return _count(samples) or self.images.get(dataset, USUAL_IMAGES)
 
     def of(self, run: Run) -> Estimate:
         """How long `run` takes."""
@@ -105,7 +114,7 @@ class Costs:
             if key in self._repeats:
                 return Estimate(startup + repeats * median(self._repeats[key]), basis)
         samples = run.values().get("train_samples") if kind.is_shipped else None
-        images = self._count(run.dataset, samples)
+        images = self._images(run.dataset, samples)
         known = median(self.macs.values()) if self.macs else USUAL_MACS
         macs = self.macs.get((run.dataset, run.model), known)
         if kind.models_are_counted and self._per_mac:
@@ -118,7 +127,12 @@ def _count_repeats(kind: Kind, values: Mapping[str, str]) -> int:
     if name is None:
         return 1
     # An older record may lack it.
-    return max(1, int(values.get(name) or kind.hyperparameters.model_fields[name].default))
+    return max(1, _count(values.get(name) or kind.hyperparameters.model_fields[name].default))
+
+
+def _count(value: object) -> int:
+    """A count that a record or a run has; 0 for anything else."""
+    return int(text) if COUNT.fullmatch(text := str(value)) else 0
 
 
 def _keys(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -130,13 +144,13 @@ def _keys(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:
 def read_plan(path: Path = PLAN) -> dict[str, dict[str, str]]:
     """The rows that `snakemake plan` wrote last, by the run's record; none where there are none to read."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return {row["run"]: row for row in rows if float(row["seconds"]) > 0 and row["basis"] in BASES}
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t"))
+        usable = [row for row in rows if row["basis"] in BASES and 0 < float(row["seconds"]) < MOST_S]
+        return {row["run"]: {name: row[name] for name in COLUMNS} for row in usable}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        logging.warning("%s cannot be read (%s), and is not used", path, error)
+        logging.warning("%s", one_line(f"{path} cannot be read ({error}), and is not used"))
         return {}
 
 

@@ -114,6 +114,7 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
         error = _last(readable(begun.stopped.error).splitlines()) or last_line
         return State(run, "failed", begun.stopped.why, last_line=error, job=begun.process.job)
     if begun is not None or (folder / run_state.NAME).exists():
+        last_line = last_line or ("" if begun else f"its {run_state.NAME} cannot be read")
         return State(run, "failed", "killed", last_line=last_line, job=begun.process.job if begun else None)
     if not last_line and not job_log:
         return State(run, "to do")

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ablations.files import atomic_path
+from ablations.files import atomic_path, open_regular
 from ablations.runs.attempts import Attempt, Stopped
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # A checkpoint is written at most this often, in seconds, and writing takes at most this share of the time.
 INTERVAL_S = 60.0
 WRITING_SHARE = 0.02
+# The first line of a file: its SHA-256.
+DIGEST_BYTES = 65
 
 
 class Checkpoint:
@@ -57,8 +59,8 @@ class Checkpoint:
         A checkpoint that is damaged, or has another identity, is reported in the log and not used.
         """
         try:
-            with self.path.open("rb") as file:
-                expected, payload = file.readline().strip(), file.read()
+            with open_regular(self.path) as file:
+                expected, payload = file.readline(DIGEST_BYTES).strip(), file.read()
         except FileNotFoundError:
             return None
         except OSError as error:

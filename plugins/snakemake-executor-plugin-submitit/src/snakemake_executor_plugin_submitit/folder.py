@@ -37,6 +37,7 @@ from snakemake_executor_plugin_submitit.results import (
     Result,
     has_result,
     parse_result_name,
+    read_bytes,
     read_result,
     write_json,
 )
@@ -115,7 +116,7 @@ class Submission:
     def _recorded(self) -> list[str]:
         """What the call that has it recorded: its process, and its id."""
         with suppress(OSError, UnicodeDecodeError):
-            return (self.folder / "controller").read_text(encoding="utf-8").splitlines()
+            return read_bytes(self.folder / "controller").decode().splitlines()
         return []
 
     def holder(self) -> str:
@@ -135,7 +136,7 @@ class Submission:
     def read_reported(self) -> set[tuple[int, int]]:
         """The members whose end was reported to Snakemake, as (pack, member)."""
         try:
-            lines = (self.folder / "reported").read_text(encoding="ascii").splitlines()
+            lines = read_bytes(self.folder / "reported").decode("ascii").splitlines()
         except (OSError, UnicodeDecodeError):
             return set()
         return {found for line in lines if (found := parse_result_name(line))}
@@ -161,7 +162,7 @@ class Submission:
     def read_cancelled(self) -> set[str]:
         """The jobs that were cancelled."""
         try:
-            return set((self.folder / "cancelled").read_text(encoding="ascii").split())
+            return set(read_bytes(self.folder / "cancelled").decode("ascii").split())
         except (OSError, UnicodeDecodeError):
             return set()
 
@@ -236,7 +237,7 @@ class Submission:
             if path.is_symlink():
                 continue
             with suppress(OSError):
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                lines = read_bytes(path).decode("utf-8", "replace").splitlines()
                 return " | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip())
         return ""
 

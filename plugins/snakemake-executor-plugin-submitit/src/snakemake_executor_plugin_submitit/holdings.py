@@ -4,14 +4,12 @@ This module imports the standard library only, and so does the package when it i
 It never raises for the content of the files: what is incomplete or of another version is left out.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from snakemake_executor_plugin_submitit.manifest import is_member, read_manifest
-from snakemake_executor_plugin_submitit.results import parse_result_name, result_path
+from snakemake_executor_plugin_submitit.results import parse_result_name, read_json, result_path
 
 # Where the executor keeps its files, below the working directory of the workflow.
 FOLDER = Path(".snakemake/submitit")
@@ -42,7 +40,7 @@ class PackedJob:
         """
         if not self.has_ended:
             return None
-        content = _read_json(self.result)
+        content = read_json(self.result)
         code = content.get("exit") if isinstance(content, dict) else None
         return code if isinstance(code, int) else None
 
@@ -80,13 +78,6 @@ def _ended_members(results: Path) -> set[tuple[int, int]]:
     except OSError:
         return set()
     return {member for name in names if (member := parse_result_name(name))}
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _modified_at(path: Path) -> float:

@@ -4,15 +4,14 @@ Whoever unpacks somebody else's directory owns its files, and so the owner of a 
 This module imports the standard library only.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, TypedDict
 
+from snakemake_executor_plugin_submitit.results import read_json
+
 # An id of a submission, and of a job: a number, with that of its task in an array.
 SUBMISSION_ID, JOB_ID = re.compile(r"[0-9a-f]{12}"), re.compile(r"[0-9]+(_[0-9]+)?", re.ASCII)
-# A manifest of 10,000 members has a few megabytes.
-MOST_BYTES = 2**28
 
 
 class ManifestMember(TypedDict):
@@ -31,11 +30,11 @@ def read_manifest(folder: Path, number: str) -> dict[str, Any] | None:
     """
     path = folder / "manifest.json"
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_BYTES:
+        if path.is_symlink():
             return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return None
+    content = read_json(path)
     return content if isinstance(content, dict) and _is_manifest(content, number) else None
 
 

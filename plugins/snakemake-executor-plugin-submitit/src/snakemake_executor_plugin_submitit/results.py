@@ -5,11 +5,18 @@
 This module imports the standard library only.
 """
 
+import errno
 import json
 import os
+import re
+import stat
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+# In bytes: a manifest of 100,000 members has about 30 million.
+LARGEST_FILE = 2**27
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,26 @@ class Result:
     why: str = ""
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError, also for one of more than LARGEST_FILE bytes."""
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"it is not a regular file of at most {LARGEST_FILE:,} bytes", str(path))
+    with os.fdopen(handle, "rb") as file:
+        return file.read(found.st_size)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None if there is none that can be read."""
+    try:
+        return json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def result_path(results: Path, pack: int, member: int) -> Path:
     """Where the result of a member is written."""
     return results / f"{pack}-{member}.json"
@@ -27,11 +54,8 @@ def result_path(results: Path, pack: int, member: int) -> Path:
 
 def parse_result_name(name: str) -> tuple[int, int] | None:
     """The pack and the member that a file name stands for; None for any other file."""
-    stem, _, suffix = name.partition(".")
-    pack, dash, member = stem.partition("-")
-    if suffix != "json" or not dash or not pack.isdigit() or not member.isdigit():
-        return None
-    return int(pack), int(member)
+    found = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})\.json", name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def write_result(results: Path, pack: int, member: int, result: Result) -> None:
@@ -47,10 +71,10 @@ def has_result(results: Path, pack: int, member: int) -> bool:
 def read_result(path: Path) -> Result | None:
     """The result in a file; None if the file is missing, incomplete or of another version."""
     try:
-        result = Result(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        result = Result(**read_json(path))
+    except TypeError:
         return None
-    return result if isinstance(result.exit, int) else None
+    return result if isinstance(result.exit, int) and isinstance(result.why, str) else None
 
 
 def write_json(path: Path, content: object) -> None:
