@@ -13,7 +13,7 @@ show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
 
 .PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview report design plan status watch tensorboard mlflow check format schema lock \
         test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
-        slurm-up slurm-down
+        slurm-up slurm-down audit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "%-20s %s\n", $$1, $$2 }' Makefile
@@ -118,6 +118,14 @@ lock: .venv/installed ## pin what envs/requirements.in, exports.in and examples.
 	        --no-emit-index-url --no-emit-find-links --no-emit-options \
 	        --output-file $$name.txt $$name.in || exit; done
 	.venv/bin/python envs/mirror.py
+
+audit: .venv/audit/bin/pip-audit ## known vulnerabilities of the pinned packages; needs a network
+	@$(PYTHON) envs/audit.py $<
+
+# In an environment of its own: it is no part of the product.
+.venv/audit/bin/pip-audit: | .venv/installed
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 
 PLUGIN = plugins/snakemake-executor-plugin-submitit
 
