@@ -99,6 +99,14 @@ def shows_jobs_whole():
 
 
 @cache
+def runs_jobs():
+    """Whether this call is about to run jobs: no dry run, and no job of another call."""
+    planned_only = workflow.dryrun or workflow.touch
+    has_executor = workflow.executor_plugin is not None
+    return workflow.is_main_process and has_executor and not planned_only
+
+
+@cache
 def begin():
     """Remove the locks of a call that was killed, where this call is about to run jobs.
 
@@ -108,9 +116,7 @@ def begin():
     the locks, is it known whether this is a dry run.
     """
     backend = workflow.workflow_settings.persistence_backend
-    if not workflow.is_main_process or backend != PersistenceBackend.FILE:
-        return None
-    if workflow.executor_plugin is None or workflow.dryrun or workflow.touch:
+    if not runs_jobs() or backend != PersistenceBackend.FILE:
         return None
     if not workflow.local_exec and (problem := problem_of(Path.cwd())):
         # Snakemake would print an exception here with a traceback.

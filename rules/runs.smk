@@ -2,6 +2,7 @@
 # that Snakemake prints runs in a terminal too; without its redirection it shows a progress bar.
 
 from ablations.runs.run import Run, parse_hyperparameters
+from ablations.tracking.new_commands import new_commands
 from ablations.tracking.plan import PLAN, read_plan, time_limit_min
 
 CNN, SVM = KINDS["cnn"], KINDS["svm"]
@@ -149,11 +150,25 @@ rule fit_svm:
         "--memory-mb {resources.mem_mb} --record {output.record:q} 2>> {log:q}"
 
 
+@cache
+def begin_commands():
+    """Tell which commands of the config run for the first time in this directory, where they are about to."""
+    begin()
+    kinds = [
+        study.kind for study in CONFIG.studies.values() if not study.kind.is_shipped
+    ]
+    if runs_jobs() and (new := new_commands(dict.fromkeys(kinds), Path.cwd())):
+        logger.warning(
+            "note: these commands of the config are new in this directory, and run as you, with all that you "
+            "may do:\n    " + "\n    ".join(new) + "\n"
+        )
+
+
 def files_of(kind):
     """For `input`: the files that a run of an own kind needs. Their age does not matter."""
 
     def files(wildcards):
-        begin()
+        begin_commands()
         try:
             hyperparameters_of(kind, wildcards.hyperparameters)
             return list(map(ancient, kind.files(wildcards)))
