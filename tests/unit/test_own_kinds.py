@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ablations.analysis.effects import effects
+from ablations.config.hints import hints
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.kinds.command import split_template
@@ -293,3 +294,14 @@ def test_small_values_are_analysed_like_large_ones():
     assert small.p == pytest.approx(large.p)
     assert small.difference == pytest.approx(large.difference * 1e-9)
     assert small.interval.low == pytest.approx(large.interval.low * 1e-9)
+
+
+@pytest.mark.parametrize("key", ["command", "setup"])
+@pytest.mark.parametrize("text", ["git clone https://me:s3cret@host/x", "API_KEY=s3cret true"])
+def test_a_hint_tells_of_a_command_that_shows_a_secret(text, key):
+    written = {"command": f"{{}}; {KIND['command']}", "setup": "{}"}[key]
+    found = list(hints(load({key: written.replace("{}", text)})))
+    assert len(found) == 1
+    assert found[0].startswith(f"kinds.denoiser.{key}: it shows a password or token")
+    assert "s3cret" not in found[0]
+    assert not list(hints(load({key: written.replace("{}", "API_KEY=$KEY true")})))
