@@ -267,9 +267,9 @@ MISBEHAVING = {
     "half a file": ("""printf '{{"psnr": 1' > {metrics}""", "metrics.json: it holds no JSON"),
     "a list": ("""echo '[31]' > {metrics}""", "metrics.json: it holds [31]; metrics are one JSON object"),
     "nested deeply": ("""printf '[%.0s' $(seq 100000) > {metrics}""", "nested too deeply"),
-    "megabytes": ("""head -c 2000000 /dev/zero > {metrics}""", "metrics.json: it has 2,000,000 bytes"),
+    "megabytes": ("""head -c 2000000 /dev/zero > {metrics}""", "cannot be read (it has 2,000,000 bytes"),
     "not UTF-8": ("""printf '\\xff\\xfe' > {metrics}""", "metrics.json: it is not UTF-8 text"),
-    "a directory": ("mkdir {metrics}", "metrics.json: it cannot be read (Is a directory)"),
+    "a directory": ("mkdir {metrics}", "metrics.json: it cannot be read (it is not a regular file)"),
     "an unknown status": (
         """echo '{{"psnr": 1, "status": "bad"}}'""",
         "status is 'bad'; it may be ok or diverged",

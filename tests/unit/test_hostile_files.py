@@ -283,6 +283,7 @@ MERGED = "x-0: &a0 {a: 1}\n" + "".join(
         ("device: 1." + "9" * 6000, "line 1: a number has at most 100 characters"),
         ('device: !!int "' + "9" * 6000 + '"', "line 1: a number has at most 100 characters"),
         ("%YAML " + "9" * 6000 + ".1\n---\na: 1", "it is not YAML"),
+        ("__use_yte__: true\nstudies: {}", "Snakemake runs Python code that is in the file; take it out"),
         ("device: 1e999", "device: it holds '1e999'"),
         ("device: 2026-13-45", "device: it holds '2026-13-45'"),
         ("device: !!timestamp 2026-13-45", "it is not YAML (month must be in 1..12)"),
