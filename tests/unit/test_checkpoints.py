@@ -218,33 +218,34 @@ def compared(folder: Path) -> tuple[dict, dict]:
     return record, without_times(folder / "history.tsv")
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGUSR2", "SIGINT"])
-def test_a_run_that_got_a_signal_ends_as_one_that_did_not(how, staged, undisturbed, tmp_path):  # noqa: F811
-    process = start(staged, tmp_path)
-    for line in process.stderr:
-        if "epoch 2/6" in line:
-            break
-    process.send_signal(getattr(signal, how))
-    errors = process.stderr.read()
-    process.wait()
-    assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 1)
-    if how != "SIGKILL":
-        assert f"error: it was told to stop ({how}); the checkpoint of epoch" in errors
-        assert "Traceback" not in errors
-    left = state.read(tmp_path / "state.json")
-    assert left.process.id == process.pid
-    assert (left.stopped and left.stopped.why) == (None if how == "SIGKILL" else "stopped")
-    assert (left.progress.epochs, left.progress.steps) == (6, 30)
-    assert left.progress.step >= 5, "it is written with each checkpoint"
-    assert not (tmp_path / "record.tsv").exists()
+@pytest.mark.parametrize("signals", [["SIGKILL"], ["SIGTERM", "SIGUSR2", "SIGINT"]], ids=" ".join)
+def test_a_run_that_got_signals_ends_as_one_that_did_not(signals, staged, undisturbed, tmp_path):  # noqa: F811
+    for how in signals:
+        process = start(staged, tmp_path)
+        for line in process.stderr:
+            if "/6: loss" in line:
+                break
+        process.send_signal(getattr(signal, how))
+        errors = process.stderr.read()
+        process.wait()
+        assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 1)
+        if how != "SIGKILL":
+            assert f"error: it was told to stop ({how}); the checkpoint of epoch" in errors
+            assert "Traceback" not in errors
+        left = state.read(tmp_path / "state.json")
+        assert left.process.id == process.pid
+        assert (left.stopped and left.stopped.why) == (None if how == "SIGKILL" else "stopped")
+        assert (left.progress.epochs, left.progress.steps) == (6, 30)
+        assert left.progress.step >= 5, "it is written with each checkpoint"
+        assert not (tmp_path / "record.tsv").exists()
 
     assert "resuming from epoch" in finish(start(staged, tmp_path))
     assert compared(tmp_path) == compared(undisturbed)
     record = (tmp_path / "record.tsv").read_text().splitlines()
     row = dict(zip(record[0].split("\t"), record[1].split("\t"), strict=True))
-    assert row["attempts"] == "2"
+    assert row["attempts"] == str(len(signals) + 1)
     seconds = [float(text) for text in row["attempt_seconds"].split(";")]
-    assert len(seconds) == 2
+    assert len(seconds) == len(signals) + 1
     assert all(second > 0 for second in seconds)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv", "run.lock"]
 
