@@ -72,7 +72,7 @@ def table(tmp_path):
     return Table(tmp_path)
 
 
-CELLS = {"4": "30.50 ± 0.35 (n = 2)", "8": "31.38 ± 0.18 (n = 2)"}
+CELLS = {"4": "30.50 ± 0.35", "8": "31.38 ± 0.18"}
 
 
 def test_the_table_of_a_study_comes_from_a_file(table):

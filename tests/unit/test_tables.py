@@ -1,6 +1,7 @@
 """Tables: cells over seeds, the published layout, and the verdicts on published values."""
 
 import ast
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,13 +19,16 @@ from ablations.errors import AblationsError
 from ablations.kinds import KINDS, hits
 from ablations.kinds.cnn import CNN
 from ablations.kinds.hyperparameters import spell
+from ablations.kinds.metrics import Metric
 from ablations.presentation.design_table import design_table
+from ablations.presentation.document import Table
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.published_table import REASONS, published_table, verdict_fields
 from ablations.presentation.study_table import cell_text, study_table
 from ablations.presentation.tables import TABLES
 from ablations.presentation.variance_table import variance_table
 from denoiser import DENOISER, denoiser, measure
+from pandas import DataFrame
 from scipy import stats
 
 PROJECT = Path(__file__).parents[2]
@@ -94,8 +98,77 @@ def test_several_seeds_are_mean_and_standard_deviation_with_n():
     row = table.data.iloc[0]
     assert (row["resnet18"], row["resnet18_sd"], row["resnet18_n"]) == ("99.10", "0.10", "3")
     assert (row["resnet18_ci_low"], row["resnet18_ci_high"]) == ("98.85", "99.35"), "4.303 · 0.1 / √3 = 0.248"
-    assert table.display.iloc[0]["resnet18"] == "99.10 ± 0.10 (n = 3)"
-    assert any("± is the standard deviation over seeds" in note for note in table.notes)
+    assert table.display.iloc[0]["resnet18"] == "99.10 ± 0.10"
+    assert "± is the standard deviation over 3 seeds." in table.notes
+
+
+@pytest.mark.parametrize(
+    ("spread", "shown", "note"),
+    [
+        ("sd", "99.20 ± 0.20", "± is the standard deviation over 3 seeds."),
+        ("se", "99.20 ± 0.12", "± is the standard error of the mean over 3 seeds."),
+        (
+            "ci95",
+            "99.20 [98.70, 99.70]",
+            "In brackets is Student's 95 % interval of the mean over 3 seeds, for",
+        ),
+    ],
+)
+def test_a_cell_shows_the_spread_that_the_table_asks_for(spread, shown, note):
+    """4.303 · 0.2 / √3 = 0.497."""
+    layout = {**study("part_a").written["table"], "spread": spread}
+    part_a = study("part_a", seeds=[0, 1, 2], table=layout)
+    found = {run: record(run, test_accuracy=str(99 + run.hyperparameters.seed / 5)) for run in part_a.runs()}
+    table = study_table("part_a", part_a, found)
+    assert set(table.display["resnet18"]) == {shown}
+    assert any(each.startswith(note) for each in table.notes)
+    assert not any("A cell with n has fewer" in each for each in table.notes)
+    del found[part_a.runs()[0]]
+    table = study_table("part_a", part_a, found)
+    assert table.display["resnet18"][0].endswith(" (n = 2, 1 missing)")
+    assert any("A cell with n has fewer" in each for each in table.notes)
+
+
+def test_a_percentage_of_unknown_range_has_the_one_that_its_values_show():
+    score = Metric("score", "Score", 2, "unknown", "%")
+    assert Cell(score, (99.9, 99.8, 100.0)).interval.high == 100
+    assert Cell(score, (0.1, 0.0)).interval.low == 0
+    assert Cell(score, (99.0, 140.0)).interval.high > 140
+
+
+def test_no_note_of_a_table_names_a_file():
+    of = study(
+        "question_2", seeds=[0, 1, 2], table={**study("question_2").written["table"], "spread": "ci95"}
+    )
+    draw = np.random.default_rng(0)
+    found = {run: record(run, test_accuracy=f"{90 + draw.normal():.6f}") for run in of.runs()}
+    for make in (study_table, effects_table, variance_table):
+        assert not any(re.search(r"TSV|\.tsv|\.md|column", note) for note in make("q", of, found).notes), make
+
+
+def test_numbers_are_aligned_at_the_right_and_have_a_true_minus():
+    frame = DataFrame({"Model": ["a", "b"], "Loss": ["−0.5 ± 0.1", "missing"], "Words": ["x" * 50, ""]})
+    table = Table("T", "t", frame, frame)
+    assert "|:--------|-----------:|:--" in table.markdown()
+    assert r"\begin{tabular}{lrl}" in table.latex()
+    assert rf"\parbox[t]{{0.4\linewidth}}{{\raggedright\strut {'x' * 50}\strut}} \\" in table.latex()
+    assert "th:nth-child(2){text-align:right}" in table.html()
+    assert "td:nth-child(3){min-width:20em;white-space:normal}" in table.html()
+    effects = effects_table("part_b", study("part_b"), all_records(study("part_b")))
+    assert not any(re.search(r"(?<![\w.])-\d", text) for text in effects.display.to_numpy().ravel())
+
+
+def test_wide_and_long_latex_tables_break_headings_and_pages():
+    wide = DataFrame({f"A long heading {i} ↑": ["12345.67"] for i in range(9)})
+    text = Table("T", "t", wide, wide).latex()
+    assert r"\begin{table*}" in text
+    assert r"\shortstack[r]{A long\\heading\\0 $\uparrow$}" in text
+    long = DataFrame({"a {b} ~": [str(i) for i in range(41)]})
+    text = Table("T", "t", long, long, notes=["A note."]).latex()
+    assert text.startswith("% needs \\usepackage{booktabs,longtable}\n")
+    assert r"a \{b\} \textasciitilde{} \\" in text
+    assert r"\caption{T}\label{tab:t}\\" in text
+    assert "resizebox" not in text
 
 
 def test_intervals_stay_within_the_range_of_their_metric():
@@ -163,6 +236,8 @@ def test_a_point_that_the_grid_leaves_out_is_an_empty_cell():
     part_a = study("part_a", exclude=[{"model": "resnet50", "batch_size": 32}])
     table = study_table("part_a", part_a, all_records(part_a))
     assert table.data["resnet50"].tolist()[:8] == ["99.18"] * 4 + [""] * 4
+    assert table.display["resnet50"].tolist()[:8] == ["99.18"] * 4 + ["–"] * 4
+    assert table.notes[-1] == "– instead of a value: the study does not have this point."
 
 
 def test_counters_that_disagree_are_noted():
@@ -234,8 +309,11 @@ def test_the_notes_of_a_kind_of_ones_own_name_its_items():
 def test_an_arrow_shows_in_every_format_which_direction_is_better():
     of = study("part_b")
     table = study_table("part_b", of, all_records(of))
-    assert r"Test accuracy (\%) $\uparrow$ & Training time (ms) $\downarrow$" in table.latex()
-    assert "| Test accuracy (%) ↑   | Training time (ms) ↓   |" in table.markdown()
+    assert (
+        r"\shortstack[r]{Test\\accuracy\\(\%) $\uparrow$} & \shortstack[r]{Training\\time\\(ms) $\downarrow$}"
+        in table.latex()
+    )
+    assert "|   Test accuracy (%) ↑ |   Training time (ms) ↓ |" in table.markdown()
     assert "<th>Test accuracy (%) ↑</th>" in table.html()
 
 
@@ -511,10 +589,13 @@ def test_the_latex_compiles(tmp_path):
         effects_table("question_2", wide, records),
         variance_table("question_2", wide, records),
         design_table("question_2", wide),
+        Table("Long", "long", long := DataFrame({"a {b} ~": [str(i) for i in range(60)]}), long),
     ]
     table = "".join(each.latex() for each in tables)
     document = (
-        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + table + r"\end{document}"
+        r"\documentclass{article}\usepackage{booktabs,graphicx,longtable}\begin{document}"
+        + table
+        + r"\end{document}"
     )
     (tmp_path / "document.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document.tex"]

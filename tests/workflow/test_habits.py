@@ -532,7 +532,7 @@ studies:
     preview = checkout.snakemake("results/preview/tables/s.md", "--configfile", "my.yaml")
     assert preview.returncode == 0, preview.stderr
     shown = (checkout.root / "results/preview/tables/s.md").read_text()
-    assert re.search(r"\| 32 +\| 65 +\| missing", shown)
+    assert re.search(r"\| +32 \| +65 \| +missing", shown)
     assert re.search(r"\| 30 +\| 65 +\| \d+\.\d\d ", shown)
     assert "1 of 2 runs are missing" in shown
 
@@ -545,7 +545,7 @@ studies:
     assert done.returncode == 0, done.stderr
     assert "train_cnn" not in jobs(done)
     assert "1 of them are completed" in done.stdout + done.stderr
-    assert re.search(r"\| 32 +\| 65 +\| missing", (checkout.root / "results/tables/s.md").read_text())
+    assert re.search(r"\| +32 \| +65 \| +missing", (checkout.root / "results/tables/s.md").read_text())
     assert "failed" in (checkout.root / "results/figures/s_grid.svg").read_text()
     done = checkout.snakemake("--report", "results/part.html", *part)
     assert done.returncode == 0, done.stderr

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from ablations.analysis.cells import cell
 from ablations.analysis.inference import ALPHA, Comparison, Noise, binomial_error
 from ablations.analysis.measurements import Records, available, items_of, unit_of
@@ -92,4 +90,4 @@ def _test(
     shares = [float(record[metric.column]) * metric.scale for record in records]
     errors = [binomial_error(*each, metric.whole) for each in zip(shares, items, strict=True)]
     error = math.hypot(*errors)
-    return "items", float(2 * stats.norm.sf(abs(comparison.difference) / error)) if error else None
+    return "items", math.erfc(abs(comparison.difference) / error / math.sqrt(2)) if error else None

@@ -19,6 +19,8 @@ from ablations.runs.run import Run
 
 # Of merged records: pandas takes minutes for 100,000 columns.
 MOST_COLUMNS, LONGEST_HEADER = 2000, 2**20
+# In percent.
+WHOLE = 100.0
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ class Cell:
     def interval(self) -> Interval | None:
         """Student's 95 % interval of the mean over seeds, within the bounds of the metric.
 
-        None for fewer than two values, and for values that are all equal.
+        A percentage whose values are all from 0 to 100 has these bounds, too. None for fewer than two values,
+        and for values that are all equal.
         """
         found = t_interval(self.values)
-        return found and found.within(*self.metric.bounds)
+        low, high = self.metric.bounds
+        if self.metric.unit == "%" and min(self.values, default=-1) >= 0 and max(self.values) <= WHOLE:
+            low, high = max(low, 0.0), min(high, WHOLE)
+        return found and found.within(low, high)
 
     @property
     def counted(self) -> bool:

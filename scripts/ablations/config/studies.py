@@ -14,6 +14,8 @@ from ablations.kinds.hyperparameters import spell
 from ablations.runs.results_table import read_results
 from ablations.runs.run import Run
 
+# What a cell shows of the spread of its seeds.
+Spread = Literal["sd", "se", "ci95"]
 # A level of each of some factors.
 Levels = dict[str, bool | int | float | str]
 
@@ -30,6 +32,13 @@ class Table(Section):
     values: Annotated[
         list[str], OneOrMore(), Field(description="metrics in its cells; the kind's first one by default")
     ] = []
+    spread: Annotated[
+        Spread,
+        Field(
+            description="behind a mean over seeds: their standard deviation, the error of the mean, or its "
+            "95 % interval"
+        ),
+    ] = "sd"
 
 
 class Choose(Section):

@@ -8,7 +8,7 @@ from ablations.analysis.points import Contrast
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.changes import base_text
-from ablations.presentation.wording import difference_unit, in_sentence
+from ablations.presentation.wording import difference_unit, in_sentence, signed
 
 NONE = "–"
 # What the names of its columns in a TSV end in.
@@ -44,7 +44,7 @@ def _is_partial(study: Study, metric: Metric, contrast: Contrast | None) -> bool
 def _number(metric: Metric, number: float) -> str:
     if metric.noise == "time":
         return f"{math.exp(number):.3g}"
-    return f"{number:+.{metric.decimals}f}".replace("-", "−")
+    return signed(number, metric.decimals)
 
 
 def contrast_fields(metric: Metric, contrast: Contrast | None, name: str, separator: str) -> dict[str, str]:
@@ -102,11 +102,12 @@ def _judged(study: Study, metric: Metric, compared: Sequence[Comparison]) -> lis
     if not compared or metric.noise == "exact":
         return []
     if any(each.noise == "seeds" for each in compared):
-        these = f", for these {metric.noun}" if metric.noise == "proportion" else ""
-        return [
-            f"Differences are paired over seeds, with Student's 95 % interval{these}. There is none if they "
-            "are all equal, or if only one pair is completed."
-        ]
+        paired = (
+            "Differences are paired over seeds, with Student's 95 % interval. There is none if they are all "
+            "equal, or if only one pair is completed."
+        )
+        of_items = f"The intervals of the {in_sentence(metric.label)} hold for these {metric.noun}."
+        return [paired, *([of_items] if metric.noise == "proportion" else [])]
     label = in_sentence(metric.label)
     if not any(each.interval for each in compared):
         return [f"Single runs do not show the noise of the {label}: these differences have no interval."]

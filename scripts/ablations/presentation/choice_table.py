@@ -17,7 +17,7 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
     assert study.choose is not None
     found, seeds = choices(study, records), len(study.seeds) > 1
     by = study.kind.metrics[study.choose.by]
-    data, display = [], []
+    data, display, counts = [], [], set[int]()
     for choice in found:
         point = choice.chosen or choice.candidates[0]
         chosen = {name: spell(point.values[name]) if choice.chosen else "" for name in study.choose.over}
@@ -32,11 +32,13 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
         for metric in [by, *(study.kind.metrics[value] for value in study.values)]:
             content = cell(metric, runs)
             fields |= cell_fields(content, metric.column, seeds, interval_over_items(metric, runs))
-            texts[marked(metric)] = cell_text(content)
+            texts[marked(metric)] = cell_text(content, len(study.seeds), study.table.spread)
+            if content.sd is not None and not content.counted:
+                counts.add(len(content.values))
         data.append(fields)
         display.append(texts)
     every = [records.get(run) for run in study.runs()]
-    notes = [*_notes(study, found), *study_notes(study, every)]
+    notes = [*_notes(study, found), *study_notes(study, every, counts)]
     return Table(study.title, name, pd.DataFrame(data).fillna(""), pd.DataFrame(display).fillna(""), notes)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablations.files import write_text
+from ablations.presentation import layout
 from ablations.presentation.escapes import TEX, html_text, markdown, markdown_cell, tex
 from ablations.readable import as_field, as_line
 
@@ -21,48 +22,75 @@ class Table:
     data: pd.DataFrame
     display: pd.DataFrame
     notes: list[str] = field(default_factory=list)
-    # The cells of `display` in bold: the number of the row, and the column.
-    bold: frozenset[tuple[int, str]] = frozenset()
+    # The cells of `display` in bold, by the numbers of their row and column.
+    bold: frozenset[tuple[int, int]] = frozenset()
 
     def __post_init__(self) -> None:
         # A record or a config of another person may hold anything.
         self.title, self.notes = as_line(self.title), [as_line(note) for note in self.notes]
         self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
-        self.bold = frozenset((row, as_line(column)) for row, column in self.bold)
 
     def _cells(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
         """The cells as text of a format, in which `bold` is a cell in bold."""
         cells = self.display.map(escape)
         for row, column in self.bold:
-            cells.loc[row, column] = bold.format(cells.loc[row, column])
+            cells.iloc[row, column] = bold.format(cells.iloc[row, column])
         return cells
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the notes below it."""
         cells = self._cells(markdown_cell, "**{}**").rename(columns=markdown_cell)
-        body = cells.to_markdown(index=False, disable_numparse=True)
+        sides = layout.sides(self.display) if len(cells) else None
+        body = cells.to_markdown(index=False, disable_numparse=True, colalign=sides)
         notes = "".join(f"\n{i}. {markdown(note)}" for i, note in enumerate(self.notes, 1))
         return f"### {markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
     def latex(self) -> str:
-        """A booktabs table that compiles in a document with the two packages that its first line names."""
-        # Not `header`: pandas reads its braces as places to fill in.
-        escaped = self._cells(tex, r"\textbf{{{}}}").rename(columns=tex)
-        columns = "l" * len(escaped.columns)
-        body = escaped.to_latex(index=False, escape=False, column_format=columns)
+        """A booktabs table that compiles in a document with the packages that its first line names.
+
+        A table of many rows is a longtable. Any other that is wider than the text is scaled down; columns of
+        sentences are broken into lines, so that it is scaled less.
+        """
+        is_long = len(self.display) > layout.MOST_ROWS
+        caption = f"\\caption{{{tex(self.title)}}}"
+        label = f"\\label{{tab:{self.label}}}"
+        cells = self._cells(tex, r"\textbf{{{}}}")
+        for i, is_broken in enumerate(layout.has_sentences(self.display)):
+            if is_broken:
+                cells.isetitem(i, cells.iloc[:, i].map(layout.latex_lines))
+        # Not as `header`, in which pandas takes braces for those of Python.
+        cells.columns = pd.Index(layout.latex_headings(self.display, tex))
+        body = cells.to_latex(
+            index=False,
+            escape=False,
+            column_format=layout.latex_columns(self.display),
+            longtable=is_long,
+        )
         notes = " ".join(f"[{i}] {tex(note)}" for i, note in enumerate(self.notes, 1))
         foreign = _beyond_pdftex("".join([self.title, body, notes]))
+        below = [f"\\par\\smallskip\\raggedright\\footnotesize {notes}"] if notes else []
+        packages = "booktabs,longtable" if is_long else "booktabs,graphicx"
         lines = [
-            "% needs \\usepackage{booktabs,graphicx}; a table wider than the text is scaled down",
+            f"% needs \\usepackage{{{packages}}}",
             *([f"% needs XeLaTeX or LuaLaTeX, and a font that has {foreign}"] if foreign else []),
-            "\\begin{table}",
+        ]
+        if is_long:
+            first = body.index("\n") + 1
+            table = f"{body[:first]}{caption}{label}\\\\\n{body[first:]}".rstrip("\n")
+            lines += [f"\\begingroup\\setlength{{\\tabcolsep}}{{3pt}}\\{layout.latex_size(self.display)}"]
+            lines += [table, *below, "\\par\\endgroup"]
+            return "\n".join(lines) + "\n"
+        # Where a page has two columns of text, a wide table takes both.
+        environment = "table*" if layout.is_wide(self.display) else "table"
+        lines += [
+            f"\\begin{{{environment}}}",
             "\\centering",
-            f"\\caption{{{tex(self.title)}}}",
-            f"\\label{{tab:{self.label}}}",
+            caption,
+            label,
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             body.rstrip("\n") + "}",
-            *([f"\\par\\smallskip\\footnotesize {notes}"] if notes else []),
-            "\\end{table}",
+            *below,
+            f"\\end{{{environment}}}",
         ]
         return "\n".join(lines) + "\n"
 
@@ -72,9 +100,10 @@ class Table:
         body = cells.to_html(index=False, escape=False, border=0)
         notes = "".join(f"<li>{html_text(note)}</li>" for note in self.notes)
         title = html_text(self.title)
+        columns = layout.html_style(self.display)
         return (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
+            f"<style>{_STYLE}{columns}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
             + (f"<ol>{notes}</ol>\n" if notes else "")
             + "</body>\n</html>\n"
         )
@@ -100,7 +129,7 @@ _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;margin:2em}h1{font-size:1.2em}"
     "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
     "th{text-align:left;border-bottom:1px solid #222}th,td{padding:.25em .8em;vertical-align:top}"
-    "th,td:not(:last-child){white-space:nowrap}tr:nth-child(even) td{background:#f5f5f5}"
+    "th,td{white-space:nowrap;font-variant-numeric:tabular-nums}tr:nth-child(even) td{background:#f5f5f5}"
     "ol{color:#555;max-width:60em}"
 )
 

@@ -23,6 +23,7 @@ from ablations.presentation.wording import (
     listed,
     marked,
     merged,
+    signed,
 )
 
 DATA = (
@@ -129,8 +130,8 @@ def _display(
         "Difference": difference_text(metric, comparison.difference),
         "95 % interval": interval_text(metric, comparison.interval),
         "p (Holm)": "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
-        "Effect size d": "" if comparison.effect is None else f"{comparison.effect:+.2f}",
-        "95 % interval of d": "" if d is None else f"{d.low:+.1f} to {d.high:+.1f}",
+        "Effect size d": "" if comparison.effect is None else signed(comparison.effect, 2),
+        "95 % interval of d": "" if d is None else f"{signed(d.low, 1)} to {signed(d.high, 1)}",
         "Verdict": words,
     }
 

@@ -90,6 +90,7 @@ def published_table(name: str, study: Study, records: Records, path: Path) -> Ta
     data = data[[*levels, *(column for column in rows[0] if column not in value.where)]]
     notes = list(dict.fromkeys(data["reason"]))
     display = data.assign(
+        difference=[text.replace("-", "−") for text in data["difference"]],
         metric=[marked(study.kind.metrics[name]) for name in data["metric"]],
         verdict=[
             f"{verdict} [{notes.index(reason) + 1}]"

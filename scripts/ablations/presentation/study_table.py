@@ -1,5 +1,6 @@
 """The table of a study, with the layout of a table in a paper."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,11 +10,12 @@ from ablations.analysis.cells import Cell, cell, interval_over_items
 from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
 from ablations.analysis.points import contrasts
-from ablations.config.studies import Study
+from ablations.config.studies import Spread, Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.baseline_columns import (
     CONTRAST,
+    NONE,
     baseline_notes,
     contrast_fields,
     contrast_text,
@@ -25,17 +27,29 @@ from ablations.presentation.document import Table
 from ablations.presentation.marks import marks
 from ablations.presentation.wording import difference_unit, in_sentence, listed, marked
 
+# What ± or the brackets of a cell are.
+SPREADS = {
+    "sd": "± is the standard deviation over {}",
+    "se": "± is the standard error of the mean over {}",
+    "ci95": "In brackets is Student's 95 % interval of the mean over {}",
+}
 
-def cell_text(content: Cell) -> str:
-    """A cell for readers: `98.61 ± 0.08 (n = 3)`, `diverged`, `missing`."""
+
+def cell_text(content: Cell, seeds: int = 0, spread: Spread = "sd") -> str:
+    """A cell for readers: `98.61 ± 0.08`, `diverged`, `missing`, with `n = 2` if it has not so many seeds."""
     if content.mean is None:
         return "diverged" if content.diverged else "missing"
     decimals = content.metric.decimals
     text = f"{content.mean:.{decimals}f}"
     notes = []
     if content.sd is not None and not content.counted:
-        text += f" ± {content.sd:.{decimals}f}"
-        notes.append(f"n = {len(content.values)}")
+        if spread == "ci95":
+            ends = content.interval and (content.interval.low, content.interval.high)
+            text += f" [{ends[0]:.{decimals}f}, {ends[1]:.{decimals}f}]" if ends else ""
+        else:
+            size = content.sd if spread == "sd" else content.sd / math.sqrt(len(content.values))
+            text += f" ± {size:.{decimals}f}"
+        notes += [f"n = {len(content.values)}"] if len(content.values) != seeds else []
     notes += [f"{content.diverged} diverged"] if content.diverged else []
     notes += [f"{content.missing} missing"] if content.missing else []
     return f"{text} ({', '.join(notes)})" if notes else text
@@ -86,7 +100,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
     best, mark_notes = marks(study, records)
     changed = changes(study) if study.base else [""] * len(points)
     rows: dict[tuple[str, ...], _Row] = {}
-    bold = set()
+    bold, seeds = set(), set()
     for i, (values, runs) in enumerate(points):
         levels = {factor: spell(values[factor]) for factor in study.rows}
         row = rows.setdefault(tuple(levels.values()), _Row(len(rows), levels, changed[i]))
@@ -97,7 +111,8 @@ def study_table(name: str, study: Study, records: Records) -> Table:
             column, label = _column(study, metric_name, values)
             over_items = interval_over_items(metric, found)
             row.fields |= cell_fields(content, column, len(study.seeds) > 1, over_items, separator)
-            row.texts[label] = cell_text(content)
+            row.texts[label] = cell_text(content, len(study.seeds), study.table.spread)
+            seeds |= {len(content.values)} if content.sd is not None and not content.counted else set()
             bold |= {(row.number, label)} if (i, metric_name) in best else set()
             if compared:
                 contrast = compared[metric_name][i]
@@ -109,10 +124,13 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"
     # A point that the grid excludes has an empty cell; it is not a missing run.
     data = pd.DataFrame([_data(study, row) for row in rows.values()]).fillna("")
-    display = pd.DataFrame([_display(study, row) for row in rows.values()]).fillna("")
+    display = pd.DataFrame([_display(study, row) for row in rows.values()])
     every = [records.get(run) for _, runs in points for run in runs]
-    notes = [*baseline_notes(study, compared), *mark_notes, *study_notes(study, every)]
-    return Table(title, name, data, display, notes, frozenset(bold))
+    notes = [*baseline_notes(study, compared), *mark_notes, *study_notes(study, every, seeds)]
+    if display.isna().any(axis=None):
+        notes.append(f"{NONE} instead of a value: the study does not have this point.")
+    places = frozenset((row, display.columns.get_loc(label)) for row, label in bold)
+    return Table(title, name, data, display.fillna(NONE), notes, places)
 
 
 def _data(study: Study, row: _Row) -> dict[str, str]:
@@ -148,7 +166,7 @@ def _separator(study: Study) -> str:
     return ":" if any(f"{head}_{ending}" in taken for head in heads for ending in endings) else "_"
 
 
-def study_notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[str]:
+def study_notes(study: Study, rows: Sequence[Mapping[str, str] | None], seeds: set[int]) -> list[str]:
     """What readers of a table of these runs must know, whatever its layout."""
     notes = []
     completed = [row for row in rows if row]
@@ -160,8 +178,8 @@ def study_notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[
     notes += dict.fromkeys(metric.note for metric in metrics if metric.note)
     notes += study.kind.notes(completed, study.values)
     notes += code_note(completed)
-    if len(study.seeds) > 1:
-        notes += _interval_notes(metrics)
+    if seeds:
+        notes.append(_spread_note(study, metrics, seeds))
     for metric in metrics:
         notes += _noise_notes(metric, completed) if metric.noise == "proportion" else []
     if times := [metric.label for metric in metrics if metric.noise == "time"]:
@@ -174,19 +192,14 @@ def study_notes(study: Study, rows: Sequence[Mapping[str, str] | None]) -> list[
     return notes
 
 
-def _interval_notes(metrics: Sequence[Metric]) -> list[str]:
-    """What ± and the intervals in the TSV are."""
-    notes = [
-        "± is the standard deviation over seeds. The TSV has 95 % intervals of the means over seeds: "
-        "Student's, which take the values of the seeds as normal, cut to the range of the metric, and none "
-        "where all seeds are equal."
-    ]
-    for noun in dict.fromkeys(metric.noun for metric in metrics if metric.answers):
-        notes.append(
-            f"The intervals over seeds (ci) hold for these {noun}. Those over seeds and {noun} (ci_items) "
-            f"also hold for others, of which these {noun} are a sample."
-        )
-    return notes
+def _spread_note(study: Study, metrics: Sequence[Metric], seeds: set[int]) -> str:
+    """What stands behind a mean, of cells with so many seeds."""
+    text = SPREADS[study.table.spread].format(f"{len(study.seeds)} seeds")
+    if study.table.spread == "ci95":
+        nouns = [metric.noun for metric in metrics if metric.noise == "proportion"]
+        text += f", for these {nouns[0]}" if nouns else ""
+        text += "; there is none where all seeds are equal"
+    return f"{text}. A cell with n has fewer." if min(seeds) < len(study.seeds) else f"{text}."
 
 
 def _noise_notes(metric: Metric, rows: Sequence[Mapping[str, str]]) -> list[str]:

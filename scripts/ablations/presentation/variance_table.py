@@ -54,7 +54,10 @@ def _label(study: Study, metric: Metric, source: Source) -> str:
         "items": f"{metric.noun} (noise)",
         "effect": "",
     }
-    return " × ".join(", ".join(map(study.label, f)) for f in source.factors) or labels[source.what]
+    names = [", ".join(map(study.label, aliased)) for aliased in source.factors]
+    if len(names) > 1:
+        names = [f"({name})" if len(f) > 1 else name for name, f in zip(names, source.factors, strict=True)]
+    return " × ".join(names) or labels[source.what]
 
 
 def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:
@@ -85,8 +88,7 @@ def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
         notes.append(
             "A share excludes what noise alone would contribute on average (epsilon squared); the remainder "
             f"is the share of the {name}. A negative share is shown as 0, so the shown shares may add up to "
-            "more than 100 %. The TSV has them as they are, and in raw_percent the uncorrected share of the "
-            "sum of squares."
+            "more than 100 %."
         )
         notes.append(
             f"p is from an F test of each source against its variation between {name}, with the correction "

@@ -32,6 +32,11 @@ def ratio_text(ratio: float) -> str:
     return f"×{ratio:.3g}" if ratio < 1000 else f"×{ratio:,.0f}"
 
 
+def signed(number: float, decimals: int) -> str:
+    """A number with its sign: `+0.25`, and `−0.25` with a true minus."""
+    return f"{number:+.{decimals}f}".replace("-", "−")
+
+
 def difference_unit(metric: Metric) -> str:
     """The unit of a difference, which in percent is one of points."""
     return "points" if metric.unit == "%" else metric.unit
@@ -41,7 +46,7 @@ def difference_text(metric: Metric, difference: float) -> str:
     """A difference with its unit, or a ratio given by its logarithm: `-1.20 points`, `×0.974`."""
     if metric.noise == "time":
         return ratio_text(math.exp(difference))
-    return f"{difference:+.{metric.decimals}f} {difference_unit(metric)}".rstrip()
+    return f"{signed(difference, metric.decimals)} {difference_unit(metric)}".rstrip()
 
 
 def interval_text(metric: Metric, interval: Interval | None) -> str:
@@ -50,7 +55,7 @@ def interval_text(metric: Metric, interval: Interval | None) -> str:
         return ""
     if metric.noise == "time":
         return f"{ratio_text(math.exp(interval.low))} to {ratio_text(math.exp(interval.high))}"
-    return f"{interval.low:+.{metric.decimals}f} to {interval.high:+.{metric.decimals}f}"
+    return " to ".join(signed(end, metric.decimals) for end in (interval.low, interval.high))
 
 
 def better_text(metric: Metric, first: str, second: str, difference: float) -> str:
