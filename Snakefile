@@ -7,7 +7,7 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
-include: "rules/console.smk"
+include: "rules/calls.smk"
 include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/runs.smk"
@@ -26,18 +26,3 @@ rule all:
     message:
         "Everything is complete. Figures are in results/figures/, and tables in results/tables/: "
         + ", ".join(f"{study}.md" for study in CONFIG.studies)
-
-
-from ablations.files import refuse_links
-
-
-onstart:
-    # Before Snakemake, a shell or a script writes anything of a job.
-    try:
-        # Among them are the folders that SLURM writes logs into.
-        refuse_links(*Path("logs").glob("*/*"))
-        for job in workflow.dag.needrun_jobs():
-            refuse_links(*map(Path, (*job.output, *job.log)))
-    except AblationsError as error:
-        logger.error(str(error))
-        raise SystemExit(1)

@@ -101,9 +101,9 @@ def shows_jobs_whole():
 @cache
 def runs_jobs():
     """Whether this call is about to run jobs: no dry run, and no job of another call."""
-    planned_only = workflow.dryrun or workflow.touch
-    has_executor = workflow.executor_plugin is not None
-    return workflow.is_main_process and has_executor and not planned_only
+    if workflow.dryrun or workflow.touch or workflow.executor_plugin is None:
+        return False
+    return workflow.is_main_process
 
 
 @cache
@@ -125,8 +125,6 @@ def begin():
     is_alone = not lives(Path.cwd())
     alive, removed = remove_locks_of_the_dead(Path.cwd())
     if removed:
-        logger.info(
-            "The last call in this directory was killed; its lock is removed.\n"
-        )
+        logger.info("The last call here was killed; its lock is removed.\n")
     # Open as long as this process lives, by the cache.
     return is_alone, alive

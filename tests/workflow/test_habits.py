@@ -653,7 +653,7 @@ def test_after_everything_was_killed_the_same_command_resumes(training, checkout
     assert checkout.records() == {}
     done = checkout.snakemake(*MERGE)
     assert done.returncode == 0, done.stderr
-    assert "The last call in this directory was killed; its lock is removed" in done.stderr
+    assert "The last call here was killed; its lock is removed" in done.stderr
     assert len(checkout.records()) == 1
     assert not list(checkout.root.glob("results/runs/**/.*.tmp"))
 
