@@ -234,7 +234,7 @@ def test_a_writer_killed_before_the_rename_leaves_no_record(tmp_path):
     script = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = ["scripts", "tests/unit"]
+sys.path[:0] = ["scripts", "tests", "tests/unit"]
 Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
 from test_records import make_record, make_run, write_record
 write_record(Path(sys.argv[1]) / "record.tsv", make_run(), make_record())

@@ -24,7 +24,7 @@ FINISHED = ("", "ok", "finished", "completed", "success")
 SHOWN_COLUMNS = 100
 # Of a table. A line is held whole, and a file of Parquet of a few kilobytes can stand for a billion rows, or
 # for a long text in each.
-MOST_BYTES, MOST_ROWS, LONGEST_LINE = 2**28, 10**6, 2**20
+MOST_BYTES, MOST_CELLS, LONGEST_LINE = 2**28, 50_000_000, 2**20
 
 
 def read_results(
@@ -140,8 +140,8 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]
 
     # In batches: what the file says of its own size need not be true.
     with open_regular(path) as opened, parquet.ParquetFile(opened) as table:
-        if table.metadata.num_rows > MOST_ROWS:
-            raise ValueError(f"it has more than {MOST_ROWS:,} rows")
+        if (cells := table.metadata.num_rows * table.metadata.num_columns) > MOST_CELLS:
+            raise ValueError(f"it has {cells:,} cells, and may have {MOST_CELLS:,}")
         rows, size = [], 0
         for batch in table.iter_batches(batch_size=100):
             if (size := size + batch.nbytes) > MOST_BYTES:
