@@ -21,6 +21,11 @@ AT_A_RUN = re.compile(r"scripts/(train_cnn|fit_svm|run_command)\.py$")
 EXECUTORS = {"slurm": "profiles/slurm", "submitit": "profiles/slurm-packed"}
 
 
+def command_line(number: int) -> str:
+    """The words of a process's command, each with a zero byte after it. Raises OSError if it has ended."""
+    return Path(f"/proc/{number}/cmdline").read_text(errors="replace")
+
+
 class NotEnded(AssertionError):
     """A call that should have ended and has not."""
 
@@ -129,11 +134,13 @@ class Study:
         for number in psutil.pids():
             # psutil takes ten times as long for the command line of a process.
             with suppress(OSError, psutil.Error):
-                words = Path(f"/proc/{number}/cmdline").read_text(errors="replace").split("\0")
+                command = command_line(number)
+                words = command.split("\0")
                 if not any(map(AT_A_RUN.search, words[1:3])) or "--record" not in words:
                     continue
                 process = psutil.Process(number)
-                if process.cwd() == str(self.root):
+                # A child that a run has forked, to call git, shows its parent's command until it is git.
+                if process.cwd() == str(self.root) and command_line(process.ppid()) != command:
                     yield process, self.root / words[words.index("--record") + 1]
 
     def freeze_a_network(self) -> "FrozenRun":

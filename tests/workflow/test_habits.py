@@ -533,7 +533,7 @@ studies:
     assert preview.returncode == 0, preview.stderr
     shown = (checkout.root / "results/preview/tables/s.md").read_text()
     assert re.search(r"\| +32 \| +65 \| +missing", shown)
-    assert re.search(r"\| 30 +\| 65 +\| \d+\.\d\d ", shown)
+    assert re.search(r"\| +30 \| +65 \| +\**\d+\.\d\d", shown)
     assert "1 of 2 runs are missing" in shown
 
     # The final tables and the report, of what is there: nothing is trained.

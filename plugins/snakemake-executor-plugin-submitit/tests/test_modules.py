@@ -8,8 +8,9 @@ import snakemake_executor_plugin_submitit as package
 ROOT = Path(package.__file__).parent
 # A module imports only from earlier lines, and not from its own line.
 LAYERS = """
-results manifest processes mps packing private_folder settings resources identity refusals descriptors
-holdings calls member
+results processes mps packing private_folder settings resources identity refusals descriptors
+manifest calls member
+holdings
 folder pack
 submissions
 clusters.base clusters.nodes

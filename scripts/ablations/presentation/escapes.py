@@ -24,24 +24,25 @@ TEX = {
     "≠": r"$\ne$", "∞": r"$\infty$", "·": r"$\cdot$", "√": r"$\surd$",
     **{letter: _greek(letter) for letter in "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"},
 }  # fmt: skip
-# Of GitHub's Markdown: what would begin a link, mathematics, code, emphasis, an entity or an HTML tag, and at
-# the beginning a heading, a list or a quotation.
+# Of GitHub's Markdown: what would begin a link, mathematics, code, emphasis, an entity or an HTML tag.
 _MARKDOWN = re.compile(
     r"[\\`*$]|\](?=[(\[:])|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;)|#(?=#*$)"
-    r"|:(?=//)|(?<=\bwww)\.|\A[#>+=-]"
+    r"|:(?=//)|(?<=\bwww)\."
 )
+# At the beginning of a paragraph: a heading, a list or a quotation.
+_BLOCK = re.compile(r"\A[#>+=-]")
 # Of reStructuredText: each sign may begin something, and a backslash takes the meaning of any.
 _RST = re.compile(r"[!-/:-@\[-`{-~]")
 
 
 def markdown(text: str) -> str:
     """Text as text in a paragraph of Markdown."""
-    return _MARKDOWN.sub(r"\\\g<0>", text)
+    return _BLOCK.sub(r"\\\g<0>", _MARKDOWN.sub(r"\\\g<0>", text))
 
 
 def markdown_cell(text: str) -> str:
     """Text as text in a cell of a Markdown table."""
-    return markdown(text).replace("|", r"\|")
+    return _MARKDOWN.sub(r"\\\g<0>", text).replace("|", r"\|")
 
 
 def html_text(text: str) -> str:
