@@ -88,10 +88,13 @@ def test_a_candidate_that_is_not_whole_is_not_chosen_before_one_that_is(values):
     assert alone.data["lr"].tolist() == ["0.01", "0.1"]
 
 
-def test_without_a_record_nothing_is_chosen():
-    table = table_of(dict.fromkeys(SGD | ADAM, ()))
-    assert table.display["Learning rate (chosen)"].tolist() == ["missing", "missing"]
-    assert table.display["Test accuracy (%) ↑"].tolist() == ["missing", "missing"]
+@pytest.mark.parametrize(("values", "shown"), [((), "missing"), ((-1.0, -1.0), "diverged")])
+def test_where_no_run_has_a_value_nothing_is_chosen(values, shown):
+    table = table_of(SGD | dict.fromkeys(ADAM, values))
+    assert table.display["Learning rate (chosen)"].tolist() == ["0.01", shown]
+    assert table.display["Validation accuracy (%) ↑"].tolist()[1] == shown
+    assert table.display["Test accuracy (%) ↑"].tolist()[1] == shown
+    assert table.data["lr"].tolist() == ["0.01", ""]
 
 
 def test_several_hyperparameters_are_chosen_together():

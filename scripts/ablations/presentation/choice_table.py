@@ -19,16 +19,19 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
     by = study.kind.metrics[study.choose.by]
     data, display, counts = [], [], set[int]()
     for choice in found:
-        point = choice.chosen or choice.candidates[0]
+        able = [choice.chosen] if choice.chosen else choice.candidates
+        point = able[0]
+        without = "diverged" if any(each.validated.diverged for each in able) else "missing"
         chosen = {name: spell(point.values[name]) if choice.chosen else "" for name in study.choose.over}
         fields = {factor: spell(point.values[factor]) for factor in study.rows}
         texts = {study.label(f): study.level_label(f, level) for f, level in fields.items()}
         fields |= chosen | {"tried": str(len(choice.candidates))}
         for factor, level in chosen.items():
-            shown = study.level_label(factor, level) if level else "missing"
+            shown = study.level_label(factor, level) if level else without
             texts[f"{study.label(factor)} (chosen)"] = shown + "*" * (factor in choice.edges)
         texts["Tried"] = str(len(choice.candidates))
-        runs = [records.get(run) for run in point.runs] if choice.chosen else [None] * len(point.runs)
+        # Where none can be chosen, no run has a value.
+        runs = [records.get(run) for each in able for run in each.runs]
         for metric in [by, *(study.kind.metrics[value] for value in study.values)]:
             content = cell(metric, runs)
             fields |= cell_fields(content, metric.column, seeds, interval_over_items(metric, runs))
