@@ -15,7 +15,7 @@ TEXT, TIMESTAMP = "tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"
 SURPRISING = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-9_.]+)+")
 # Of a config: its bytes; its values, those behind aliases as often as they are named; the levels of nesting;
 # and the characters of a number. A config of 100,000 runs has far less.
-MOST_BYTES, MOST_VALUES, DEEPEST, LONGEST_NUMBER = 2**20, 500_000, 50, 100
+MOST_BYTES, MOST_VALUES, DEEPEST, LONGEST_NUMBER = 2**20, 40_000, 50, 100
 TOO_DEEP = f"it is nested too deeply, in more than {DEEPEST} levels"
 TOO_MANY = f"it has more than {MOST_VALUES:,} values, those behind aliases (*) included"
 
