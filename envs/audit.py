@@ -2,7 +2,7 @@
 
     python envs/audit.py PIP_AUDIT
 
-The advisories are those of PyPI, or of OSV where PyPI does not answer for every package.
+The advisories come from PyPI. Where PyPI does not answer for every package, they come from OSV.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Text for people: it prints as it is, shows no credentials, and is no formula to a spreadsheet.
+"""Text for people: printable, without credentials, and never a formula in a spreadsheet.
 
 Configs, records, logs and error messages may hold anything. What shows them passes their text through here.
 """
@@ -48,7 +48,7 @@ def readable(text: str) -> str:
 
 
 def as_field(text: str) -> str:
-    """Text as a field of a table: in one line that prints, and no formula to a spreadsheet."""
+    """Text as a field of a table: in one printable line that a spreadsheet does not take for a formula."""
     text = " ".join(_printable(text).split())
     return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
 

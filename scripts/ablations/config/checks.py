@@ -95,7 +95,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
 def _check_digests(config: Config) -> Iterator[str]:
     for model in config.imagenet_sha256:
         if model not in TORCHVISION_CLASSIFIERS:
-            yield f"imagenet_sha256: there is no model '{model}'{nearest(model, TORCHVISION_CLASSIFIERS)}"
+            yield f"imagenet_sha256.{model}: unknown model{nearest(model, TORCHVISION_CLASSIFIERS)}"
 
 
 def _check_starts(config: Config, runs: Sequence[Run], where: str) -> Iterator[str]:

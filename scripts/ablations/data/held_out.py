@@ -1,4 +1,4 @@
-"""A validation split: training images that are held out, the same ones for every run on a dataset."""
+"""The validation split: training images held out from training. All runs on a dataset share it."""
 
 from dataclasses import replace
 
