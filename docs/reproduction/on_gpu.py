@@ -4,7 +4,7 @@
     python docs/reproduction/on_gpu.py --source-dir DIR RUN…     # these directories of runs, in this order
 
 It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files
-of MNIST and FashionMNIST as they are distributed. The longest runs begin first. Stop it at any time (Ctrl-C,
+of MNIST and FashionMNIST as they are distributed, and that of the ImageNet weights. The longest runs begin first. Stop it at any time (Ctrl-C,
 SIGTERM, or `--minutes`): each run writes a checkpoint, and the same command resumes. Where NVIDIA's
 multi-process service can be used, runs use the GPU at the same time, and otherwise in turns.
 """
@@ -59,6 +59,17 @@ def stage(config: Config, name: str, source_dir: Path) -> None:
     subprocess.run([sys.executable, str(PROJECT / "scripts/stage_dataset.py"), *words], check=True)
 
 
+def stage_weights(config: Config, run: Run, source_dir: Path) -> None:
+    """Stage the weights that a run starts from, where it starts from any and they are not staged yet."""
+    name = str(run.values().get("pretrained", "none"))
+    if name == "none" or (path := Path(config.weights_path(name, run.model))).exists():
+        return
+    definitions = {name: weights.written for name, weights in config.fetched_weights().items()}
+    words = ["--name", name, "--model", run.model, "--definitions", json.dumps(definitions)]
+    words += ["--source-dir", str(source_dir), "--output", str(path)]
+    subprocess.run([sys.executable, str(PROJECT / "scripts/stage_weights.py"), *words], check=True)
+
+
 def start(config: Config, run: Run, device: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a run as the rule train_cnn does."""
     record = Path(run.record)
@@ -68,7 +79,7 @@ def start(config: Config, run: Run, device: str, environment: Mapping[str, str])
     words += [*run.hyperparameters.flags(), "--device", device, "--batches", config.source_of_batches()]
     words += ["--record", str(record), "--history", str(record.with_name("history.tsv"))]
     if (name := run.values().get("pretrained", "none")) != "none":
-        words += ["--weights", str(PROJECT / config.weights[str(name)])]
+        words += ["--weights", config.weights_path(str(name), run.model)]
     with record.with_name("run.log").open("ab") as log:
         return subprocess.Popen([sys.executable, *words], stderr=log, env={**os.environ, **environment})
 
@@ -114,6 +125,8 @@ def main() -> None:
     runs = networks(config, options.runs)
     for name in sorted({run.dataset for run in runs}):
         stage(config, name, options.source_dir)
+    for run in runs:
+        stage_weights(config, run, options.source_dir)
     with multi_process_service(options.device == "cuda" and options.at_a_time > 1) as environment:
         how = "at the same time, by MPS" if environment else "in turns"
         print(f"{len(runs)} networks to train, {options.at_a_time} of them {how}", flush=True)
