@@ -4,9 +4,10 @@
     python docs/reproduction/on_gpu.py --source-dir DIR RUN…     # these directories of runs, in this order
 
 It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files
-of MNIST and FashionMNIST as they are distributed, and that of the ImageNet weights. The longest runs begin first. Stop it at any time (Ctrl-C,
-SIGTERM, or `--minutes`): each run writes a checkpoint, and the same command resumes. Where NVIDIA's
-multi-process service can be used, runs use the GPU at the same time, and otherwise in turns.
+of MNIST and FashionMNIST as they are distributed, and in its folder `weights` that of the ImageNet weights.
+The longest runs begin first. Stop it at any time (Ctrl-C, SIGTERM, or `--minutes`): each run writes a
+checkpoint, and the same command resumes. Where NVIDIA's multi-process service can be used, runs use the GPU
+at the same time, and otherwise in turns.
 """
 
 import argparse
