@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -326,3 +327,17 @@ def test_curves_are_of_the_metrics_in_the_histories_by_step(tmp_path):
     assert axes[-1].lines[0].get_ydata().tolist() == [50, 25]
     none = curves_figure(denoiser(["weights"], seeds=SEEDS), histories)
     assert "the histories have none of these metrics" in texts(none)
+
+
+def test_the_numbers_below_a_panel_stand_apart_beside_long_names_of_rows():
+    grid = GRID | {"epochs": [5, 15], "pin_memory": [True, False], "weight_decay": [0, 0.0001]}
+    layout = {"rows": [name for name in grid if name != "model"], "columns": "model"}
+    long_names = parse_study({**study_of(grid, seeds=SEEDS).written, "table": layout})
+    records = records_of(long_names, lambda run: 99.3 if run.model == "resnet50" else 87.7)
+    figure = study_figure(long_names, records, None)
+    figure.canvas.draw()
+    for axis in figure.axes:
+        boxes = [text.get_window_extent() for text in axis.get_xticklabels() if text.get_text()]
+        inside = [box for box in boxes if axis.bbox.x0 <= (box.x0 + box.x1) / 2 <= axis.bbox.x1]
+        assert len(inside) > 1
+        assert all(a.x1 < b.x0 for a, b in pairwise(sorted(inside, key=lambda box: box.x0)))

@@ -62,7 +62,9 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
     )
     rows, panels = rows[:most_rows], panels[:MOST_PANELS]
     lines, columns = (len(metrics), len(panels)) if study.table.columns else (1, len(metrics))
-    size = (2.2 + 3.6 * columns, (1.5 + 0.3 * len(rows)) * lines)
+    # The names of the rows stand beside the panels, which keep their width.
+    beside = max(2.2, 0.075 * max(map(len, rows), default=0))
+    size = (beside + 3.6 * columns, (1.5 + 0.3 * len(rows)) * lines)
     figure, axes = plt.subplots(
         lines, columns, layout="constrained", figsize=size, sharey=True,
         sharex="row" if study.table.columns else False, squeeze=False,
