@@ -33,7 +33,7 @@ def _columns(study: Study, metric: Metric) -> dict[str, list[int]]:
     columns: dict[str, list[int]] = {}
     for i, (values, runs) in enumerate(study.points()):
         factor = study.table.columns
-        label = study.level_label(factor, values[factor]) if factor else in_sentence(metric.label)
+        label = f"'{study.level_label(factor, values[factor])}'" if factor else in_sentence(metric.label)
         of_dataset = f" of {runs[0].dataset}" if _has_datasets(study) and factor != "dataset" else ""
         columns.setdefault(label + of_dataset, []).append(i)
     return columns
