@@ -1,6 +1,7 @@
 """The checks of `benchmarks/gpu.py`. Each yields lines: PASS, FAIL or VALUE, and what was found."""
 
 import contextlib
+import gc
 import itertools
 import os
 import signal
@@ -412,11 +413,13 @@ def memory(at: Setting) -> Iterator[Line]:
         weights = sum(p.numel() for p in trainer.model.parameters()) * 16 / 1e6
         held = (total - free) / 1e6
         yield (
-            "PASS" if held < 1500 else "FAIL",
+            "PASS" if held < 3000 else "FAIL",  # eight runs fit a GPU of 24 GB
             f"{model} batch {size}: allocated {allocated:.0f} MB, of which {weights:.0f} MB are weights, "
             f"gradients and Adam's state; reserved {reserved:.0f} MB; process {held:.0f} MB",
         )
         del trainer
+        # A trainer holds itself by a cycle, so its memory would count for the next one.
+        gc.collect()
         torch.cuda.empty_cache()
 
 
