@@ -12,14 +12,14 @@ from torch import nn
 class ExactAdaptiveAvgPool2d(nn.Module):
     """`nn.AdaptiveAvgPool2d(size)` on maps of (height, width), as weighted sums of rows and of columns."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int | None, int | None]) -> None:
         super().__init__()
         self.size = size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool `x` of shape (images, channels, height, width)."""
-        rows = _windows(x.shape[2], self.size[0], x)
-        columns = _windows(x.shape[3], self.size[1], x)
+        rows = _windows(x.shape[2], self.size[0] or x.shape[2], x)
+        columns = _windows(x.shape[3], self.size[1] or x.shape[3], x)
         by_rows = (x.unsqueeze(2) * rows[:, :, None]).sum(3)
         return (by_rows.unsqueeze(3) * columns).sum(4).contiguous()
 
@@ -40,9 +40,8 @@ def pool_exactly(model: nn.Module) -> None:
                 setattr(module, name, ExactAdaptiveAvgPool2d(size))
 
 
-def _size(pool: nn.AdaptiveAvgPool2d) -> tuple[int, int]:
+def _size(pool: nn.AdaptiveAvgPool2d) -> tuple[int | None, int | None]:
+    """The (height, width) that it pools to; None is that of the map."""
     size = pool.output_size
     height, width = size if isinstance(size, tuple) else (size, size)
-    assert height is not None, "torchvision's models give both"
-    assert width is not None, "torchvision's models give both"
     return height, width

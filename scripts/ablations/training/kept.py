@@ -15,7 +15,7 @@ def keep(
 ) -> list[Path]:
     """Write what a study keeps of `run` into its `directory`, atomically; return the files.
 
-    `weights.safetensors` is the state dict of the plain torchvision model. `logits.safetensors` has `logits`
+    `weights.safetensors` is the state dict of the plain model. `logits.safetensors` has `logits`
     (float32, shape (images, classes)) and `labels` (int64, shape (images,)) in the order of the staged test
     set. Both name the run in their metadata. A diverged run has no logits, and nothing of it is kept.
 
@@ -33,7 +33,8 @@ def keep(
         if name not in tensors:
             path.unlink(missing_ok=True)
             continue
-        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors[name].items()}
+        # Copies, as the format has no tensors under two names.
+        plain = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors[name].items()}
         with atomic_path(path) as temporary:
             save_file(plain, temporary, metadata={"run": run})
         written.append(path)

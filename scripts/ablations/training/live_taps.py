@@ -10,6 +10,7 @@ The mathematics is that of the plain model. A state dict contains all taps at th
 that they would have in the plain model, and a state dict of the plain model can be loaded.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +54,9 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
     """The (height, width) of the map that each convolution receives, unless it receives several sizes."""
     seen: dict[str, set[tuple[int, int]]] = {}
     probe = Probe(model, image_shape)
+    shared = _shared(probe.model)
     for path, module in probe.model.eval().named_modules():
-        if type(module) is not nn.Conv2d or isinstance(module.padding, str):
+        if type(module) is not nn.Conv2d or isinstance(module.padding, str) or module in shared:
             continue
         if module.padding_mode == "zeros":
 
@@ -65,6 +67,22 @@ def _map_sizes(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str,
             module.register_forward_pre_hook(note)
     probe.look(1)
     return {path: sizes.pop() for path, sizes in seen.items() if len(sizes) == 1}
+
+
+def _shared(model: nn.Module) -> set[nn.Module]:
+    """Modules that others depend on: they are used in two places, share a parameter, or have hooks."""
+    modules = Counter(module for _, module in model.named_modules(remove_duplicate=False))
+    owners = Counter(parameter for module in modules for parameter in module.parameters(recurse=False))
+    return {
+        module
+        for module, places in modules.items()
+        if places > 1
+        or any(owners[parameter] > 1 for parameter in module.parameters(recurse=False))
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    }
 
 
 @dataclass(frozen=True)
