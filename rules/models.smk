@@ -19,7 +19,21 @@ def profile_files(wildcards):
     return sorted(set(profiles().values()))
 
 
+def file_of_model(wildcards):
+    """For `input`: the file of a model of the config's own. A model whose file changed is counted again."""
+    code = CONFIG.model_code(wildcards.model)
+    return [code.rpartition(":")[0]] if code else []
+
+
+def flags_of_model(wildcards, input):
+    """For `params`: what builds a model of the config's own. Snakemake does not compare what needs the input."""
+    code = CONFIG.model_code(wildcards.model)
+    return shlex.join(["--model-code", code]) if code else ""
+
+
 rule profile_model:
+    input:
+        file_of_model,
     output:
         "results/models/{model}/image_shape={channels}x{height}x{width},classes={classes}/profile.tsv",
     log:
@@ -35,9 +49,11 @@ rule profile_model:
     resources:
         mem_mb=4000,
         runtime="10m",
+    params:
+        flags=flags_of_model,
     message:
         "Counting the cost of {wildcards.model} on {wildcards.channels}×{wildcards.height}×{wildcards.width}"
     shell:
         f"python {SCRIPTS}/profile_model.py "
         "--model {wildcards.model} --image-shape {wildcards.channels} {wildcards.height} {wildcards.width} "
-        "--classes {wildcards.classes} --output {output:q} 2> {log:q}"
+        "--classes {wildcards.classes} {params.flags} --output {output:q} 2> {log:q}"

@@ -31,6 +31,8 @@ def inputs_of(kind):
         except AblationsError as error:
             # Snakemake prints the name of a missing input as it is, and an exception with a traceback.
             return [str(error)]
+        if CONFIG.models:
+            begin_commands()
         dataset = staged_dataset(wildcards.dataset)
         name = getattr(hyperparameters, "pretrained", "none")
         if name == "none":
@@ -61,6 +63,8 @@ def flags_of(kind):
         if len(input.files) > 1:
             words += ["--weights", str(input.files[1])]
         model = wildcards.get("model", kind.fixed.get("model"))
+        if code := CONFIG.model_code(model):
+            words += ["--model-code", code]
         if kept := CONFIG.kept_of(Run(kind, wildcards.dataset, model, hyperparameters)):
             words += ["--keep", *kept]
         return shlex.join(words)
@@ -157,9 +161,11 @@ def begin_commands():
     kinds = [
         study.kind for study in CONFIG.studies.values() if not study.kind.is_shipped
     ]
-    if runs_jobs() and (new := new_commands(dict.fromkeys(kinds), Path.cwd())):
+    if runs_jobs() and (
+        new := new_commands(dict.fromkeys(kinds), CONFIG.models, Path.cwd())
+    ):
         logger.warning(
-            "note: these commands of the config are new in this directory, and run as you, with all that you "
+            "note: this code of the config is new in this directory, and runs as you, with all that you "
             "may do:\n    " + "\n    ".join(new) + "\n"
         )
 

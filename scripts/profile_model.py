@@ -10,7 +10,8 @@ from ablations.errors import run_script
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
+    parser.add_argument("--model", required=True, help="torchvision's name of the architecture, or your own")
+    parser.add_argument("--model-code", metavar="FILE.py:FUNCTION", help="what builds a model of your own")
     parser.add_argument(
         "--image-shape", type=int, nargs=3, required=True, metavar=("CHANNELS", "HEIGHT", "WIDTH")
     )
@@ -25,7 +26,7 @@ def main() -> None:
     from ablations.training.profile import profile
 
     shape = tuple(options.image_shape)
-    counts = profile(build_model(options.model, shape, options.classes), shape)
+    counts = profile(build_model(options.model, shape, options.classes, options.model_code), shape)
     row = {
         "model": options.model,
         "image_shape": "x".join(map(str, shape)),

@@ -51,7 +51,8 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
     parser.add_argument("--definition-digest", help="refuse a dataset staged from another definition")
-    parser.add_argument("--model", required=True, help="torchvision's name of the architecture")
+    parser.add_argument("--model", required=True, help="torchvision's name of the architecture, or your own")
+    parser.add_argument("--model-code", metavar="FILE.py:FUNCTION", help="what builds a model of your own")
     parser.add_argument("--weights", type=Path, help="weights file, for --pretrained")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
@@ -101,7 +102,8 @@ def train(
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     dataset = hold_out(dataset, hp.validation)
     setup.configure(hp, options.threads)
-    model = models.build_model(options.model, dataset.image_shape, dataset.classes)
+    model = models.build_model(options.model, dataset.image_shape, dataset.classes, options.model_code)
+    model_digest = options.model_code and digest(Path(options.model_code.rpartition(":")[0]), "sha256")
     not_loaded, weights_digest = None, "none"
     if options.weights is not None:
         weights_digest = digest(options.weights, "sha256")
@@ -122,6 +124,7 @@ def train(
             "device": device_name,
             "torch": str(torch.__version__),
             "layout": live_taps.LAYOUT,
+            **({"model": model_digest} if model_digest else {}),
             **({"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}),
         }
     )
@@ -145,6 +148,7 @@ def train(
         "reserved_memory_mb": torch.cuda.max_memory_reserved() / 1e6 if on_gpu else None,
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
+        "model_sha256": model_digest,
         **attempt.columns(),
     }
     # Before the record: a run with a record is completed, and is not started again.

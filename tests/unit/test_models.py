@@ -7,7 +7,7 @@ import pytest
 import torch
 from ablations.data.weights import read_weights
 from ablations.errors import AblationsError
-from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, WITHOUT_DROPOUT, images_it_takes
+from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, has_no_dropout, images_it_takes
 from ablations.training.models import build_model, check_batches
 from ablations.training.pretrained import load_pretrained
 from ablations.training.profile import profile
@@ -51,7 +51,7 @@ def test_every_classifier_takes_one_channel_and_ten_classes(name, monkeypatch):
         model = build_model(name, (1, size, size), 10)
     assert model.to("meta").eval()(torch.empty(2, 1, size, size, device="meta")).shape == (2, 10)
     has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
-    assert has_dropout != name.startswith(WITHOUT_DROPOUT), "as planning takes it"
+    assert has_dropout != has_no_dropout(name), "as planning takes it"
 
 
 def test_three_channels_keep_torchvisions_first_layer():

@@ -69,11 +69,11 @@ def changed_one_by_one(images: torch.Tensor, hp: CnnHyperparameters, epoch: int,
     return torch.stack(result)
 
 
-def plain_losses(hp: CnnHyperparameters) -> list[float]:
+def plain_losses(hp: CnnHyperparameters, code: str | None = None) -> list[float]:
     """The training losses of torch's plain loop."""
     dataset = digits()
     torch.manual_seed(hp.seed)
-    model = build_model("resnet18", SHAPE, 10).train()
+    model = build_model("resnet18", SHAPE, 10, code).train()
     common = {"lr": hp.lr, "weight_decay": hp.weight_decay}
     if hp.optimizer == "sgd":
         common |= {"momentum": hp.momentum, "nesterov": hp.nesterov}

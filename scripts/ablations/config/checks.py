@@ -8,12 +8,12 @@ from typing import Any
 from ablations.config.baselines import check_ablation, check_base
 from ablations.config.choices import check_choice
 from ablations.config.config import Config
+from ablations.config.networks import check_images, check_sources, check_starts
 from ablations.config.published import read_published
 from ablations.config.sections import ConfigError
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
 from ablations.files import is_there
-from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, images_it_takes
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
@@ -56,14 +56,14 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
             yield f"{where}.{error}"
             continue
         if study.kind.models_are_counted and not config.partial:
-            yield from _check_images(config, runs, f"{where}.grid")
+            yield from check_images(config, runs, f"{where}.grid")
         wrong = [*_check_table(study, runs, f"{where}.table"), *_check_labels(study, where)]
         yield from wrong
         if study.base and not wrong:
             yield from check_base(study, where)
         yield from check_choice(study, where)
         if study.kind.reads_staged_datasets:
-            yield from _check_starts(config, runs, f"{where}.grid")
+            yield from check_starts(config, runs, f"{where}.grid")
         if study.published is not None and not wrong:
             yield from _check_published(config, study, f"{where}.published")
         if study.records is not None:
@@ -76,44 +76,14 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
                 yield f"kinds.{name}.code: there is no '{Path(path).absolute()}'"
             elif not (Path(path).is_file() or Path(path).is_dir()):
                 yield f"kinds.{name}.code: '{Path(path).absolute()}' is neither a file nor a directory"
-    yield from _check_digests(config)
-    for name, weights in config.weights.items():
-        if name in ("none", "imagenet"):
-            yield f"weights.{name}: this name is taken; give your file another"
-        elif isinstance(weights, str):
-            if not is_there(config.file(weights)):
-                yield f"weights.{name}: there is no file {config.looked_for(weights)}"
-            elif not config.file(weights).is_file():
-                yield f"weights.{name}: '{config.file(weights)}' is not a regular file"
-        elif weights.model not in TORCHVISION_CLASSIFIERS:
-            yield (
-                f"weights.{name}.model: there is no model '{weights.model}'"
-                f"{nearest(weights.model, TORCHVISION_CLASSIFIERS)}"
-            )
-
-
-def _check_digests(config: Config) -> Iterator[str]:
-    for model in config.imagenet_sha256:
-        if model not in TORCHVISION_CLASSIFIERS:
-            yield f"imagenet_sha256.{model}: unknown model{nearest(model, TORCHVISION_CLASSIFIERS)}"
-
-
-def _check_starts(config: Config, runs: Sequence[Run], where: str) -> Iterator[str]:
-    """Whether fetched weights are those of the model that starts from them."""
-    fetched = config.fetched_weights()
-    starts = {(run.values().get("pretrained"), run.model) for run in runs} if fetched else set()
-    for name, model in sorted((name, model) for name, model in starts if name in fetched):
-        if model != fetched[name].model:
-            yield (
-                f"{where}: a {model} cannot start from '{name}', which are weights of {fetched[name].model}; "
-                "use another block of the grid, or `exclude`"
-            )
+    yield from check_sources(config)
 
 
 def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
     """Names in the grid that refer to something defined elsewhere."""
     kind = study.kind
-    known: dict[str, tuple[str, Iterable[str]]] = {"model": (kind.model_noun, kind.models)}
+    models = [*kind.models, *(config.models if kind.models_are_counted else ())]
+    known: dict[str, tuple[str, Iterable[str]]] = {"model": (kind.model_noun, models)}
     known["dataset"] = ("dataset", config.datasets if kind.reads_staged_datasets else kind.datasets)
     if kind.reads_staged_datasets:
         known["pretrained"] = ("weights", ["none", "imagenet", *config.weights])
@@ -178,17 +148,6 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
             yield (
                 f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"
-            )
-
-
-def _check_images(config: Config, runs: Sequence[Run], where: str) -> Iterator[str]:
-    """Models that cannot take the images: each run would find that out by itself."""
-    for dataset, model in dict.fromkeys((run.dataset, run.model) for run in runs):
-        _, height, width = config.datasets[dataset].image_shape
-        if wanted := images_it_takes(model, height, width):
-            yield (
-                f"{where}.model: {model} takes {wanted}, and those of {dataset} have {height}×{width}; "
-                "choose another model, or another image_shape"
             )
 
 

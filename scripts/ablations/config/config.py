@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, create_model
 
 from ablations.config.datasets import Dataset
 from ablations.config.kinds import WithKinds
-from ablations.config.sections import PathText, StudyName
+from ablations.config.sections import CodeText, PathText, StudyName
 from ablations.config.sources import Sha256
 from ablations.config.studies import study_model
 from ablations.config.weights import FetchedWeights, Weights
@@ -37,6 +37,10 @@ class Config(WithKinds):
     all_kinds: ClassVar[Mapping[str, Kind]] = KINDS
     studies: dict[StudyName, any_study(KINDS.values())]  # type: ignore[valid-type]
     datasets: dict[Name, Dataset] = {}
+    models: Annotated[
+        dict[Name, CodeText],
+        Field(description="your own networks by name: FILE.py:FUNCTION, which builds one"),
+    ] = {}
     weights: Annotated[
         dict[Name, Weights],
         Field(description="weights by name: a file of your own, or one that is fetched and verified"),
@@ -102,6 +106,13 @@ class Config(WithKinds):
         if isinstance(found, str):
             return found
         return f"{self.data_dir}/weights/{name}-{found.digest()}/{found.model}.safetensors"
+
+    def model_code(self, model: str) -> str | None:
+        """What builds a model of the config's own, with the path of its file; None for another model."""
+        if (code := self.models.get(model)) is None:
+            return None
+        path, _, function = code.rpartition(":")
+        return f"{self.file(path)}:{function}"
 
     def fetched_weights(self) -> dict[str, FetchedWeights]:
         """The weights that are fetched, by their names."""

@@ -104,6 +104,14 @@ def _path(value: str) -> str:
     return value
 
 
+def _code(value: str) -> str:
+    _path(value)
+    if not re.fullmatch(r".*[^/]\.py:[A-Za-z_]\w*", value, re.ASCII):
+        raise ValueError("it is a file and a function that builds the model, such as models.py:build")
+    return value
+
+
 Line = Annotated[str, AfterValidator(_text_of_one_line)]
 PathText = Annotated[str, AfterValidator(_path)]
+CodeText = Annotated[str, AfterValidator(_code)]
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]

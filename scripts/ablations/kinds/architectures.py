@@ -32,11 +32,18 @@ LEAST_SIDE = {
 PART = {"maxvit_t": 224, **{name: int(name[-2:]) for name in TORCHVISION_CLASSIFIERS if name[:4] == "vit_"}}
 
 # The first letters of the models that have no dropout.
-WITHOUT_DROPOUT = ("convnext_", "densenet", "regnet", "resne", "shufflenet_", "wide_resnet")
+_WITHOUT_DROPOUT = ("convnext_", "densenet", "regnet", "resne", "shufflenet_", "wide_resnet")
+
+
+def has_no_dropout(model: str) -> bool:
+    """Whether it is a model of torchvision without a layer of dropout."""
+    return model in TORCHVISION_CLASSIFIERS and model.startswith(_WITHOUT_DROPOUT)
 
 
 def images_it_takes(model: str, height: int, width: int) -> str | None:
     """The images that a model of torchvision takes, as a phrase; None if it takes those of this size."""
+    if model not in TORCHVISION_CLASSIFIERS:
+        return None
     least = next((side for start, side in LEAST_SIDE.items() if model.startswith(start)), 1)
     if min(height, width) < least:
         return f"images of at least {least}×{least} pixels"

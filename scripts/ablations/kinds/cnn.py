@@ -1,5 +1,6 @@
 """Kind `cnn`: one of torchvision's classifiers, trained on images."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -39,7 +40,8 @@ class CnnRecord(ImageRecord):
     the part of the training time in which kernels were loaded and the step was recorded, and
     `reserved_memory_mb` what torch held of the GPU's memory at most. `test_class_accuracy` has
     the accuracy of each class in percent, in the order of the classes, between semicolons. Where images were
-    held out, `best_epoch` is the first with the highest validation accuracy.
+    held out, `best_epoch` is the first with the highest validation accuracy. `model_sha256` is the digest of
+    the file that built a model of the user's own.
     """
 
     ADDED: ClassVar[tuple[str, ...]] = (
@@ -59,6 +61,7 @@ class CnnRecord(ImageRecord):
         "val_samples",
         "best_epoch",
         "test_accuracy_at_best",
+        "model_sha256",
     )
 
     test_macro_f1: Percent | None = None
@@ -81,13 +84,18 @@ class CnnRecord(ImageRecord):
     pin_memory_effective: bool
     precision_effective: Text
     weights_not_loaded: Text | None = None
+    model_sha256: Text | None = None
     torch_version: Text
     torchvision_version: Text
 
 
 def _notes(records: Sequence[Mapping[str, str]], metrics: Collection[str]) -> list[str]:
-    """Settings that had no effect, times that are not comparable, and counters that disagree."""
+    """Models that changed, settings without effect, times that are not comparable, counters that disagree."""
     notes = []
+    files = {(record["model"], record.get("model_sha256") or "") for record in records}
+    for model, count in Counter(model for model, _ in files).items():
+        if count > 1:
+            notes.append(f"The runs of {model} were made by {count} versions of its file.")
     idle = [r for r in records if r["pin_memory"] == "true" and r["pin_memory_effective"] == "false"]
     if any(record["device"] == "cpu" for record in idle):
         notes.append("pin_memory had no effect on machines without an accelerator.")
@@ -102,9 +110,10 @@ def _notes(records: Sequence[Mapping[str, str]], metrics: Collection[str]) -> li
     for record in {record["model"]: record for record in counted}.values():
         excess = int(record["flops"]) / (2 * int(record["macs"])) - 1
         if abs(excess) > COUNTERS_DISAGREE:
+            percent = f"{100 * excess:+.0f} %".replace("-", "−")
             notes.append(
                 f"The counters disagree for {record['model']}: torch's FLOPs differ from twice thop's MACs "
-                f"by {100 * excess:+.0f} %. One of them does not support a layer of this model."
+                f"by {percent}. One of them does not support a layer of this model."
             )
     return notes
 

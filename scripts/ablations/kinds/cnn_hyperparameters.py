@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ablations.kinds.architectures import WITHOUT_DROPOUT
+from ablations.kinds.architectures import has_no_dropout
 from ablations.kinds.hyperparameters import FLOAT_OF_YAML, AllOrCount, Hyperparameters, Name
 
 # torch's defaults; `sgd` has neither.
@@ -105,7 +105,7 @@ class CnnHyperparameters(Hyperparameters):
             return "one_cycle has a warm-up of its own, and warmup_epochs is not 0"
         if self.warmup_epochs >= self.epochs:
             return f"warmup_epochs is {self.warmup_epochs}, and all epochs are {self.epochs}"
-        if model is not None and self.dropout != "default" and model.startswith(WITHOUT_DROPOUT):
+        if model is not None and self.dropout != "default" and has_no_dropout(model):
             return f"{model} has no dropout, and dropout is {self.dropout}"
         return None
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,22 +16,27 @@ NOTE = ".snakemake/commands"
 SHOWN = 300
 
 
-def new_commands(kinds: Iterable[CommandKind], directory: Path) -> list[str]:
-    """The commands that were not run in `directory` before, for a person to read; each is returned once."""
+def new_commands(kinds: Iterable[CommandKind], models: Mapping[str, str], directory: Path) -> list[str]:
+    """What was not run in `directory` before, for a person to read; each is returned once.
+
+    These are the commands of `kinds`, and the code that builds `models`, by their names.
+    """
     note = directory / NOTE
     try:
         seen = read_text(note).split()
     except (OSError, ValueError):
         seen = []
-    new = {digest: kind for kind in kinds if (digest := _digest(kind, directory)) not in seen}
+    told = {_digest(directory, kind.setup, kind.command, kind.environment): _shown(kind) for kind in kinds}
+    told |= {_digest(directory, code): f"the model {name}: {code}" for name, code in models.items()}
+    new = {digest: text for digest, text in told.items() if digest not in seen}
     with suppress(OSError):  # they are shown again
         write_text(note, "\n".join([*seen, *new, ""]))
-    return [_shown(kind) for kind in new.values()]
+    return list(new.values())
 
 
-def _digest(kind: CommandKind, directory: Path) -> str:
+def _digest(directory: Path, *code: str | None) -> str:
     # With the user and the place, as a directory may come from elsewhere, its note included.
-    told = [os.getuid(), str(directory.resolve()), kind.setup, kind.command, kind.environment]
+    told = [os.getuid(), str(directory.resolve()), *code]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

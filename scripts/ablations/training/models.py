@@ -1,4 +1,4 @@
-"""torchvision's classifiers, adapted to the channels and classes of a dataset."""
+"""The user's own models, and torchvision's classifiers, adapted to the channels and classes of a dataset."""
 
 from typing import Any
 
@@ -6,11 +6,16 @@ from torch import nn
 
 from ablations.errors import AblationsError, nearest
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS
+from ablations.training.own_models import build_own_model
 from ablations.training.probes import Probe
 
 
-def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+def build_model(
+    name: str, image_shape: tuple[int, int, int], classes: int, code: str | None = None
+) -> nn.Module:
     """torchvision's `name` with fresh weights for images (channels, height, width) and `classes`.
+
+    With `code`, it is the user's own, as `own_models` builds it.
 
     If the images do not have three channels, the first convolution is replaced by one that takes them.
     Everything else, including strides and pooling, is torchvision's. The weights are drawn from torch's
@@ -18,6 +23,8 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int) -> n
 
     Raises AblationsError if torchvision has no such model, or if the model needs images of another size.
     """
+    if code is not None:
+        return build_own_model(code, image_shape, classes)
     if name not in TORCHVISION_CLASSIFIERS:
         raise AblationsError(f"torchvision has no model '{name}'{nearest(name, TORCHVISION_CLASSIFIERS)}")
     # Imported here, after a run has put the stub of `light_imports` in place.

@@ -21,7 +21,7 @@ class Probe:
         self.image_shape = image_shape
         self.model = copy.deepcopy(model).to(self.device, torch.float32)
 
-    def look(self, images: int) -> None:
-        """Pass this many images through the copy. Raises what the model raises."""
+    def look(self, images: int) -> object:
+        """What the copy makes of this many images. Raises what the model raises."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            self.model(torch.zeros(images, *self.image_shape, device=self.device))
+            return self.model(torch.zeros(images, *self.image_shape, device=self.device))

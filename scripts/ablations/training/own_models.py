@@ -1,0 +1,98 @@
+"""Models of the user's own: a function in a file of theirs builds each."""
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from ablations.errors import AblationsError
+from ablations.training.probes import Probe
+
+
+def build_own_model(code: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """What the function of `code`, written `FILE.py:FUNCTION`, builds for images of this shape.
+
+    It is called as `function(image_shape, classes)`, with (channels, height, width), and returns a module
+    that turns images into logits (images, classes). The file may import from beside itself. Its weights are
+    drawn from torch's global generator.
+
+    Raises AblationsError if the file cannot be executed, or gives something else.
+    """
+    file, _, name = code.rpartition(":")
+    try:
+        build = getattr(_load(Path(file)), name, None)
+        model = build(image_shape, classes) if callable(build) else None
+    except (Exception, SystemExit) as error:
+        raise _broken(file, error) from error
+    if not callable(build):
+        raise AblationsError(f"{file} has no function '{name}' that builds a model")
+    if not isinstance(model, nn.Module):
+        raise AblationsError(
+            f"{name} of {file} returned a {type(model).__name__}; it returns a torch.nn.Module"
+        )
+    trial = f"two images of {'×'.join(map(str, image_shape))}"
+    try:
+        _give_shapes(model, image_shape)
+        made = _logits(model, image_shape)
+    except Exception as error:
+        raise AblationsError(
+            f"the model of {code} failed on {trial}: {type(error).__name__}: {error}"
+        ) from error
+    for logits in made:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else None
+        if shape != (2, classes):
+            gave = f"a tensor of the shape {shape}" if shape is not None else f"a {type(logits).__name__}"
+            raise AblationsError(
+                f"the model of {code} made {gave} of {trial}; it makes logits of the shape (2, {classes})"
+            )
+    return model.to(torch.float32)
+
+
+def _load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("model_of_the_user", file)
+    assert spec is not None, "the name ends in .py"
+    assert spec.loader is not None, "it is that of files"
+    module = importlib.util.module_from_spec(spec)
+    # Where a class of the file is defined is asked of this list.
+    sys.modules[spec.name] = module
+    sys.path.append(str(file.parent.absolute()))
+    # Nothing is written beside the file.
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+def _broken(file: str, error: BaseException) -> AblationsError:
+    """The error with the line of the file that it passed through last, if it passed through it."""
+    path = str(Path(file).absolute())
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename in (file, path)]
+    if isinstance(error, SyntaxError) and error.filename in (file, path):
+        lines = [error.lineno]
+    line = f", line {lines[-1]}" if lines else ""
+    return AblationsError(f"{file}{line}: {type(error).__name__}: {error}")
+
+
+def _give_shapes(model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Let lazy layers draw their weights, which they do when they see their first input."""
+    if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, *image_shape))
+        model.train()
+
+
+def _logits(model: nn.Module, image_shape: tuple[int, int, int]) -> list[object]:
+    """What it makes of two blank images in training, and in evaluation."""
+    probe = Probe(model, image_shape)
+    made = []
+    for training in (True, False):
+        probe.model.train(training)
+        made.append(probe.look(2))
+    return made
