@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ablations.config.sections import ConfigError
 from ablations.presentation.tables import TABLES
-from test_config import load
+from test_config import SVM, load
 from test_tables import record
 
 CHOOSING: dict[str, Any] = {
@@ -129,3 +129,35 @@ def test_several_hyperparameters_are_chosen_together():
 def test_a_wrong_choice_is_refused_with_a_sentence(changes, expected):
     with pytest.raises(ConfigError, match=expected):
         load(s={**CHOOSING, **changes})
+
+
+REPORTING = {name: value for name, value in CHOOSING.items() if name != "choose"} | {
+    "report": "best_by_validation",
+    "table": {"rows": ["optimizer", "lr"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["test_accuracy_at_best"]),
+        ({"report": "last"}, ["test_accuracy"]),
+        ({"analyse": ["train_time_ms", "test_accuracy"]}, ["train_time_ms", "test_accuracy_at_best"]),
+    ],
+)
+def test_the_best_epoch_is_reported_where_a_study_asks_for_it(changes, expected):
+    study = load(s={**REPORTING, **changes}).studies["s"]
+    assert study.analysed == expected
+    assert study.values == expected[-1:]
+
+
+@pytest.mark.parametrize(
+    ("study", "expected"),
+    [
+        ({**REPORTING, "grid": [{**CHOOSING["grid"][0], "validation": 0}]}, "set validation in the grid"),
+        ({**SVM, "report": "best_by_validation"}, "runs of kind svm tell nothing of a best epoch"),
+    ],
+)
+def test_a_best_epoch_that_runs_do_not_have_is_refused(study, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load(s=study)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.config.baselines import check_ablation, check_base
-from ablations.config.choices import check_choice
+from ablations.config.choices import check_choice, check_report
 from ablations.config.config import Config
 from ablations.config.networks import check_images, check_sources, check_starts
 from ablations.config.published import read_published
@@ -61,7 +61,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         yield from wrong
         if study.base and not wrong:
             yield from check_base(study, where)
-        yield from check_choice(study, where)
+        yield from (*check_choice(study, where), *check_report(study, where))
         if study.kind.reads_staged_datasets:
             yield from check_starts(config, runs, f"{where}.grid")
         if study.published is not None and not wrong:

@@ -6,6 +6,17 @@ from ablations.config.studies import Study
 from ablations.errors import nearest
 
 
+def check_report(study: Study, where: str) -> Iterator[str]:
+    """Whether runs have the best epoch that `report` asks for."""
+    kind, where = study.kind, f"{where}.report"
+    if study.report == "last":
+        return
+    if not kind.at_best:
+        yield f"{where}: runs of kind {kind.name} tell nothing of a best epoch"
+    elif 0 in study.levels(kind.held_out):
+        yield f"{where}: runs that hold nothing out have no best epoch; set {kind.held_out} in the grid"
+
+
 def check_choice(study: Study, where: str) -> Iterator[str]:
     """Whether `choose` names factors that vary, and a metric that does not come from the test set."""
     if (choice := study.choose) is None:

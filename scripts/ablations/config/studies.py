@@ -116,6 +116,9 @@ class Study(Section):
     choose: Annotated[
         Choose | None, Field(description="hyperparameters that a validation metric chooses in each row")
     ] = None
+    report: Annotated[
+        Literal["last", "best_by_validation"], Field(description="the epoch that test metrics are of")
+    ] = "last"
     seeds: list[int] = [0]
     table: Table
     analyse: Annotated[
@@ -173,12 +176,15 @@ class Study(Section):
     @property
     def values(self) -> list[str]:
         """The metrics in the cells of its table."""
-        return self.table.values or [self.kind.main_metric]
+        return self._reported(self.table.values or [self.kind.main_metric])
 
     @property
     def analysed(self) -> list[str]:
         """The metrics that effects, variance and figures are made for."""
-        return self.analyse or self.values
+        return self._reported(self.analyse) or self.values
+
+    def _reported(self, metrics: Sequence[str]) -> list[str]:
+        return list(metrics) if self.report == "last" else [self.kind.at_best.get(m, m) for m in metrics]
 
     @property
     def needed(self) -> list[str]:

@@ -217,4 +217,5 @@ CNN = Kind(
     can_keep=("weights", "logits"),
     chosen_by=("val_accuracy", "val_loss"),
     held_out="validation",
+    at_best={"test_accuracy": "test_accuracy_at_best"},
 )
