@@ -133,7 +133,8 @@ class CommandRun:
         return {**without_ours(os.environ), **{name: str(value) for name, value in own.items()}}
 
     def report(self) -> None:
-        """Bring the state file up to what the history tells, if it has changed."""
+        """Bring the state file up to the time, and to what the history tells, if it has changed."""
+        self.attempt.note()
         now = time.monotonic()
         try:
             changed = self.raw.stat().st_mtime

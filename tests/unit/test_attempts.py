@@ -253,6 +253,19 @@ def test_progress_has_an_eta_from_the_steps_of_this_attempt(tmp_path, monkeypatc
     ]
 
 
+def test_an_attempt_without_progress_notes_its_time_once_a_minute(tmp_path, monkeypatch):
+    """So that it is known of one that is killed."""
+    own = identified(tmp_path, device="a")
+    start = time.monotonic()
+    writes = []
+    monkeypatch.setattr(own, "write", lambda **how: writes.append(how))
+    for seconds, written in ((1, 0), (59, 0), (61, 1), (62, 1), (122, 2)):
+        monkeypatch.setattr("ablations.runs.attempts.time.monotonic", lambda at=start + seconds: at)
+        own.note()
+        assert len(writes) == written
+    assert writes[0] == {"to_disk": False}
+
+
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_state_is_no_state(content, tmp_path, caplog):
     (tmp_path / "state.json").write_bytes(content)

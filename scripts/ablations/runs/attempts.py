@@ -30,6 +30,8 @@ MARGIN_S = 90.0
 # The least time between two writes of a run's progress, and at the end of an epoch.
 PROGRESS_S = 10.0
 EPOCH_PROGRESS_S = 1.0
+# An attempt that reports no progress notes its time this often: what is known if it is killed.
+NOTE_S = 60.0
 # CUDA's cudaErrorMemoryAllocation: no memory for what torch does not allocate itself, such as its context.
 CUDA_OUT_OF_MEMORY = 2
 
@@ -139,6 +141,7 @@ class Attempt:
         self._earlier = earlier or state.RunState(self._process)
         self._steps: tuple[int, int, int] | None = None
         self._first_step = self._reported_at = -math.inf
+        self._noted_at = time.monotonic()
         self._first_done = 0
         self._completed = False
         try:
@@ -180,6 +183,16 @@ class Attempt:
         if now - self._reported_at < (EPOCH_PROGRESS_S if epoch_ended else PROGRESS_S):
             return
         self._reported_at = now
+        self._write_if_possible()
+
+    def note(self) -> None:
+        """Record how long this attempt has taken, once a minute; cheap enough to be called each second."""
+        now = time.monotonic()
+        if now - max(self._noted_at, self._reported_at) >= NOTE_S:
+            self._noted_at = now
+            self._write_if_possible()
+
+    def _write_if_possible(self) -> None:
         try:
             # Training must not wait for the disk.
             self.write(to_disk=False)
