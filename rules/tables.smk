@@ -3,7 +3,7 @@
 import hashlib
 
 from ablations.presentation.escapes import rst, script_json
-from ablations.runs import merged
+from ablations.runs import merged, state
 
 # All records in one table.
 MERGED = ["results/records.tsv", "results/records.parquet"]
@@ -14,6 +14,7 @@ TABLES = {
     "_design": "design",
     "_effects": "effects",
     "_variance": "variance",
+    "_compute": "compute",
     "_vs_published": "against the published values",
 }
 
@@ -146,6 +147,16 @@ def kinds_of(wildcards):
     return script_json(CONFIG.own_kinds(wildcards.study))
 
 
+def attempts_of(wildcards):
+    """For `params`: when runs of a study last noted their attempts, of which its compute table tells.
+
+    A completed run notes none, and only a preview and `partial` have others.
+    """
+    if wildcards.table != "_compute" or not (wildcards.part or CONFIG.partial):
+        return {}
+    return state.last_notes(CONFIG.studies[wildcards.study].runs())
+
+
 def title_of(wildcards):
     """For `params`: the title of a study, for the captions of the report."""
     return rst(CONFIG.studies[wildcards.study].title)
@@ -201,6 +212,7 @@ rule make_table:
         study=study_of,
         title=title_of,
         kinds=kinds_of,
+        attempts=attempts_of,
         code=presentation_code,
     message:
         "Making the table {wildcards.study}{wildcards.table}"

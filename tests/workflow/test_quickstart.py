@@ -11,7 +11,7 @@ def test_make_run_builds_and_prints_every_table(quickstart: Checkout):
     assert sorted(path.name for path in tables.iterdir()) == sorted(
         f"{study}{table}.{suffix}"
         for study in ("forests", "part_a", "part_b", "question_2")
-        for table in ("", "_design", "_effects", "_variance")
+        for table in ("", "_design", "_effects", "_variance", "_compute")
         for suffix in ("tsv", "md", "tex", "html")
     )
     for study in ("forests", "part_a", "part_b", "question_2"):

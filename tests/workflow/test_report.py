@@ -40,7 +40,7 @@ STUDIES = {
         "table": {"rows": ["kernel"], "values": ["test_accuracy", "support_vectors", "train_time_ms"]},
     },
 }
-TABLES = ["table", "design", "effects", "variance"]
+TABLES = ["table", "design", "effects", "variance", "compute"]
 FIGURES = ["figure of the table", "figure of the effects", "trade-off against cost", "map of the grid"]
 
 

@@ -10,11 +10,12 @@ def code_note(records: Iterable[Mapping[str, object]], runs: str = "The runs") -
     counts = count_versions(records)
     if len(counts) < 2:
         return []
-    parts = [f"{count} by {_name(version)}" for version, count in counts.items()]
+    parts = [f"{count} by {version_name(version)}" for version, count in counts.items()]
     return [f"{runs} were made by different code: {', '.join(parts[:-1])} and {parts[-1]}."]
 
 
-def _name(version: CodeVersion) -> str:
+def version_name(version: CodeVersion) -> str:
+    """A version in words."""
     if version.digest:
         return f"files of digest {version.digest}"
     if version.commit is None:

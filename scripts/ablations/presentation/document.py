@@ -24,10 +24,13 @@ class Table:
     notes: list[str] = field(default_factory=list)
     # The cells of `display` in bold, by the numbers of their row and column.
     bold: frozenset[tuple[int, int]] = frozenset()
+    # Paragraphs below it, each with its heading.
+    text: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # A record or a config of another person may hold anything.
         self.title, self.notes = as_line(self.title), [as_line(note) for note in self.notes]
+        self.text = [(heading, as_line(paragraph)) for heading, paragraph in self.text]
         self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
 
     def _cells(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
@@ -43,7 +46,8 @@ class Table:
         sides = layout.sides(self.display) if len(cells) else None
         body = cells.to_markdown(index=False, disable_numparse=True, colalign=sides)
         notes = "".join(f"\n{i}. {markdown(note)}" for i, note in enumerate(self.notes, 1))
-        return f"### {markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "")
+        text = "".join(f"\n**{heading}.** {markdown(paragraph)}\n" for heading, paragraph in self.text)
+        return f"### {markdown(self.title)}\n\n{body}\n" + (f"{notes}\n" if notes else "") + text
 
     def latex(self) -> str:
         """A booktabs table that compiles in a document with the packages that its first line names.
@@ -67,7 +71,8 @@ class Table:
             longtable=is_long,
         )
         notes = " ".join(f"[{i}] {tex(note)}" for i, note in enumerate(self.notes, 1))
-        foreign = _beyond_pdftex("".join([self.title, body, notes]))
+        foreign = _beyond_pdftex("".join([self.title, body, notes, *(words for _, words in self.text)]))
+        text = [rf"\paragraph{{{heading}.}} {{\sloppy {tex(words)}\par}}" for heading, words in self.text]
         below = [f"\\par\\smallskip\\raggedright\\footnotesize {notes}"] if notes else []
         packages = "booktabs,longtable" if is_long else "booktabs,graphicx"
         lines = [
@@ -78,7 +83,7 @@ class Table:
             first = body.index("\n") + 1
             table = f"{body[:first]}{caption}{label}\\\\\n{body[first:]}".rstrip("\n")
             lines += [f"\\begingroup\\setlength{{\\tabcolsep}}{{3pt}}\\{layout.latex_size(self.display)}"]
-            lines += [table, *below, "\\par\\endgroup"]
+            lines += [table, *below, "\\par\\endgroup", *text]
             return "\n".join(lines) + "\n"
         # Where a page has two columns of text, a wide table takes both.
         environment = "table*" if layout.is_wide(self.display) else "table"
@@ -91,6 +96,7 @@ class Table:
             body.rstrip("\n") + "}",
             *below,
             f"\\end{{{environment}}}",
+            *text,
         ]
         return "\n".join(lines) + "\n"
 
@@ -99,12 +105,14 @@ class Table:
         cells = self._cells(html_text, "<strong>{}</strong>").rename(columns=html_text)
         body = cells.to_html(index=False, escape=False, border=0)
         notes = "".join(f"<li>{html_text(note)}</li>" for note in self.notes)
+        text = "".join(f"<p><strong>{head}.</strong> {html_text(words)}</p>\n" for head, words in self.text)
         title = html_text(self.title)
         columns = layout.html_style(self.display)
         return (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
             f"<style>{_STYLE}{columns}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
             + (f"<ol>{notes}</ol>\n" if notes else "")
+            + text
             + "</body>\n</html>\n"
         )
 
@@ -130,7 +138,7 @@ _STYLE = (
     "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
     "th{text-align:left;border-bottom:1px solid #222}th,td{padding:.25em .8em;vertical-align:top}"
     "th,td{white-space:nowrap;font-variant-numeric:tabular-nums}tr:nth-child(even) td{background:#f5f5f5}"
-    "ol{color:#555;max-width:60em}"
+    "ol{color:#555;max-width:60em}p{max-width:60em}"
 )
 
 

@@ -8,6 +8,8 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ablations.files import read_bytes, write_text
 from ablations.runs.provenance import seconds_since_start
+from ablations.runs.run import Run
 
 NAME = "state.json"
 # Many times what a run writes.
@@ -99,6 +102,16 @@ def read(path: Path) -> RunState | None:
         return _reader.validate_json(read_bytes(path, MOST_BYTES))
     except (OSError, ValidationError):
         return None
+
+
+def last_notes(runs: Iterable[Run]) -> dict[str, int]:
+    """When each of the runs that have a state file last wrote it, in nanoseconds, by its directory."""
+    found = {}
+    for run in runs:
+        # A run that ends meanwhile removes it.
+        with suppress(OSError):
+            found[run.directory] = Path(run.directory, NAME).stat().st_mtime_ns
+    return found
 
 
 def write(path: Path, state: RunState, *, to_disk: bool = True) -> None:

@@ -1,0 +1,188 @@
+"""What a study took: attempts and times by device, and the statement for an appendix."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from ablations.analysis.compute import compute
+from ablations.config.own_kinds import read_kinds
+from ablations.config.studies import parse_study
+from ablations.kinds.hyperparameters import spell
+from ablations.presentation.compute_table import compute_table
+from ablations.presentation.tables import TABLES
+from ablations.runs import state
+from ablations.runs.state import Process, RunState
+from payloads import LATEX, PAGES
+from test_tables import record, study
+
+MADE = {
+    "attempt_seconds": "7200.0",
+    "host": "node1",
+    "runs_per_job": "1",
+    "peak_memory_mb": "512.4",
+    "workflow_version": "0.1.0",
+    "python_version": "3.11.4",
+    "torch_version": "2.7.1",
+    "code_commit": "1" * 12,
+    "code_modified": "false",
+}
+ON_GPU = {"device": "cuda", "device_name": "A GPU", "host": "node2"}
+OWN = {
+    "solver": {
+        "command": "solve {hyperparameters} {seed}",
+        "hyperparameters": {"depth": "int", "width": {"type": "int", "default": 8}},
+        "metrics": {"score": {}, "energy": {"label": "Energy by CodeCarbon", "unit": "Wh"}},
+    }
+}
+
+
+def texts_of(table) -> dict[str, str]:
+    return dict(table.text)
+
+
+def own_study(**changes):
+    written = {
+        "title": "T",
+        "kind": "solver",
+        "grid": [{"depth": [2, 4]}],
+        "seeds": [3, 5],
+        "table": {"rows": "depth"},
+    }
+    return parse_study({**written, **changes}, read_kinds(OWN))
+
+
+def of_own(run, **changes) -> dict[str, str]:
+    identity = {name: spell(value) for name, value in run.values().items()}
+    return {**identity, "status": "ok", "device": "cpu", "device_name": "A CPU", "score": "1", **changes}
+
+
+def begun(*seconds: float, host: str = "node1", **identity: str) -> RunState:
+    return RunState(Process(1, host, None, 1.0), identity, seconds)
+
+
+def test_every_attempt_counts_on_its_device_and_for_what_became_of_it():
+    of = study("question_2", seeds=[0, 1])
+    runs = of.runs()
+    records = {run: record(run, **MADE) for run in runs[:-3]}
+    records[runs[0]] |= {"attempt_seconds": "60.5;30;7200.0"}
+    records[runs[1]] |= {**ON_GPU, "attempt_seconds": "3600", "runs_per_job": "4"}
+    records[runs[2]] |= {**ON_GPU, "attempt_seconds": "600;1200", "status": "diverged"}
+    states = {
+        runs[-3]: begun(100.0, 50.0, device="A GPU", host="node9"),
+        # Its state does not name the device; every record of its host does.
+        runs[-2]: begun(5.0, host="node2"),
+    }
+    processor, gpu = compute(of, records, states)
+    assert (processor.device, processor.runs, processor.attempts) == ("A processor", 15, 17)
+    assert (processor.final_s, processor.earlier_s) == (15 * 7200, 90.5)
+    assert (gpu.device, gpu.runs, gpu.diverged, gpu.unfinished, gpu.attempts) == ("A GPU", 4, 1, 2, 6)
+    assert (gpu.final_s, gpu.diverged_s, gpu.unfinished_s) == (3600, 1800, 155)
+    assert gpu.shared == {1, 4}
+    table = compute_table("it", of, records, states)
+    assert table.data["hours"].tolist() == ["30.025139", "1.543056", "31.568194"]
+    for row in table.data.iloc:
+        assert float(row["hours"]) == pytest.approx(sum(map(float, row.filter(like="hours_"))), abs=3e-6)
+    said = texts_of(table)["Compute"]
+    for words in (
+        "The study has 20 runs, of 10 settings (networks). 23 attempts took 31.6 hours in all",
+        "31.0 hours for the final attempts of the 16 completed runs, 0.03 hours for earlier attempts at them",
+        "0.50 hours for 1 run that diverged and 0.04 hours for attempts at 2 runs that are not finished",
+        "Preliminary: 3 runs are not finished, and 1 of them has not begun.",
+        "at most 4 on A GPU",
+        "peak memory of a run was 512 MB",
+        "Energy was not measured.",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize("seconds", [None, "", "x", "1;nan", "inf", "-5", "1e999", "3;;x"])
+def test_a_record_that_does_not_tell_its_times_is_said_and_not_guessed(seconds):
+    of = own_study()
+    records = {run: of_own(run, attempt_seconds="60") for run in of.runs()}
+    records[of.runs()[0]]["attempt_seconds"] = seconds
+    if seconds is None:
+        del records[of.runs()[0]]["attempt_seconds"]
+    table = compute_table("it", of, records, {})
+    assert table.data["attempts"].tolist() == ["3"]
+    assert "1 run does not tell how long it took, and is left out." in texts_of(table)["Compute"]
+
+
+def test_the_statement_of_an_own_kind_claims_only_what_its_records_hold():
+    of = own_study()
+    made = {"attempt_seconds": "60;30", "energy": "250", "python_version": "3.11.4", "code_digest": "abc"}
+    said = texts_of(compute_table("it", of, {run: of_own(run, **made) for run in of.runs()}, {}))
+    assert "(Energy by CodeCarbon) adds up to 1.00 kWh" in said["Compute"]
+    assert "memory" not in said["Compute"]
+    assert "torch" not in said["Versions"]
+    assert "The versions of what their command uses are not recorded." in said["Versions"]
+    assert "Their code was files of digest abc." in said["Versions"]
+    assert "2 seeds 3 and 5" in said["Seeds and intervals"]
+
+
+def test_a_run_without_seeds_and_each_of_several_versions_are_said():
+    of = study("part_b")
+    versions = [{"scikit_learn_version": "1.7", "code_modified": "true"}, {"scikit_learn_version": "1.8"}]
+    made = {run: record(run, **{**MADE, **versions[i % 2]}) for i, run in enumerate(of.runs())}
+    said = texts_of(compute_table("it", of, made, {}))
+    assert "they have no seeds" in said["Seeds and intervals"]
+    assert "scikit-learn 1.7 or 1.8" in said["Versions"]
+    assert "with modifications (2 runs)" in said["Versions"]
+    assert "without modifications (2 runs)" in said["Versions"]
+    assert "Each run needed one attempt, as far as is known, and none diverged." in said["Compute"]
+
+
+@pytest.mark.parametrize("made", [{}, {"attempt_seconds": "60"}])
+def test_a_study_without_records_or_from_elsewhere_claims_nothing(made):
+    of = own_study(records={"file": "others.csv"}) if made else own_study()
+    records = {run: {"status": "ok", "score": "1", **run.values()} for run in of.runs()} if made else {}
+    table = compute_table("it", of, records, {})
+    said = texts_of(table)
+    assert ("run elsewhere" in said["Compute"]) == bool(made)
+    assert "Versions" not in said
+    assert table.data["hours"].tolist() == ["0.000000"]
+    assert "took 0" not in said["Compute"]
+
+
+def test_the_runs_that_validation_did_not_choose_count_too():
+    choose = {"over": "depth", "by": "score"}
+    of = own_study(choose=choose, table={"rows": "width", "values": "energy"})
+    records = {run: of_own(run, attempt_seconds="3600", energy="1") for run in of.runs()}
+    table = compute_table("it", of, records, {})
+    assert table.data["runs"].tolist() == ["4"]
+    assert "They include every depth that was tried" in texts_of(table)["Compute"]
+
+
+def test_the_table_reads_what_unfinished_runs_have_noted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of = own_study()
+    first, second, *_ = of.runs()
+    for run, text in ((first, json.dumps({"process": {"id": 1, "host": "h", "job": None, "started_at": 1},
+                                          "attempts_s": [30, 30]})), (second, "{")):  # fmt: skip
+        path = tmp_path / run.directory / state.NAME
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    table = TABLES["compute"]("it", of, {}, None)
+    assert table.data["attempts"].tolist() == ["2"]
+    assert "3 of them have not begun" in texts_of(table)["Compute"]
+    assert state.last_notes(of.runs()).keys() == {first.directory, second.directory}
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the statement was not compiled")
+def test_the_statement_compiles_with_any_text_in_it(tmp_path):
+    of = study("question_2", seeds=[0, 1], title="α_β & 100 % #1 {x} ~^ \\")
+    names = [*LATEX, *PAGES]
+    records = {
+        run: record(run, **MADE | {"device_name": names[i % len(names)], "python_version": names[-i]})
+        for i, run in enumerate(of.runs())
+    }
+    table = compute_table("it", of, records, {})
+    assert "<script" not in table.html()
+    (tmp_path / "it.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+        + table.latex()
+        + r"\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "it.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
