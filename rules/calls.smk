@@ -4,6 +4,8 @@ from ablations.config.hints import hints
 from ablations.files import refuse_links
 from ablations.readable import make_readable
 from ablations.tracking.console import Console
+from ablations.tracking.new_commands import new_commands
+from ablations.tracking.notifier import notify, outcome
 from ablations.tracking.overview import overview
 
 CONSOLE = Console(
@@ -18,6 +20,26 @@ if workflow.is_main_process:
         CONSOLE.replace(logger.handlers)
 make_readable(logger.handlers)
 
+# Rules that a user calls to look at a study.
+LOOKS = {"design", "plan", "preview"}
+
+
+def tell_new_commands(**code):
+    """Tell which code of the config runs for the first time in this directory, where it is about to."""
+    if runs_jobs() and (new := new_commands(Path.cwd(), **code)):
+        logger.warning(
+            "note: this code of the config is new in this directory, and runs as you, with all that you "
+            "may do:\n    " + "\n    ".join(new) + "\n"
+        )
+
+
+def tell_end(succeeded):
+    """Tell the command that the config names how this call ended, if it was more than a look."""
+    targets = {job.rule.name for job in workflow.dag.targetjobs}
+    if CONFIG.notify and runs_jobs() and not targets & LOOKS:
+        if problem := notify(CONFIG.notify, outcome(CONFIG, succeeded)):
+            logger.warning(problem)
+
 
 onstart:
     # Before Snakemake, a shell or a script writes anything of a job.
@@ -29,7 +51,14 @@ onstart:
     except AblationsError as error:
         logger.error(str(error))
         raise SystemExit(1)
+    if CONFIG.notify:
+        tell_new_commands(notifier=CONFIG.notify)
+
+
+onsuccess:
+    tell_end(succeeded=True)
 
 
 onerror:
     logger.info(CONSOLE.summary())
+    tell_end(succeeded=False)

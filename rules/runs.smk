@@ -2,7 +2,6 @@
 # that Snakemake prints runs in a terminal too; without its redirection it shows a progress bar.
 
 from ablations.runs.run import Run, parse_hyperparameters
-from ablations.tracking.new_commands import new_commands
 from ablations.tracking.plan import PLAN, read_plan, time_limit_min
 
 CNN, SVM = KINDS["cnn"], KINDS["svm"]
@@ -161,13 +160,7 @@ def begin_commands():
     kinds = [
         study.kind for study in CONFIG.studies.values() if not study.kind.is_shipped
     ]
-    if runs_jobs() and (
-        new := new_commands(dict.fromkeys(kinds), CONFIG.models, Path.cwd())
-    ):
-        logger.warning(
-            "note: this code of the config is new in this directory, and runs as you, with all that you "
-            "may do:\n    " + "\n    ".join(new) + "\n"
-        )
+    tell_new_commands(kinds=dict.fromkeys(kinds), models=CONFIG.models)
 
 
 def files_of(kind):

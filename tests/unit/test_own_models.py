@@ -200,9 +200,9 @@ def test_what_planning_can_know_of_an_own_model_is_said_then(models, grid, told,
 
 
 def test_the_code_of_a_model_is_shown_once_in_a_directory(tmp_path):
-    assert new_commands([], {"mine": "a.py:build"}, tmp_path) == ["the model mine: a.py:build"]
-    assert new_commands([], {"mine": "a.py:build"}, tmp_path) == []
-    assert new_commands([], {"mine": "b.py:build"}, tmp_path) == ["the model mine: b.py:build"]
+    assert new_commands(tmp_path, models={"mine": "a.py:build"}) == ["the model mine: a.py:build"]
+    assert new_commands(tmp_path, models={"mine": "a.py:build"}) == []
+    assert new_commands(tmp_path, models={"mine": "b.py:build"}) == ["the model mine: b.py:build"]
 
 
 def test_a_table_says_that_a_model_changed_between_its_runs():

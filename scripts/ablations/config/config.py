@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, create_model
 
 from ablations.config.datasets import Dataset
 from ablations.config.kinds import WithKinds
+from ablations.config.notifying import Notifier
 from ablations.config.sections import CodeText, PathText, StudyName
 from ablations.config.sources import Sha256
 from ablations.config.studies import study_model
@@ -72,6 +73,7 @@ class Config(WithKinds):
             "and not started"
         ),
     ] = False
+    notify: Notifier = []
 
     _folders: tuple[Path, ...] = PrivateAttr(default=(Path(),))
     _runs: dict[Run, list[str]] | None = PrivateAttr(default=None)

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from ablations.config.config import Config
+from ablations.config.notifying import hints_on_notifier
 from ablations.config.published import read_published
 from ablations.config.studies import Study
 from ablations.readable import readable
@@ -15,6 +16,7 @@ SCRIPTS = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARAB
 
 
 def hints(config: Config) -> Iterator[str]:
+    yield from hints_on_notifier(config.notify)
     for name, kind in config.kinds.items():
         for key, text in (("command", kind.command or ""), ("setup", kind.setup or "")):
             if readable(text) != text:
