@@ -90,7 +90,7 @@ def test_every_attempt_counts_on_its_device_and_for_what_became_of_it():
         "0.50 hours for 1 run that diverged and 0.04 hours for attempts at 2 runs that are not finished",
         "Preliminary: 3 runs are not finished, and 1 of them has not begun.",
         "at most 4 on A GPU",
-        "peak memory of a run was 512 MB",
+        "peak memory of a run was 512 MB (of its process on a CPU and of torch's allocator on a GPU).",
         "Energy was not measured.",
     ):
         assert words in said
@@ -117,7 +117,24 @@ def test_the_statement_of_an_own_kind_claims_only_what_its_records_hold():
     assert "torch" not in said["Versions"]
     assert "The versions of what their command uses are not recorded." in said["Versions"]
     assert "Their code was files of digest abc." in said["Versions"]
-    assert "2 seeds 3 and 5" in said["Seeds and intervals"]
+    assert "The 2 seeds of each setting are 3 and 5." in said["Seeds and intervals"]
+
+
+def test_the_statement_names_the_tests_that_the_effects_rest_on():
+    of = study("question_2", seeds=[0, 1, 2, 3, 4], baseline={"model": "resnet18"}, analyse="test_accuracy")
+    made = {}
+    for run in of.runs():
+        seed, depth = run.value("seed"), int(run.model.removeprefix("resnet"))
+        made[run] = record(run, **MADE, test_accuracy=f"{90 + seed**2 / 7 + depth / 50 * (1 + seed)}")
+    said = texts_of(compute_table("it", of, made, {}))["Seeds and intervals"]
+    for words in (
+        "The 5 seeds of each setting are 0 to 4. ± is the standard deviation over these 5 seeds.",
+        "differ in nothing else and have the same seed: by Student's paired test over the seeds",
+        "with Holm's correction over all comparisons of a metric",
+        "Differences to the baseline are paired likewise",
+    ):
+        assert words in said
+    assert "ratios" not in said
 
 
 def test_a_run_without_seeds_and_each_of_several_versions_are_said():

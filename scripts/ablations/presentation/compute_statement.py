@@ -29,6 +29,8 @@ TESTS: dict[Noise, str] = {
     "items": "a paired test over the {nouns} (McNemar's exact test for one pair of runs)",
     "model": "a linear model of all main effects, where no two runs differ in one hyperparameter alone",
 }
+# What the peak memory of a built-in kind is, by the type of the device.
+MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
 SECONDS = {"hours": 3600.0, "minutes": 60.0}
 
 
@@ -72,7 +74,7 @@ def _compute(study: Study, completed: int, found: Sequence[Compute], whole: Comp
         sentences.append(f"Preliminary: {_count(waiting, 'run')} {_is(waiting)} not finished{of_idle}.")
     if whole.attempts:
         sentences += _scope(study, found, whole)
-    return sentences + _measured(study, whole)
+    return sentences + _measured(study, found, whole)
 
 
 def _devices(found: Sequence[Compute], unit: str) -> str:
@@ -112,7 +114,7 @@ def _scope(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
             "a shorter time."
         )
     elif whole.shared:
-        sentences.append("No job held several runs at a time.")
+        sentences.append("No job held several runs at a time; other jobs may have shared its machine.")
     if whole.untimed:
         words = ("does", "it took, and is") if whole.untimed == 1 else ("do", "they took, and are")
         untimed = _count(whole.untimed, "run")
@@ -124,10 +126,12 @@ def _scope(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
     return sentences
 
 
-def _measured(study: Study, whole: Compute) -> list[str]:
+def _measured(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
     sentences = []
     if whole.memory_mb is not None:
-        what = " (of its process, or on a GPU of torch's allocator)" if study.kind.is_shipped else ""
+        types = {each.type for each in found if each.memory_mb is not None} if study.kind.is_shipped else ()
+        measured = listed(text for type_, text in MEMORY.items() if type_ in types) if types else ""
+        what = f" ({measured})" * bool(measured)
         label = PEAK_MEMORY.label.lower()
         sentences.append(f"The largest {label} of a run was {whole.memory_mb:,.0f} MB{what}.")
     energy = energy_metric(study)
@@ -151,7 +155,7 @@ def _seeds(study: Study) -> list[str]:
         return [f"Each setting has one run, with seed {first}; the noise of seeds is not known."]
     is_range = count > 3 and set(study.seeds) == set(range(first, last + 1))
     seeds = f"{first} to {last}" if is_range else listed(map(str, study.seeds))
-    return [f"Each setting has a run with each of the {count} seeds {seeds}."]
+    return [f"The {count} seeds of each setting are {seeds}."]
 
 
 def _intervals(study: Study, records: Records) -> list[str]:
@@ -174,6 +178,8 @@ def _intervals(study: Study, records: Records) -> list[str]:
             f"else{same_seed}: by {listed(tests)}. Their 95 % intervals are those of single comparisons, "
             "and p-values are two-sided, with Holm's correction over all comparisons of a metric."
         )
+    if study.base:
+        sentences.append("Differences to the baseline are paired likewise, with Holm's correction over them.")
     if has_ratios:
         sentences.append("Times are compared as ratios, on the log scale, between runs on the same device.")
     return sentences
