@@ -11,7 +11,7 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 # Print tables; with ARGS a call may have made none, or others.
 show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
 
-.PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview report design plan status watch tensorboard mlflow check format schema lock \
+.PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview pages page report design plan status watch tensorboard mlflow check format schema lock \
         test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
         slurm-up slurm-down audit
 
@@ -43,8 +43,15 @@ gpu-studies: .venv/installed ## train the published networks on one GPU, eight a
 preview: .venv/installed ## tables and figures of the runs that are there, of config/config.yaml
 	$(SNAKEMAKE) --nolock $(ARGS) -- preview
 
-report: .venv/installed ## all tables and figures of config/config.yaml in one page, once they are there
-	$(SNAKEMAKE) --report results/report.html $(ARGS)
+pages: .venv/installed ## a page per study of config/config.yaml with all of it, of the runs that are there
+	$(SNAKEMAKE) --nolock $(ARGS) -- pages
+
+page: .venv/installed ## the same, and their index in a browser
+	index=$$($(SNAKEMAKE) --nolock $(ARGS) -- pages) && .venv/bin/python -m webbrowser -t "file://$$index"
+
+report: .venv/installed ## all tables, figures and pages of config/config.yaml in one file, once they are there
+	$(SNAKEMAKE) --nolock $(ARGS) -- pages
+	$(SNAKEMAKE) --report results/report.html $(ARGS) -- all results/pages/index.html
 
 design: .venv/installed ## what the studies of config/config.yaml can show, before anything is trained
 	@$(SNAKEMAKE) --nolock --quiet rules $(ARGS) -- design

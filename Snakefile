@@ -14,6 +14,7 @@ include: "rules/runs.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/planning.smk"
+include: "rules/pages.smk"
 
 
 rule all:

@@ -22,7 +22,17 @@ TARGETS = sorted(
     set(re.search(r"^\.PHONY:((?:.*\\\n)*.*)", (PROJECT / "Makefile").read_text(), re.M)[1].split()) - {"\\"}
 )
 DAILY = ["run", "part-b", "preview", "report", "design", "plan", "status", "watch", "tensorboard", "mlflow"]
-TAKES_ARGS = [*DAILY, "reproduce", "reproduction", "test", "test-fast", "test-workflow", "test-slurm"]
+TAKES_ARGS = [
+    *DAILY,
+    "pages",
+    "page",
+    "reproduce",
+    "reproduction",
+    "test",
+    "test-fast",
+    "test-workflow",
+    "test-slurm",
+]
 
 
 def written(document: str, program: str) -> list[str]:

@@ -14,21 +14,23 @@ from matplotlib.figure import Figure
 
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
-from ablations.presentation.figures.curves import curves_figure
+from ablations.presentation.document import Table
+from ablations.presentation.figures.curves import curves_figure, curves_numbers
 from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.figures.grid import grid_figure
+from ablations.presentation.figures.numbers import measured_numbers
 from ablations.presentation.figures.study import study_figure
-from ablations.presentation.figures.tradeoff import tradeoff_figure
+from ablations.presentation.figures.tradeoff import tradeoff_figure, tradeoff_numbers
 from ablations.runs.run import Run
 
 # Called with the study, its records, the file of its published values, and the runs that failed.
 Draw = Callable[[Study, Records, Path | None, Collection[Run]], Figure]
 
 
-def _curves(study: Study, records: Records, published: Path | None, failed: Collection[Run]) -> Figure:
+def _histories(study: Study, records: Records) -> dict[Run, Path]:
     # The history of a diverged run is that of fewer steps.
     whole = [run for run in study.runs() if records.get(run, {}).get("status") != "diverged"]
-    return curves_figure(study, {run: Path(run.directory) / "history.tsv" for run in whole})
+    return {run: Path(run.directory) / "history.tsv" for run in whole}
 
 
 FIGURES: dict[str, Draw] = {
@@ -36,5 +38,12 @@ FIGURES: dict[str, Draw] = {
     "effects": lambda study, records, published, failed: effects_figure(study, records),
     "tradeoff": lambda study, records, published, failed: tradeoff_figure(study, records),
     "grid": lambda study, records, published, failed: grid_figure(study, records, failed),
-    "curves": _curves,
+    "curves": lambda study, records, published, failed: curves_figure(study, _histories(study, records)),
+}
+# What a figure shows as a table. That of the effects is a table of the study.
+NUMBERS: dict[str, Callable[[Study, Records], Table]] = {
+    "": measured_numbers,
+    "tradeoff": tradeoff_numbers,
+    "grid": measured_numbers,
+    "curves": lambda study, records: curves_numbers(study, _histories(study, records)),
 }

@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ablations.analysis.cells import cell
+from ablations.analysis.cells import Cell, cell
 from ablations.analysis.measurements import Records, available, comparable
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
+from ablations.presentation.document import Table
+from ablations.presentation.figures.numbers import points_table, spread_text
 from ablations.presentation.figures.style import (
     MOST_METRICS,
     axis_label,
@@ -101,16 +103,27 @@ def _costs(study: Study, records: Records) -> dict[str, Metric]:
 
 def _points(study: Study, records: Records, name: str, cost_name: str) -> list[_Point]:
     """The points that have a value of both metrics."""
-    sides = []
-    for metric in (study.kind.metrics[cost_name], study.kind.metrics[name]):
-        found = comparable(metric, available(metric, study.runs(), records))
-        sides.append([cell(metric, [found.get(run) for run in runs]) for _, runs in study.points()])
+    sides = [_cells(study, records, each) for each in (cost_name, name)]
     scale = axis_scale(study.kind.metrics[cost_name])
     return [
         _Point(values, cost.mean * scale, content.mean, content.sd)
         for (values, _), cost, content in zip(study.points(), *sides, strict=True)
         if cost.mean is not None and content.mean is not None
     ]
+
+
+def _cells(study: Study, records: Records, name: str) -> list[Cell]:
+    """The cells of the points, of comparable runs."""
+    metric = study.kind.metrics[name]
+    found = comparable(metric, available(metric, study.runs(), records))
+    return [cell(metric, [found.get(run) for run in runs]) for _, runs in study.points()]
+
+
+def tradeoff_numbers(study: Study, records: Records) -> Table:
+    """The points of the trade-off as a table: their costs, and what they attain."""
+    names = [*_costs(study, records), *_attained(study)[:MOST_METRICS]]
+    texts = {name: list(map(spread_text, _cells(study, records, name))) for name in names}
+    return points_table(study, texts)
 
 
 def _signs(cost: Metric, metric: Metric) -> tuple[int, int]:

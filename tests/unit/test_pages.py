@@ -1,0 +1,216 @@
+"""The page of a study as a reader sees it, in a real browser that has no network."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ablations.config.studies import Study, parse_study
+from ablations.presentation.figures import FIGURES, NUMBERS
+from ablations.presentation.figures.style import write_figure
+from ablations.presentation.page import index_page, study_page
+from ablations.presentation.tables import TABLES
+from ablations.readable import as_line
+from payloads import PAGES
+from test_tables import record
+
+CHROMIUM = shutil.which("chromium")
+# In bytes, for 200 runs.
+LARGEST_PAGE = 2_000_000
+MODELS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    if CHROMIUM is None:
+        reason = "NO CHROMIUM HERE: no page was opened; as root: make browser-package"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser) -> Iterator[Callable[[Path], object]]:
+    """Opens a file in a browser; in the end, nothing went wrong there and nothing was requested."""
+    problems, requests, context = [], [], browser.new_context(viewport={"width": 1200, "height": 900})
+
+    def opened(path: Path):
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.expose_function("attacked", lambda: problems.append("a text was executed"))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert problems == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+def study_of_runs(title: str = "Two hundred runs", **changes) -> Study:
+    """A study of 200 runs: 40 points, each with five seeds."""
+    block = {
+        "dataset": "digits", "model": MODELS, "batch_size": [16, 32], "optimizer": ["sgd", "adam"],
+        "lr": [0.001, 0.01], "epochs": 30, "pin_memory": False,
+    }  # fmt: skip
+    written = {
+        "title": title,
+        "kind": "cnn",
+        "grid": [block],
+        "seeds": [0, 1, 2, 3, 4],
+        "table": {
+            "rows": ["model", "batch_size", "lr"],
+            "columns": "optimizer",
+            "values": "test_accuracy",
+        },
+        "analyse": ["test_accuracy", "train_time_ms"],
+    }
+    return parse_study({**written, **changes})
+
+
+def measured(study: Study, **changes) -> dict:
+    """Records of a study, and the histories of its runs."""
+    draw, records = np.random.default_rng(0), {}
+    for run in study.runs():
+        depth = MODELS.index(run.model)
+        accuracy = 90 + depth + 2 * (run.value("lr") == 0.001) + draw.normal(0, 0.3)
+        time = 1000 * (1 + depth) * draw.uniform(0.9, 1.1)
+        counts = {"macs": str(10**7 * (depth + 1)), "params": str(10**6 * (depth + 2))}
+        values = {"test_accuracy": f"{accuracy:.4f}", "train_time_ms": f"{time:.1f}", **counts, **changes}
+        records[run] = record(run, **values)
+        history = Path(run.directory) / "history.tsv"
+        history.parent.mkdir(parents=True)
+        rows = [f"{epoch}\t{accuracy - 20 / epoch:.4f}" for epoch in range(1, run.value("epochs") + 1)]
+        history.write_text("\n".join(["epoch\ttest_accuracy", *rows, ""]))
+    return records
+
+
+def make_page(study: Study, records: dict) -> str:
+    """The page of a study, in the working directory."""
+    figures = {name: Path(f"figures/{name or 'study'}") for name in FIGURES}
+    for name, base in figures.items():
+        write_figure(FIGURES[name](study, records, None, ()), base)
+    names = ("", "effects", "design", "variance")
+    tables = {name: TABLES[name]("s", study, records, None) for name in names}
+    numbers = {name: make(study, records) for name, make in NUMBERS.items()}
+    return study_page(study, records, tables, figures, numbers)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Path:
+    """A page of 200 runs, of which two are missing and one diverged."""
+    folder = tmp_path_factory.mktemp("page")
+    with chdir(folder):
+        study = study_of_runs()
+        records = measured(study)
+        first, second, third, *_ = records
+        del records[first], records[second]
+        records[third] = record(third, status="diverged", test_accuracy=None)
+        (folder / "s.html").write_text(make_page(study, records))
+    return folder / "s.html"
+
+
+def column(page, number: int) -> list[str]:
+    return page.locator(f"#section-table tbody tr > :nth-child({number})").all_inner_texts()
+
+
+def test_a_page_of_two_hundred_runs_is_one_file_of_less_than_two_megabytes(large):
+    text = large.read_text()
+    assert len(text.encode()) < LARGEST_PAGE
+    assert "198 of 200 runs are completed, 1 of them diverged, 2 are missing." in text
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#|index\.html")""", text) == []
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert text.count("<figure>") == len(FIGURES)
+    assert text.count("<details>") == len(NUMBERS), "the effects have a table of their own"
+    assert text.count("<table") == text.count("<caption>")
+    assert "<th>" not in text, "every heading tells what it heads"
+
+
+def test_a_heading_sorts_by_a_click_and_by_a_key(large, opened):
+    page = opened(large)
+    values = [float(text.split()[0]) for text in column(page, 4)]
+    assert values != sorted(values)
+    heading = page.locator("#section-table").get_by_role("columnheader", name="sgd")
+    heading.get_by_role("button").click()
+    page.locator("#section-table th[aria-sort=descending]").wait_for()
+    assert [float(text.split()[0]) for text in column(page, 4)] == sorted(values, reverse=True)
+    page.keyboard.press("Enter")
+    page.locator("#section-table th[aria-sort=ascending]").wait_for()
+    assert [float(text.split()[0]) for text in column(page, 4)] == sorted(values)
+    page.get_by_text("sorted by sgd, ascending").wait_for(state="attached")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.get_by_text("sorted by adam, descending").wait_for(state="attached")
+    assert page.locator("#section-table th[aria-sort]").count() == 1
+
+
+def test_a_filter_keeps_the_rows_with_all_of_its_words(large, opened):
+    page = opened(large)
+    page.locator("#section-table").get_by_label("Filter rows").fill("RESNET18 0.01")
+    shown = page.locator("#section-table tbody tr:visible")
+    assert {row.split("\t")[0] for row in shown.all_inner_texts()} == {"resnet18"}
+    assert page.locator("#section-table [role=status]").inner_text() == f"{shown.count()} of 20 rows"
+
+
+def test_the_best_values_and_the_gaps_are_marked(large, opened):
+    page = opened(large)
+    best = page.locator("#section-table td.best").all_inner_texts()
+    assert best
+    assert best == page.locator("#section-table td strong").all_inner_texts()
+    assert (
+        page.locator("#section-table td.gap").all_inner_texts()[0].endswith("(n = 2, 1 diverged, 2 missing)")
+    )
+
+
+def test_text_of_others_is_text(tmp_path, monkeypatch, opened):
+    monkeypatch.chdir(tmp_path)
+    attack = " ".join(PAGES)
+    study = study_of_runs(
+        title=attack,
+        seeds=[0],
+        analyse="train_time_ms",
+        labels={"model": attack, "optimizer": attack},
+        level_labels={"model": {name: f"{name} {attack}" for name in MODELS}, "optimizer": {"sgd": attack}},
+        exclude=[{"lr": 0.01}],
+    )
+    records = measured(study, device_name=attack)
+    names = ("", "effects", "design", "variance")
+    tables = {name: TABLES[name]("s", study, records, None) for name in names}
+    numbers = {name: make(study, records) for name, make in NUMBERS.items()}
+    write_figure(FIGURES[""](study, records, None, ()), Path("s"))
+    figures = {"": Path("s")}
+    Path("s.html").write_text(study_page(study, records, tables, figures, numbers))
+    Path("index.html").write_text(index_page({"s": study}, {"s": records}))
+    for name, title in (("s", as_line(attack)), ("index", "Studies")):
+        page = opened(tmp_path / f"{name}.html")
+        assert as_line(attack) in page.locator("main").inner_text()
+        assert page.title() == title
+        assert page.locator("main :is(img:not(figure img), svg, iframe, script, style)").count() == 0
+        assert page.locator("a:not([href^='#'], [href='index.html'], [href='s.html'])").count() == 0
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_a_page_reloads_only_while_runs_are_missing(missing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = study_of_runs(seeds=[0])
+    records = measured(study)
+    for run in list(records)[:missing]:
+        del records[run]
+    table = TABLES[""]("s", study, records, None)
+    page = study_page(study, records, {"": table}, {}, {})
+    assert ('id="reload"' in page) == bool(missing)
+    assert page.count(">missing</td>") == missing
+    index = index_page({"s": study, "t": study}, {"s": records, "t": records})
+    assert f"{40 - missing} of 40 runs are completed" in index, "shared runs count once"
+    assert ('id="reload"' in index) == bool(missing)
