@@ -47,7 +47,8 @@ pages: .venv/installed ## a page per study of config/config.yaml with all of it,
 	$(SNAKEMAKE) --nolock $(ARGS) -- pages
 
 page: .venv/installed ## the same, and their index in a browser
-	index=$$($(SNAKEMAKE) --nolock $(ARGS) -- pages) && .venv/bin/python -m webbrowser -t "file://$$index"
+	index=$$($(SNAKEMAKE) --nolock $(ARGS) -- pages) && echo "$$index" && \
+	    if test -f "$$index"; then .venv/bin/python -m webbrowser -t "file://$$index"; fi
 
 report: .venv/installed ## all tables, figures and pages of config/config.yaml in one file, once they are there
 	$(SNAKEMAKE) --nolock $(ARGS) -- pages

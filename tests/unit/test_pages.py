@@ -200,6 +200,24 @@ def test_text_of_others_is_text(tmp_path, monkeypatch, opened):
         assert page.locator("a:not([href^='#'], [href='index.html'], [href='s.html'])").count() == 0
 
 
+def test_a_browser_executes_and_loads_nothing_else_on_a_page(large, browser):
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(large.as_uri())
+    page.evaluate(
+        """() => {
+            window.attacked = 0;
+            const texts = ["<script>attacked = 1</script>", "<img src=http://192.0.2.1 onerror=attacked=2>"];
+            for (const text of texts)
+                document.body.append(document.createRange().createContextualFragment(text));
+        }"""
+    )
+    page.wait_for_timeout(0)
+    assert page.evaluate("attacked") == 0
+    assert sum("Content Security Policy" in text for text in said) >= 2
+    page.close()
+
+
 @pytest.mark.parametrize("missing", [0, 3])
 def test_a_page_reloads_only_while_runs_are_missing(missing, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
@@ -215,8 +214,8 @@ def _rendered(template: str, title: str, progress: Progress, **values: object) -
         state=str(progress),
         runs=progress.runs,
         missing=progress.missing,
-        style=Markup(style),  # noqa: S704, a file of the project, as are the scripts
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        style=style,
+        scripts=scripts,
         style_digest=_digest(style),
         script_digests=list(map(_digest, scripts)),
         **values,
