@@ -8,7 +8,7 @@ writes the nominal and the simulated rates into docs/statistics.md. All seeds ar
 import itertools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from ablations.analysis.agreement import Compared, Outcome, Spread, compare  # n
 from ablations.analysis.best import Best, best_points  # noqa: E402
 from ablations.analysis.cells import Cell  # noqa: E402
 from ablations.analysis.effects import effects  # noqa: E402
+from ablations.analysis.equivalence import with_margin  # noqa: E402
 from ablations.analysis.inference import ALPHA, Comparison, holm  # noqa: E402
 from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items  # noqa: E402
 from ablations.analysis.linear_model import LinearModel  # noqa: E402
 from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
+from ablations.analysis.paired_tests import retested  # noqa: E402
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
+from ablations.config.questions import Test  # noqa: E402
 from ablations.config.studies import Study, parse_study  # noqa: E402
 from ablations.kinds.cnn import CNN  # noqa: E402
 from ablations.kinds.hits import pack  # noqa: E402
@@ -222,6 +225,40 @@ for n in (3, 5, 10):
     def _(draw, n=n) -> float:
         found = [other_images(draw, n, 360).p_over_items for _ in range(600)]
         return float(np.mean([p is not None and p < ALPHA for p in found]))
+
+
+# --- declared questions ------------------------------------------------------------------------------
+
+
+def asked(
+    draw: np.random.Generator, units: int, repeats: int, test: Test, true: float
+) -> Iterator[Comparison]:
+    """Comparisons by this test of so many seeds, whose differences have an sd of 1."""
+    for values in draw.normal(true, 1, (repeats, units)).tolist():
+        yield retested(compare_pairs([dict(enumerate(values))], sized=False), test)
+
+
+for test, n, repeats, limits in (
+    ("wilcoxon", 6, 300, (0.01, 0.05)),
+    ("permutation", 6, 2000, (0.02, 0.04)),
+    ("permutation", 8, 2000, (0.03, 0.057)),
+    ("bootstrap", 6, 300, (0.02, 0.08)),
+    ("bootstrap", 10, 300, (0.02, 0.08)),
+):
+
+    @claim(f"Test by {test}: false positives", f"{n} seeds", "0.05", limits)
+    def _(draw, n=n, test=test, repeats=repeats) -> float:
+        return float(np.mean([each.p < ALPHA for each in asked(draw, n, repeats, test, 0.0)]))
+
+
+for test, n in (("t", 5), ("permutation", 8)):
+
+    @claim(
+        "Equivalence: found where the difference is the margin", f"{test}, {n} seeds", "0.05", (0.02, 0.065)
+    )
+    def _(draw, n=n, test=test) -> float:
+        found = asked(draw, n, 1000, test, 1.5)
+        return float(np.mean([with_margin(each, 1.5, test).p_equivalent < ALPHA for each in found]))
 
 
 # --- marks ------------------------------------------------------------------------------------------

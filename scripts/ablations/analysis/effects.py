@@ -1,14 +1,16 @@
 """Effects: every two levels of a hyperparameter, compared between runs that differ in nothing else."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from ablations.analysis.equivalence import with_margin
 from ablations.analysis.inference import Comparison, holm
 from ablations.analysis.items import Hits, compare_items, variance_of_items
 from ablations.analysis.linear_model import LinearModel
@@ -25,6 +27,9 @@ from ablations.analysis.measurements import (
 )
 from ablations.analysis.model_matrix import model_matrix, varying_levels
 from ablations.analysis.paired import compare_pairs
+from ablations.analysis.paired_tests import retested
+from ablations.config.question_checks import margins
+from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.kinds import Kind
 from ablations.kinds.hits import unpack
@@ -57,47 +62,71 @@ class Effect:
     comparison: Comparison | None
 
 
+class Pairing:
+    """The pairs of runs of a study that differ in one factor alone, with their values of a metric."""
+
+    def __init__(self, study: Study, records: Records, name: str) -> None:
+        self.study, self.metric = study, study.kind.metrics[name]
+        self.found = available(self.metric, study.runs(), records)
+        self.unit = unit_of(study.kind, self.metric, self.found)
+        self._margin = margins(study).get(name)
+        self._settings = cache(self._settings_of)
+
+    def compare(self, factor: str, first: Any, second: Any, where: tuple[str, Any] | None = None) -> Effect:
+        """The effect of a factor, of all pairs or of those that have this level of another factor."""
+        metric, found = self.metric, self.found
+        paired = [
+            {seed: (by[first], by[second]) for seed, by in seeds.items() if first in by and second in by}
+            for levels, seeds in self._settings(factor)
+            if where is None or levels[where[0]] == where[1]
+        ]
+        both = [
+            {seed: (found[a], found[b]) for seed, (a, b) in pairs.items() if a in found and b in found}
+            for pairs in paired
+        ]
+        alike = [
+            {s: (a, b) for s, (a, b) in pairs.items() if conditions(metric, a) == conditions(metric, b)}
+            for pairs in both
+        ]
+        settings = [pairs for pairs in alike if pairs]
+        comparison = compare_settings(
+            self.study.kind, metric, settings, self.unit, sized=where is None, test=self.study.test
+        )
+        apart = sum(map(len, both)) - sum(map(len, alike))
+        alone = sum(map(len, alike)) - comparison.pairs if comparison else 0
+        return Effect(
+            factor, first, second, sum(map(len, paired)), apart, alone, self.with_margin(comparison)
+        )
+
+    def with_margin(self, comparison: Comparison | None) -> Comparison | None:
+        """A comparison with the test of equivalence, if the study has a margin for the metric."""
+        if comparison is None or self._margin is None:
+            return comparison
+        margin = math.log(self._margin) if self.metric.noise == "time" else self._margin
+        return with_margin(comparison, margin, self.study.test)
+
+    def _settings_of(self, factor: str) -> list[tuple[dict[str, Any], dict[Any, dict[Any, Run]]]]:
+        """Each combination of the levels of all other factors, with its runs by seed and level."""
+        settings: dict[tuple[Any, ...], dict[Any, dict[Any, Run]]] = {}
+        names = [name for name in self.study.factors if name != factor]
+        for run in self.study.runs():
+            setting = settings.setdefault(tuple(map(run.value, names)), {})
+            setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = run
+        return [(dict(zip(names, levels, strict=True)), seeds) for levels, seeds in settings.items()]
+
+
 def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
     """The comparisons of a metric between the levels of each factor that varies."""
-    metric = study.kind.metrics[name]
-    found = available(metric, study.runs(), records)
-    of_model = comparable(metric, found)
-    unit = unit_of(study.kind, metric, found)
-    main_effects = _MainEffects(study, metric, of_model, unit)
+    pairing = Pairing(study, records, name)
+    of_model = comparable(pairing.metric, pairing.found)
+    main_effects = _MainEffects(study, pairing.metric, of_model, pairing.unit)
     for factor, levels in varying_levels(study).items():
-        settings = _settings(study, factor)
         for first, second in _compared(levels):
-            paired = [
-                {seed: (by[first], by[second]) for seed, by in seeds.items() if first in by and second in by}
-                for seeds in settings
-            ]
-            both = [
-                {seed: (found[a], found[b]) for seed, (a, b) in pairs.items() if a in found and b in found}
-                for pairs in paired
-            ]
-            alike = [
-                {s: (a, b) for s, (a, b) in pairs.items() if conditions(metric, a) == conditions(metric, b)}
-                for pairs in both
-            ]
-            count = sum(map(len, paired))
-            comparison = (
-                compare_settings(study.kind, metric, [pairs for pairs in alike if pairs], unit)
-                if count
-                else main_effects.compare(factor, first, second)
-            )
-            apart = sum(map(len, both)) - sum(map(len, alike)) if count else len(found) - len(of_model)
-            alone = sum(map(len, alike)) - comparison.pairs if comparison and count else 0
-            yield Effect(factor, first, second, count, apart, alone, comparison)
-
-
-def _settings(study: Study, factor: str) -> Iterable[dict[Any, dict[Any, Run]]]:
-    """For each combination of the levels of all other factors, its runs by seed and level."""
-    settings: dict[tuple[Any, ...], dict[Any, dict[Any, Run]]] = {}
-    names = [name for name in study.factors if name != factor]
-    for run in study.runs():
-        setting = settings.setdefault(tuple(map(run.value, names)), {})
-        setting.setdefault(run.values().get("seed"), {})[run.value(factor)] = run
-    return settings.values()
+            effect = pairing.compare(factor, first, second)
+            if not effect.pairs:
+                comparison = pairing.with_margin(main_effects.compare(factor, first, second))
+                effect = replace(effect, apart=len(pairing.found) - len(of_model), comparison=comparison)
+            yield effect
 
 
 def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
@@ -107,11 +136,11 @@ def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def compare_settings(
-    kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float, sized: bool = True
+    kind: Kind, metric: Metric, settings: Sequence[Pairs], unit: float, sized: bool = True, test: Test = "t"
 ) -> Comparison | None:
     """The comparison of the pairs of some settings by seed, second minus first; None without a pair.
 
-    `sized` asks for the effect size.
+    `sized` asks for the effect size. `test` is that of the differences of seeds or settings.
     """
     pairs = [pair for of_setting in settings for pair in of_setting.values()]
     if not pairs:
@@ -140,7 +169,7 @@ def compare_settings(
             [(_hits(metric, one), _hits(metric, other)) for one, other in compared], metric.whole
         )
         return replace(found, pairs=len(pairs))
-    found = in_unit(metric, compare_pairs(differences, alike, sized), unit)
+    found = in_unit(metric, retested(compare_pairs(differences, alike, sized), test), unit)
     if known and found.noise == "seeds" and found.p is not None:
         found = found.with_items(_variance_of_items(metric, settings, found.pairs))
     return found
@@ -178,6 +207,7 @@ class _MainEffects:
 
     def __init__(self, study: Study, metric: Metric, found: Records, unit: float) -> None:
         self.kind, self.metric, self.found, self.unit = study.kind, metric, found, unit
+        self.test = study.test
         self.levels = varying_levels(study)
 
     @cached_property
@@ -199,12 +229,23 @@ class _MainEffects:
             return None
         if self.metric.noise == "exact":
             comparison = replace(comparison, interval=None, p=None)
-        return in_unit(self.metric, comparison, self.unit)
+        return in_unit(self.metric, retested(comparison, self.test), self.unit)
 
 
-def corrected(found: Sequence[Effect], over_items: bool = False) -> list[float | None]:
-    """The p-value of each effect with Holm's correction over all of them; None without a test."""
-    name = "p_over_items" if over_items else "p"
+def corrected(study: Study, found: Sequence[Effect], name: str = "p") -> list[float | None]:
+    """The p-value of this name of each effect, with Holm's correction; None without a test.
+
+    It is over all effects, or over those of the primary hyperparameters and of the others apart.
+    """
     ps: list[float | None] = [getattr(effect.comparison, name, None) for effect in found]
-    tested = iter(holm([p for p in ps if p is not None]))
-    return [None if p is None else next(tested) for p in ps]
+    of_primary = [effect.factor in study.primary for effect in found]
+    families = {
+        is_primary: iter(
+            holm([p for p, of in zip(ps, of_primary, strict=True) if of == is_primary and p is not None])
+        )
+        for is_primary in (True, False)
+    }
+    return [
+        None if p is None else next(families[is_primary])
+        for p, is_primary in zip(ps, of_primary, strict=True)
+    ]

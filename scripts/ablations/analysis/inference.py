@@ -68,7 +68,10 @@ class Comparison:
     standard deviations of the units (Cohen's d of paired samples, with Hedges' correction), None for two
     units. The interval, `p` and `effect` are None if the differences do not vary. `p_over_items` is for other
     items as well as other seeds; None if that is unknown. `by_seeds` is false for a linear model whose noise
-    is not that of its seeds. `error` and `df` are those of a paired test.
+    is not that of its seeds. `error` and `df` are those of the difference, and `error_over_items` and
+    `df_over_items` those for other items too. `values` are the differences of the units, with weights that
+    make their mean the difference. `p_equivalent` is that of a true difference as large as the margin of the
+    study, and `p_equivalent_over_items` the same for other items too.
     """
 
     pairs: int
@@ -83,12 +86,19 @@ class Comparison:
     by_seeds: bool = True
     error: float | None = None
     df: float | None = None
+    error_over_items: float | None = None
+    df_over_items: float | None = None
+    values: tuple[float, ...] = ()
+    p_equivalent: float | None = None
+    p_equivalent_over_items: float | None = None
 
     def scaled(self, factor: float) -> "Comparison":
         """The comparison in another unit, given by a positive factor."""
         interval = self.interval and self.interval.scaled(factor)
-        error = self.error and self.error * factor
-        return replace(self, difference=self.difference * factor, interval=interval, error=error)
+        error, values = self.error and self.error * factor, tuple(value * factor for value in self.values)
+        return replace(
+            self, difference=self.difference * factor, interval=interval, error=error, values=values
+        )
 
     def with_items(self, variance: float) -> "Comparison":
         """The comparison with the p-value for other items too, which give the difference this variance.
@@ -99,7 +109,9 @@ class Comparison:
         assert self.df is not None
         whole = self.error**2 + variance
         df = self.df * (whole / self.error**2) ** 2
-        return replace(self, p_over_items=2 * t_sf(abs(self.difference) / math.sqrt(whole), df))
+        error = math.sqrt(whole)
+        p = 2 * t_sf(abs(self.difference) / error, df)
+        return replace(self, p_over_items=p, error_over_items=error, df_over_items=df)
 
     def within(self, largest: float) -> "Comparison":
         """The comparison with an interval that is not beyond the largest possible difference."""

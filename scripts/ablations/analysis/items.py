@@ -76,4 +76,6 @@ def compare_items(pairs: Sequence[tuple[Hits, Hits]], whole: float = 100.0) -> C
         p = 2 * normal_sf(abs(share) / error)
     interval = Interval(min(ends), max(ends)).within(-1.0, 1.0).scaled(whole)
     items = sum(map(len, scores.values()))
-    return Comparison(len(pairs), items, "items", whole * share, interval, p)
+    return Comparison(
+        len(pairs), items, "items", whole * share, interval, p, error=whole * error, df=math.inf
+    )

@@ -78,6 +78,9 @@ class LinearModel:
         if error <= ROUNDING:
             return found(None, None)
         p = 2 * t_sf(abs(difference) / error, self.df)
+        found = partial(found, error=error, df=self.df)
+        if self.seeds > 1:
+            found = partial(found, values=tuple((difference + self.seeds * shares).tolist()))
         return found(student_interval(difference, error, self.df), p)
 
 

@@ -43,6 +43,7 @@ def compare_pairs(
         for row, of_setting in zip(table, repeated, strict=True):
             row[[seeds[seed] for seed in of_setting]] = list(of_setting.values())
         pairs, units, found = sum(map(len, repeated)), len(seeds), judge_by_seeds(table)
+        of_units = np.nansum(table, axis=0) * units / pairs
     else:
         values = [value for of_setting in differences for value in of_setting.values()]
         labels = range(len(values)) if alike is None else alike
@@ -51,6 +52,7 @@ def compare_pairs(
         counts = np.bincount(units_of)
         means = np.bincount(units_of, values) / counts
         pairs, units, found = len(values), len(places), judge_by_units(means, counts)
+        of_units = means * counts * units / pairs
     mean, error, df = float(found.mean), float(found.error), found.df
     sd = error * math.sqrt(units)
     if sd <= ROUNDING:
@@ -58,7 +60,7 @@ def compare_pairs(
     t = mean / error
     tested = Comparison(
         pairs, units, noise, mean, student_interval(mean, error, df),
-        p=2 * t_sf(abs(t), df), error=error, df=df,
+        p=2 * t_sf(abs(t), df), error=error, df=df, values=tuple(of_units.tolist()),
     )  # fmt: skip
     if df < FEWEST_DF or not sized:
         return tested

@@ -10,6 +10,7 @@ from ablations.config.choices import check_choice, check_report
 from ablations.config.config import Config
 from ablations.config.networks import check_images, check_sources, check_starts
 from ablations.config.published import read_published
+from ablations.config.question_checks import check_questions
 from ablations.config.sections import ConfigError
 from ablations.config.studies import Study
 from ablations.errors import AblationsError, nearest
@@ -62,6 +63,8 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
         if study.base and not wrong:
             yield from check_base(study, where)
         yield from (*check_choice(study, where), *check_report(study, where))
+        if not wrong:
+            yield from check_questions(study, where)
         if study.kind.reads_staged_datasets:
             yield from check_starts(config, runs, f"{where}.grid")
         if study.published is not None and not wrong:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
 from ablations.config.grids import Block, Changed, count_points, expand, grid_models, holds, matches
+from ablations.config.questions import Questions
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
@@ -94,7 +95,7 @@ def _nothing_of(kind: Kind) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
-class Study(Section):
+class Study(Questions):
     """A named grid of runs of one `kind`, with the table it fills."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {

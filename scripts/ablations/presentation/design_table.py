@@ -9,6 +9,7 @@ from ablations.analysis.missing_points import MOST_CANDIDATES, Point, Searched, 
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import Table
+from ablations.presentation.question_notes import planned_reach
 
 # With more hyperparameters than this that are separable only without interactions, the text only lists them.
 MOST_LINES = 3
@@ -122,7 +123,7 @@ def _remarks(study: Study, found: Design) -> list[str]:
         remarks.append("no point is left over to detect interactions")
     if found.seeds == 1 and study.kind.is_random:
         remarks.append("there is one seed, so the difference between two runs of the same point is unknown")
-    return remarks
+    return [*remarks, *planned_reach(study)]
 
 
 def _why(found: Design, factor: str) -> str:

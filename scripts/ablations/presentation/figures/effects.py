@@ -61,7 +61,7 @@ def _compared(study: Study, records: Records, name: str) -> Compared:
     every = list(effects(study, records, name))
     return {
         (effect.factor, effect.first, effect.second): (effect.comparison, p)
-        for effect, p in zip(every, corrected(every), strict=True)
+        for effect, p in zip(every, corrected(study, every), strict=True)
         if effect.comparison
     }
 
