@@ -24,6 +24,7 @@ from ablations.analysis.equivalence import with_margin  # noqa: E402
 from ablations.analysis.inference import ALPHA, Comparison, holm  # noqa: E402
 from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items  # noqa: E402
 from ablations.analysis.linear_model import LinearModel  # noqa: E402
+from ablations.analysis.normality import normality  # noqa: E402
 from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
 from ablations.analysis.paired_tests import retested  # noqa: E402
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
@@ -259,6 +260,21 @@ for test, n in (("t", 5), ("permutation", 8)):
     def _(draw, n=n, test=test) -> float:
         found = asked(draw, n, 1000, test, 1.5)
         return float(np.mean([with_margin(each, 1.5, test).p_equivalent < ALPHA for each in found]))
+
+
+for n in (5, 10):
+
+    @claim("Normality: doubted in any of 3 tests, where all are normal", f"{n} seeds", "0.05", (0.02, 0.07))
+    def _(draw, n=n) -> float:
+        found = [normality(list(asked(draw, n, 3, "t", 0.0))) for _ in range(500)]
+        return float(np.mean([min(ps) < ALPHA for ps in found]))
+
+
+@claim("Normality: doubted where one of the seeds collapses", "5 seeds", "", (0.9, 1.0))
+def _(draw) -> float:
+    values = draw.normal(0, 1, (200, 5)) + np.array([20.0, 0, 0, 0, 0])
+    found = [compare_pairs([dict(enumerate(each))], sized=False) for each in values.tolist()]
+    return float(np.mean([normality([each])[0] < ALPHA for each in found]))
 
 
 # --- marks ------------------------------------------------------------------------------------------

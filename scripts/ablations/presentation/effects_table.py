@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from ablations.analysis.effects import Effect, effects
+from ablations.analysis.effects import Effect, Pairing, effects
 from ablations.analysis.inference import Comparison, Interval
 from ablations.analysis.measurements import Records
+from ablations.analysis.simple_effects import Replication, replications, simple_effects
 from ablations.analysis.variance import interactions
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
@@ -16,6 +17,7 @@ from ablations.presentation.document import Table
 from ablations.presentation.effect_notes import gap_notes, is_constant, method_notes
 from ablations.presentation.effect_verdicts import Corrected, corrections, judged_by, verdict
 from ablations.presentation.question_notes import question_notes
+from ablations.presentation.simple_notes import normality_notes, replication_note, simple_notes
 from ablations.presentation.wording import (
     difference_text,
     in_sentence,
@@ -32,11 +34,11 @@ DATA = (
 )  # fmt: skip
 DISPLAY = (
     "Metric", "Hyperparameter", "From", "To", "Pairs", "Judged by", "Difference", "95 % interval", "p (Holm)",
-    "p of equivalence", "Effect size d", "95 % interval of d", "Verdict",
+    "p of equivalence", "Effect size d", "95 % interval of d", "Datasets", "Verdict",
 )  # fmt: skip
 
-# Columns only of studies whose questions fill them.
-OF_QUESTIONS = ("p_equivalent_holm", "family")
+# Columns only of studies whose questions or datasets fill them.
+IF_FILLED = ("p_equivalent_holm", "family", "datasets", "datasets_same_sign", "datasets_clear")
 
 
 def _units_text(metric: Metric, comparison: Comparison) -> str:
@@ -53,23 +55,30 @@ def effects_table(name: str, study: Study, records: Records) -> Table:
     for metric_name in study.analysed:
         metric = study.kind.metrics[metric_name]
         found = list(effects(study, records, metric_name))
-        judged = corrections(study, metric_name, found, interactions(study, records, metric_name))
-        for effect, its in zip(found, judged, strict=True):
+        depends, pairing = interactions(study, records, metric_name), Pairing(study, records, metric_name)
+        judged = corrections(study, metric_name, found, depends)
+        replicated = replications(pairing, found)
+        for effect, its, on in zip(found, judged, replicated, strict=True):
             comparison = effect.comparison
             if comparison and not is_constant(comparison):
                 words = verdict(study, metric, effect, its)
                 family = ("exploratory" if its.is_exploratory else "primary") if study.primary else ""
                 fields = _fields(metric, effect, comparison, its, words)
-                rows.append({"metric": metric_name, **fields, "family": family})
+                fields |= {"family": family, **_replicated(on)}
+                rows.append({"metric": metric_name, **fields})
                 ends = [study.level_label(effect.factor, end) for end in (effect.first, effect.second)]
                 readable = _display(metric, study.label(effect.factor), effect, comparison, its, words)
-                shown.append(readable | dict(zip(("From", "To"), ends, strict=True)))
+                of_datasets = f"{on.clear} of {on.datasets}" if on else ""
+                shown.append(readable | {"From": ends[0], "To": ends[1], "Datasets": of_datasets})
         notes[metric.label] = [
             *method_notes(study, metric, found, judged),
             *question_notes(study, metric_name, found, judged),
+            *normality_notes(study, found),
+            *simple_notes(study, metric, simple_effects(pairing, found, depends)),
+            *replication_note(replicated),
             *gap_notes(study, found),
         ]
-    asked = [name for name in OF_QUESTIONS if any(row[name] for row in rows)]
+    asked = [name for name in IF_FILLED if any(row[name] for row in rows)]
     data = pd.DataFrame(rows, columns=[*DATA, *asked])
     display = pd.DataFrame(shown, columns=DISPLAY)
     # Without the columns that no comparison of this study fills.
@@ -103,6 +112,11 @@ def _fields(
         "verdict": words,
         "p_equivalent_holm": "" if its.p_equivalent is None else f"{its.p_equivalent:.4g}",
     }
+
+
+def _replicated(found: Replication | None) -> dict[str, str]:
+    counts = (found.datasets, found.same_sign, found.clear) if found else ("", "", "")
+    return dict(zip(("datasets", "datasets_same_sign", "datasets_clear"), map(str, counts), strict=True))
 
 
 def p_text(p: float | None) -> str:

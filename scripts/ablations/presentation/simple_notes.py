@@ -1,0 +1,85 @@
+"""Notes on effects that are not alike everywhere: at levels of others, on datasets, and over the seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ablations.analysis.effects import Effect
+from ablations.analysis.inference import ALPHA
+from ablations.analysis.normality import normality
+from ablations.analysis.paired_tests import units_to_reach
+from ablations.analysis.simple_effects import Place, Replication, SimpleEffect
+from ablations.config.studies import Study
+from ablations.kinds.metrics import Metric
+from ablations.presentation.wording import difference_text, in_sentence, interval_text, listed
+
+# More effects than this are not spelt out.
+MOST_SPELT = 6
+
+
+def normality_notes(study: Study, found: Sequence[Effect]) -> Iterator[str]:
+    """Which differences do not look normal, where Student's test takes them as normal."""
+    comparisons = [effect.comparison for effect in found]
+    ps = normality(comparisons) if study.test == "t" else []
+    doubted = [
+        f"{_change(study, effect)} (p = {p:.2g})"
+        for effect, p in zip(found, ps, strict=False)
+        if p is not None and p < ALPHA
+    ]
+    if not doubted:
+        return
+    tests = sum(p is not None for p in ps)
+    fewest = min(each.units for each in comparisons if each and each.values)
+    needed = units_to_reach("permutation", tests)
+    it_takes = f", and needs {needed} units" if needed and needed > fewest else ""
+    yield (
+        "By the test of Shapiro and Wilk, with Holm's correction over "
+        f"{tests} test{'s' * (tests > 1)}, these differences of the units are not normal: "
+        f"{listed(_shortened(doubted))}. Look for a unit far from the others. "
+        f"'test: permutation' takes them as symmetric, and not as normal{it_takes}; "
+        "'test: bootstrap' takes them as neither, but needs many."
+    )
+
+
+def simple_notes(
+    study: Study, metric: Metric, simple: Mapping[Place, Sequence[SimpleEffect]]
+) -> Iterator[str]:
+    """With which levels of another hyperparameter an effect that depends on it is found."""
+    for (_, _, _, other), of_effect in list(simple.items())[:MOST_SPELT]:
+        label = in_sentence(study.label(other))
+        sides: dict[bool, list[str]] = {True: [], False: []}
+        for each in of_effect:
+            interval = interval_text(metric, each.comparison.interval)
+            size = difference_text(metric, each.comparison.difference) + (f", {interval}" if interval else "")
+            sides[each.is_clear].append(f"with {label} {study.level_label(other, each.level)} ({size})")
+        change = _change(study, of_effect[0].effect)
+        parts = [f"matters {listed(sides[True])}"] if sides[True] else []
+        parts += [f"is not significant {' or '.join(sides[False])}"] if sides[False] else []
+        yield f"{change} {', and '.join(parts)}."
+    if not simple:
+        return
+    count = sum(each.p is not None for of_effect in simple.values() for each in of_effect)
+    left = len(simple) - MOST_SPELT
+    more = f" {left} more {'effect is' if left == 1 else 'effects are'} not spelt out." if left > 0 else ""
+    limited = f", for these {metric.noun}" * (metric.noise == "proportion")
+    yield (
+        f"The effects with single levels have Holm's correction over these {count} tests{limited}; their "
+        f"intervals have none.{more}"
+    )
+
+
+def replication_note(found: Sequence[Replication | None]) -> Iterator[str]:
+    """What the counts of datasets are."""
+    if any(found):
+        yield (
+            "Datasets: on how many of them the difference has the sign of the one over all, and is also "
+            "significant by the runs of this dataset alone, with Holm's correction over the datasets."
+        )
+
+
+def _change(study: Study, effect: Effect) -> str:
+    ends = (study.level_label(effect.factor, end) for end in (effect.first, effect.second))
+    return f"{study.label(effect.factor)} {' → '.join(ends)}"
+
+
+def _shortened(texts: Sequence[str]) -> list[str]:
+    more = [f"{len(texts) - MOST_SPELT} more"] if len(texts) > MOST_SPELT else []
+    return [*texts[:MOST_SPELT], *more]
