@@ -6,16 +6,20 @@ FIGURES = {
     "_effects": "figure of the effects",
     "_tradeoff": "trade-off against cost",
     "_grid": "map of the grid",
+    "_ranks": "ranks over the datasets",
     "_curves": "learning curves",
 }
 
 
 def figures_of(study, part=""):
-    """The figures of a study, without their suffixes. Only some kinds of run have learning curves."""
+    """The figures of a study, without their suffixes. Some need a history, or many datasets."""
+    it = CONFIG.studies[study]
+    lacking = {"_curves"} if not it.kind.has_history else set()
+    lacking |= {"_ranks"} if not is_ranked(it) else set()
     return [
         f"results/{part}figures/{study}{figure}"
         for figure in FIGURES
-        if figure != "_curves" or CONFIG.studies[study].kind.has_history
+        if figure not in lacking
     ]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from ablations.config.rankings import is_ranked
 from ablations.presentation.escapes import rst, script_json
 from ablations.runs import merged, state
 
@@ -15,6 +16,7 @@ TABLES = {
     "_effects": "effects",
     "_variance": "variance",
     "_compute": "compute",
+    "_ranks": "ranks over the datasets",
     "_vs_published": "against the published values",
 }
 
@@ -80,11 +82,14 @@ def records_merged(wildcards):
 
 
 def tables_of(study, part=""):
-    """The tables of a study, without their suffixes."""
+    """The tables of a study, without their suffixes. Some need published values, or many datasets."""
+    it = CONFIG.studies[study]
+    lacking = {"_vs_published"} if not it.published else set()
+    lacking |= {"_ranks"} if not is_ranked(it) else set()
     return [
         f"results/{part}tables/{study}{table}"
         for table in TABLES
-        if table != "_vs_published" or CONFIG.studies[study].published
+        if table not in lacking
     ]
 
 

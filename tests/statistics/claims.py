@@ -27,6 +27,7 @@ from ablations.analysis.linear_model import LinearModel  # noqa: E402
 from ablations.analysis.normality import normality  # noqa: E402
 from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
 from ablations.analysis.paired_tests import retested  # noqa: E402
+from ablations.analysis.ranks import critical_difference, friedman  # noqa: E402
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
 from ablations.config.questions import Test  # noqa: E402
@@ -275,6 +276,18 @@ def _(draw) -> float:
     values = draw.normal(0, 1, (200, 5)) + np.array([20.0, 0, 0, 0, 0])
     found = [compare_pairs([dict(enumerate(each))], sized=False) for each in values.tolist()]
     return float(np.mean([normality([each])[0] < ALPHA for each in found]))
+
+
+for n, k in ((5, 3), (8, 6)):
+
+    @claim("Ranks: any setting differs, where all are equal", f"{n} datasets, {k} settings", "0.05", AT_MOST)
+    def _(draw, n=n, k=k) -> float:
+        of_datasets = stats.rankdata(draw.normal(size=(4000, n, k)), axis=-1)
+        spreads = np.ptp(of_datasets.mean(axis=1), axis=-1)
+        is_far = spreads >= critical_difference(n, k)
+        return float(
+            np.mean([far and friedman(of) < ALPHA for far, of in zip(is_far, of_datasets, strict=True)])
+        )
 
 
 # --- marks ------------------------------------------------------------------------------------------

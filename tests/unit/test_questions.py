@@ -2,6 +2,7 @@
 
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from ablations.config.sections import ConfigError
 from ablations.config.studies import parse_study
 from ablations.presentation.design_table import in_words
 from ablations.presentation.effects_table import effects_table
+from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.question_notes import TEST_NAMES
 from denoiser import denoiser, measure
 from scipy import stats
@@ -150,6 +152,16 @@ def test_a_margin_tells_equivalent_from_undecided():
     narrow = effects_table("it", asking({"margin": 0.01}), with_noise(study))
     assert row(narrow, "lr")["verdict"].startswith("undecided; differences above ")
     assert "p_equivalent_holm" not in effects_table("it", asking({}), with_noise(study)).data
+
+
+@pytest.mark.parametrize("margin", [None, 0.5])
+def test_the_figure_of_effects_shows_the_margin(margin):
+    study = asking({"margin": margin} if margin else {})
+    figure = effects_figure(study, with_noise(study))
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
+    assert spans == ([(-margin, margin)] if margin else [])
+    assert ("within the margin" in figure._supxlabel.get_text()) == bool(margin)
+    plt.close("all")
 
 
 def test_a_margin_of_times_is_a_ratio():

@@ -127,5 +127,5 @@ def test_a_collapsed_seed_is_a_doubt_with_an_alternative(seeds, needs):
 
     notes = effects_table("it", study, records_of(study, collapsed)).notes
     [doubt] = [note for note in notes if "Shapiro" in note]
-    assert "not normal: Batch size 16 → 32 (p = " in doubt
+    assert "not normal: Batch size 16 → 32 (p " in doubt
     assert f"'test: permutation' takes them as symmetric, and not as normal{needs};" in doubt

@@ -21,7 +21,10 @@ from ablations.runs.run import Run
 # Of all grids, with their seeds: before Snakemake plans them, their runs take 30 s and 800 MB.
 MOST_POINTS = 500_000
 # The names of a study's other tables and figures end in these.
-ENDINGS = ("_design", "_vs_published", "_effects", "_variance", "_compute", "_tradeoff", "_grid", "_curves")
+ENDINGS = (
+    *("_design", "_vs_published", "_effects", "_variance", "_compute", "_ranks"),
+    *("_tradeoff", "_grid", "_curves"),
+)
 # Columns of a comparison with published values, besides those of hyperparameters.
 COMPARISON = {"metric", "published", "measured", "difference", "allowed", "verdict", "reason"}
 

@@ -29,6 +29,8 @@ HEADINGS = {
     "curves": "Learning curves",
     "design": "Design",
     "variance": "Sources of variance",
+    "ranks": "Ranks over the datasets",
+    "compute": "Compute",
     "vs_published": "Published values",
 }
 CAPTIONS = {
@@ -40,6 +42,7 @@ CAPTIONS = {
     "cost. Faint lines are the fronts of single seeds.",
     "grid": "Bright is better. Missing, failed and diverged points are marked. White cells are not in the "
     "grid.",
+    "ranks": "The mean rank of each setting; 1 is the best. A bar joins settings that cannot be told apart.",
     "curves": "Each line is one point of the grid; its band is one standard deviation over seeds. All panels "
     "show the same lines, and each colours them by another hyperparameter.",
 }

@@ -9,7 +9,7 @@ from ablations.analysis.paired_tests import units_to_reach
 from ablations.analysis.simple_effects import Place, Replication, SimpleEffect
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
-from ablations.presentation.wording import difference_text, in_sentence, interval_text, listed
+from ablations.presentation.wording import difference_text, in_sentence, interval_text, listed, p_in_words
 
 # More effects than this are not spelt out.
 MOST_SPELT = 6
@@ -20,7 +20,7 @@ def normality_notes(study: Study, found: Sequence[Effect]) -> Iterator[str]:
     comparisons = [effect.comparison for effect in found]
     ps = normality(comparisons) if study.test == "t" else []
     doubted = [
-        f"{_change(study, effect)} (p = {p:.2g})"
+        f"{_change(study, effect)} (p {p_in_words(p)})"
         for effect, p in zip(found, ps, strict=False)
         if p is not None and p < ALPHA
     ]

@@ -11,6 +11,7 @@ from ablations.presentation.design_table import design_table
 from ablations.presentation.document import Table
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.published_table import published_table
+from ablations.presentation.ranks_table import ranks_table
 from ablations.presentation.study_table import study_table
 from ablations.presentation.variance_table import variance_table
 from ablations.runs import state
@@ -38,5 +39,6 @@ TABLES: dict[str, Make] = {
     "effects": lambda name, study, records, published: effects_table(name, study, records),
     "variance": lambda name, study, records, published: variance_table(name, study, records),
     "compute": _compute,
+    "ranks": lambda name, study, records, published: ranks_table(name, study, records),
     "vs_published": _vs_published,
 }

@@ -58,6 +58,11 @@ def interval_text(metric: Metric, interval: Interval | None) -> str:
     return " to ".join(signed(end, metric.decimals) for end in (interval.low, interval.high))
 
 
+def p_in_words(p: float) -> str:
+    """A p-value in a sentence, behind the letter."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
 def better_text(metric: Metric, first: str, second: str, difference: float) -> str:
     """Which of two levels is better, or only higher: `adam is better (lower)`."""
     if metric.better is None:

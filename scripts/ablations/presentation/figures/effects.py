@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from ablations.analysis.effects import corrected, effects
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.measurements import Records
+from ablations.config.question_checks import margins
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.effect_verdicts import judged_by
@@ -43,6 +44,9 @@ def effects_figure(study: Study, records: Records) -> Figure:
         1, len(metrics), layout="constrained", figsize=size, sharey=True, squeeze=False
     )
     for axis, (name, metric) in zip(axes[0], metrics.items(), strict=True):
+        if margin := margins(study).get(name):
+            ends = (1 / margin, margin) if metric.noise == "time" else (-margin, margin)
+            axis.axvspan(*ends, color="0.93", zorder=0)
         _draw_panel(axis, metric, {place: found[name].get(levels) for place, levels in enumerate(rows)})
     names = [_row_name(study, levels, _bases(metrics, found, levels)) for levels in rows]
     axes[0][0].set_yticks(range(len(names)), names, fontsize="small")
@@ -51,7 +55,9 @@ def effects_figure(study: Study, records: Records) -> Figure:
         axes[0][0].text(0.5, 0.5, "no two runs differ in one hyperparameter only", ha="center",
                         transform=axes[0][0].transAxes)  # fmt: skip
     figure.supxlabel(
-        "bars: uncorrected 95 % intervals; filled: significant after Holm's correction", fontsize="small"
+        "bars: uncorrected 95 % intervals; filled: significant after Holm's correction"
+        + "; grey: within the margin" * bool(study.margin),
+        fontsize="small",
     )
     cut = cut_note((len(every), MOST_ROWS, "comparisons"), (len(study.analysed), MOST_METRICS, "metrics"))
     return finished(figure, axes[0], f"{study.title}: effect of each hyperparameter{cut}")
