@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablations.analysis.model_matrix import Levels, Points
+from ablations.analysis.model_matrix import Continuous, Levels, Points, coefficients
+from ablations.config.contrasts import contrasts
 
 # Grids with more numbers in the columns of an interaction than this are not examined.
 MOST_NUMBERS = 2_000_000
@@ -30,17 +31,17 @@ def largest_aliases(points: Points, levels: Levels, factors: Sequence[str]) -> M
     """
     names = list(levels)
     pairs = list(itertools.combinations(names, 2))
-    numbers = len(points) * sum((len(levels[a]) - 1) * (len(levels[b]) - 1) for a, b in pairs)
+    numbers = len(points) * sum(coefficients(levels[a]) * coefficients(levels[b]) for a, b in pairs)
     if len(names) < 3 or numbers > MOST_NUMBERS:
         return dict.fromkeys(factors)
     if len(points) == math.prod(map(len, levels.values())):
         return dict.fromkeys(factors, Alias(0.0, pairs[0]))
-    contrasts = {name: _contrasts(points, levels, i) for i, name in enumerate(names)}
-    inverse = np.linalg.pinv(np.column_stack([np.ones(len(points)), *contrasts.values()]))
-    starts = np.cumsum([1, *(columns.shape[1] for columns in contrasts.values())])
+    columns = {name: _contrasts(points, levels, i) for i, name in enumerate(names)}
+    inverse = np.linalg.pinv(np.column_stack([np.ones(len(points)), *columns.values()]))
+    starts = np.cumsum([1, *(of_factor.shape[1] for of_factor in columns.values())])
     largest: dict[str, Alias] = {}
     for one, other in pairs:
-        products = contrasts[one][:, :, None] * contrasts[other][:, None, :]
+        products = columns[one][:, :, None] * columns[other][:, None, :]
         matrix = np.abs(inverse @ products.reshape(len(points), -1))
         for name, start, end in zip(names, starts[:-1], starts[1:], strict=True):
             size = float(matrix[start:end].max())
@@ -54,9 +55,9 @@ def largest_aliases(points: Points, levels: Levels, factors: Sequence[str]) -> M
 
 
 def _contrasts(points: Points, levels: Levels, i: int) -> np.ndarray:
-    """Orthonormal contrasts of the levels of factor i at each point, of shape (points, levels - 1)."""
-    values = list(levels.values())[i]
-    count = len(values)
-    basis = np.linalg.qr(np.column_stack([np.ones(count), np.eye(count)[:, 1:]]))[0][:, 1:] * math.sqrt(count)
-    place = {value: number for number, value in enumerate(values)}
-    return basis[[place[point[i]] for point in points]]
+    """Orthonormal contrasts of the levels of factor i at each point, of shape (points, coefficients)."""
+    values, at = list(levels.values())[i], [point[i] for point in points]
+    if not isinstance(values, Continuous):
+        return contrasts(at, values)
+    shares = values.shares(at)[:, None]
+    return (shares - shares.mean()) / shares.std()

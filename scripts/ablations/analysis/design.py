@@ -13,7 +13,15 @@ import numpy as np
 
 from ablations.analysis.aliases import Alias, largest_aliases
 from ablations.analysis.missing_points import Point, Searched, levels_by, missing_points
-from ablations.analysis.model_matrix import Levels, columns_of, model_matrix, rank_of, varying_levels
+from ablations.analysis.model_matrix import (
+    Continuous,
+    Levels,
+    coefficients,
+    columns_of,
+    model_matrix,
+    rank_of,
+    varying_levels,
+)
 from ablations.config.studies import Study
 
 # The largest set of factors that is checked for determining another factor.
@@ -86,11 +94,11 @@ def design(study: Study) -> Design:
     rank = rank_of(gram)
     separable, aliased = [], {}
     for factor in factors:
-        if _gain(gram, rank, levels, [factor]) == len(levels[factor]) - 1:
+        if _gain(gram, rank, levels, [factor]) == coefficients(levels[factor]):
             separable.append(factor)
         else:
             aliased[factor] = _mixed_with(factor, gram, rank, levels)
-    follows = tuple(_dependencies(points, factors))
+    follows = tuple(_dependencies(points, levels))
     rules = [(each.factor, each.of) for each in follows]
     missing, searched = missing_points(study, points, levels, gram, rules) if aliased else ((), "enough")
     return Design(
@@ -130,11 +138,12 @@ def _mixed_with(factor: str, gram: np.ndarray, rank: int, levels: Levels) -> tup
     return tuple(mixed)
 
 
-def _dependencies(points: Sequence[tuple[Any, ...]], factors: Sequence[str]) -> list[Follows]:
-    """Which factors determine which, with the smallest sets for each."""
-    found = []
-    for factor in factors:
-        others = [other for other in factors if other != factor]
+def _dependencies(points: Sequence[tuple[Any, ...]], levels: Levels) -> list[Follows]:
+    """Which factors determine which, with the smallest sets for each; no continuous ones, as none repeats."""
+    found, factors = [], list(levels)
+    listed = [name for name in factors if not isinstance(levels[name], Continuous)]
+    for factor in listed:
+        others = [other for other in listed if other != factor]
         for size in range(1, min(len(others), MOST_FACTORS) + 1):
             sets = []
             for of in itertools.combinations(others, size):

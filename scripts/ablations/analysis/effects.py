@@ -25,7 +25,7 @@ from ablations.analysis.measurements import (
     on_scale,
     unit_of,
 )
-from ablations.analysis.model_matrix import model_matrix, varying_levels
+from ablations.analysis.model_matrix import Continuous, model_matrix, varying_levels
 from ablations.analysis.paired import compare_pairs
 from ablations.analysis.paired_tests import retested
 from ablations.config.question_checks import margins
@@ -122,7 +122,9 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
     main_effects = _MainEffects(study, pairing.metric, of_model, pairing.unit)
     for factor, levels in varying_levels(study).items():
         for first, second in _compared(levels):
-            effect = pairing.compare(factor, first, second)
+            # Of a range, no two runs show what the line through all of them shows.
+            none = Effect(factor, first, second, pairs=0, apart=0, alone=0, comparison=None)
+            effect = none if isinstance(levels, Continuous) else pairing.compare(factor, first, second)
             if not effect.pairs:
                 comparison = pairing.with_margin(main_effects.compare(factor, first, second))
                 effect = replace(effect, apart=len(pairing.found) - len(of_model), comparison=comparison)
@@ -130,6 +132,8 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
 
 
 def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    if isinstance(levels, Continuous):
+        return [(levels[0], levels[-1])]
     if len(levels) <= MOST_LEVELS:
         return itertools.combinations(levels, 2)
     return ((levels[0], level) for level in levels[1:])

@@ -5,9 +5,26 @@ from typing import Any
 
 import numpy as np
 
+from ablations.config.ranges import position
 from ablations.config.studies import Study
 
 Levels = Mapping[str, Sequence[Any]]
+
+
+class Continuous(tuple[Any, ...]):
+    """The levels of a factor that are drawn from a range, from the lowest: its effect is one slope.
+
+    The slope is over their logarithms if `is_log`.
+    """
+
+    is_log = False
+
+    def shares(self, values: Sequence[Any]) -> np.ndarray:
+        """Where values lie between the lowest level, at 0, and the highest, at 1."""
+        low, high, *found = (position(value, self.is_log) for value in (self[0], self[-1], *values))
+        return (np.array(found) - low) / (high - low)
+
+
 Points = Sequence[tuple[Any, ...]]
 
 
@@ -15,17 +32,32 @@ def varying_levels(study: Study) -> dict[str, tuple[Any, ...]]:
     """The levels of each factor that has several in the study, in the order of the config."""
     runs = study.runs()
     levels = {factor: tuple(dict.fromkeys(run.value(factor) for run in runs)) for factor in study.factors}
-    return {factor: found for factor, found in levels.items() if len(found) > 1}
+    varying = {factor: found for factor, found in levels.items() if len(found) > 1}
+    ranges = {name: bool(given.log_uniform) for name, given in study.ranges.items() if name in varying}
+    return varying | {name: _continuous(varying[name], is_log) for name, is_log in ranges.items()}
+
+
+def _continuous(levels: tuple[Any, ...], is_log: bool) -> tuple[Any, ...]:
+    """The levels of a range; as they are where one of another block has no place on its scale."""
+    if any(isinstance(level, str) or (is_log and level <= 0) for level in levels):
+        return levels
+    found = Continuous(sorted(levels))
+    found.is_log = is_log
+    return found
 
 
 def model_matrix(points: Points, levels: Levels) -> np.ndarray:
     """The model matrix of all main effects, of shape (points, coefficients).
 
-    It has a constant column and one 0/1 column for each level of a factor but the first. An effect can be
-    estimated if and only if its columns are linearly independent of the others; the coding does not matter.
+    It has a constant column and one 0/1 column for each level of a factor but the first, or one column for a
+    continuous factor. An effect can be estimated if and only if its columns are linearly independent of the
+    others; the coding does not matter.
     """
     columns = [np.ones(len(points))]
     for i, values in enumerate(levels.values()):
+        if isinstance(values, Continuous):
+            columns.append(values.shares([point[i] for point in points]))
+            continue
         place = {value: number for number, value in enumerate(values)}
         number = np.array([place[point[i]] for point in points])
         columns += [(number == level).astype(float) for level in range(1, len(values))]
@@ -43,6 +75,11 @@ def columns_of(levels: Levels, factors: Sequence[str]) -> list[int]:
     at = 1
     for factor, values in levels.items():
         if factor in factors:
-            found += range(at, at + len(values) - 1)
-        at += len(values) - 1
+            found += range(at, at + coefficients(values))
+        at += coefficients(values)
     return found
+
+
+def coefficients(values: Sequence[Any]) -> int:
+    """How many columns the main effect of a factor with these levels has."""
+    return 1 if isinstance(values, Continuous) else len(values) - 1

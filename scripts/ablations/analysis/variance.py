@@ -26,6 +26,7 @@ from ablations.analysis.measurements import (
     on_scale,
     unit_of,
 )
+from ablations.analysis.model_matrix import Continuous, varying_levels
 from ablations.config.studies import Study
 from ablations.kinds.hits import unpack
 from ablations.kinds.metrics import Metric
@@ -96,6 +97,8 @@ def together(found: Design) -> list[Factor]:
 def analyse(study: Study, records: Records, name: str) -> Analysis | None:
     """The analysis of a metric, of times on the log scale; None if no balanced part has several sources."""
     metric = study.kind.metrics[name]
+    if any(isinstance(levels, Continuous) for levels in varying_levels(study).values()):
+        return None  # hardly two runs share a level
     every_run = available(metric, study.runs(), records)
     found = comparable(metric, every_run)
     factors = together(design(study))

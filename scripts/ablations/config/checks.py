@@ -9,6 +9,7 @@ from ablations.config.baselines import check_ablation, check_base
 from ablations.config.choices import check_choice, check_report
 from ablations.config.config import Config
 from ablations.config.networks import check_images, check_sources, check_starts
+from ablations.config.part_checks import check_part
 from ablations.config.published import read_published
 from ablations.config.question_checks import check_questions
 from ablations.config.sections import ConfigError
@@ -51,7 +52,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
             continue
         if not expand:
             continue
-        if wrong := list(check_ablation(study, where)):
+        if wrong := [*check_part(study, where), *check_ablation(study, where)]:
             yield from wrong
             continue
         try:
@@ -116,9 +117,8 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
     if not study.rows:
         yield f"{where}.rows: it is missing; it names the hyperparameters that distinguish the rows"
         return
-    keys = [*study.rows, *([table.columns] if table.columns else [])]
-    names = [("rows", key) for key in study.rows]
-    names += [("columns", table.columns)] if table.columns else []
+    names = [("rows", key) for key in study.rows] + [("columns", key) for key in [table.columns] if key]
+    keys = [key for _, key in names]
     for place, key in names:
         if key not in factors:
             yield (

@@ -3,15 +3,25 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from functools import cache
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field, create_model
 
+from ablations.config.ranges import axis_of
 from ablations.config.sections import ConfigError, OneOrMore, Section, show
 from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import Name
 from ablations.runs.run import Run
+
+
+class HasAxes(Protocol):
+    """What has points: the product of its axes."""
+
+    def axes(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The axes in the order written, each with its settings: `{"lr": 0.1}`, or a recipe's."""
 
 
 class Block(Section):
@@ -37,7 +47,7 @@ def _settings(block: Block, key: str) -> list[dict[str, Any]]:
     values = getattr(block, key)
     if key == "recipe":
         return [{name: getattr(entry, name) for name in entry.written} for entry in values]
-    return [{key: value} for value in values]
+    return [{key: value} for value in (values if isinstance(values, list) else [values])]
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,10 @@ def grid_models(kind: Kind) -> GridModels:
     exclude = create_model(f"{title}Exclude", __base__=Block, **lists)
     lists.pop("seed", None)
     recipe: Any = (Annotated[list[entry], Field(min_length=1)], None)  # type: ignore[valid-type]
-    block = create_model(f"{title}Block", __base__=Block, **lists, recipe=recipe)
+    axes: dict[str, Any] = {
+        name: (axis_of(tp), None) for name, tp in {**places, **types}.items() if name in lists
+    }
+    block = create_model(f"{title}Block", __base__=Block, **axes, recipe=recipe)
     # A hyperparameter of that name cannot be ablated: the key has another meaning there.
     lists.pop("all", None)
     ablation = create_model(f"{title}Ablation", __base__=Ablation, **lists, recipe=recipe)
@@ -98,15 +111,13 @@ def matches(run: Run, entry: Block) -> bool:
     return all(run.value(key) in getattr(entry, key) for key in entry.written)
 
 
-def count_points(grid: Sequence[Block | Changed], seeds: Sequence[int]) -> int:
+def count_points(grid: Sequence[HasAxes], seeds: Sequence[int]) -> int:
     """The number of points in a grid with their seeds, those that are excluded or there twice included."""
     points = sum(math.prod(len(settings) for _, settings in block.axes()) for block in grid)
     return points * max(1, len(seeds))
 
 
-def expand(
-    kind: Kind, grid: Sequence[Block | Changed], exclude: Sequence[Block], seeds: Sequence[int]
-) -> list[Run]:
+def expand(kind: Kind, grid: Sequence[HasAxes], exclude: Sequence[Block], seeds: Sequence[int]) -> list[Run]:
     """The runs of a grid in the order of the config, each once.
 
     Raises ConfigError, with the key within the study, for points that are not runs, and for excludes
@@ -114,11 +125,8 @@ def expand(
     """
     runs: dict[Run, None] = {}
     for i, block in enumerate(grid):
-        try:
-            runs.update(dict.fromkeys(_runs_of(kind, block, seeds)))
-        except ConfigError as error:
-            text = str(error)
-            raise ConfigError(f"grid[{i}]{'' if text[0] == '.' else ': '}{text}") from None
+        with in_block(i):
+            runs.update(dict.fromkeys(runs_of(kind, block, seeds)))
     for i, entry in enumerate(exclude):
         if not entry.written:
             raise ConfigError(f"exclude[{i}]: it is empty, and would remove every run")
@@ -133,19 +141,18 @@ def expand(
         if conflict := run.hyperparameters.conflict(run.model):
             raise ConfigError(
                 f"grid: {run.hyperparameters.canonical()}: {conflict}; "
-                "exclude it, or set both together in a `recipe`"
+                "exclude it, set both together in a `recipe`, or write two blocks"
             )
     return list(runs)
 
 
 def holds(
-    kind: Kind, grid: Sequence[Block | Changed], exclude: Sequence[Block], seeds: Sequence[int], run: Run
+    kind: Kind, grid: Sequence[HasAxes], exclude: Sequence[Block], seeds: Sequence[int], run: Run
 ) -> bool:
     """Whether `run` is one of those that `expand` returns, without making the others."""
     if run.kind is not kind or any(matches(run, entry) for entry in exclude):
         return False
-    fields = kind.hyperparameters.model_fields
-    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    defaults, _ = _defaults(kind)
     if kind.is_random and run.value("seed") not in seeds:
         return False
     for block in grid:
@@ -160,16 +167,27 @@ def holds(
     return False
 
 
-def _runs_of(kind: Kind, block: Block | Changed, seeds: Sequence[int]) -> Iterator[Run]:
+@contextmanager
+def in_block(i: int) -> Iterator[None]:
+    """Let a ConfigError have the number of the block that it is about."""
+    try:
+        yield
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(f"grid[{i}]{'' if text[0] == '.' else ': '}{text}") from None
+
+
+def runs_of(kind: Kind, block: HasAxes, seeds: Sequence[int]) -> Iterator[Run]:
+    """The runs of a block. Raises ConfigError, with the key within it, for points that are not runs."""
     cls = kind.hyperparameters
-    defaults = {n: f.default for n, f in cls.model_fields.items() if not f.is_required()}
+    defaults, required = _defaults(kind)
     axes = block.axes()
-    _check_recipes(axes)
+    check_recipes(axes)
     by_seed = [{"seed": seed} for seed in seeds] if kind.is_random else [{}]
     for point in itertools.product(*(settings for _, settings in axes), by_seed):
         values = {name: value for setting in point for name, value in setting.items()}
-        if missing := [name for name in kind.required if name not in values]:
-            needed = ", ".join(kind.required)
+        if missing := [name for name in required if name not in values]:
+            needed = ", ".join(required)
             raise ConfigError(f"{missing[0]} is missing; every {kind.name} run needs {needed}")
         dataset, model = (values.pop(place, None) or kind.fixed[place] for place in ("dataset", "model"))
         # The values were checked axis by axis: checking every point again would make parsing
@@ -178,7 +196,15 @@ def _runs_of(kind: Kind, block: Block | Changed, seeds: Sequence[int]) -> Iterat
         yield Run(kind, dataset, model, cls.model_construct(**ordered))
 
 
-def _check_recipes(axes: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> None:
+@cache
+def _defaults(kind: Kind) -> tuple[dict[str, Any], list[str]]:
+    """The defaults of the hyperparameters of a kind, and what every point sets."""
+    fields = kind.hyperparameters.model_fields
+    return {name: field.default for name, field in fields.items() if not field.is_required()}, kind.required
+
+
+def check_recipes(axes: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> None:
+    """Raise ConfigError for a recipe that sets nothing, or what its block holds."""
     own = {key for key, _ in axes}
     for i, setting in enumerate(setting for key, settings in axes if key == "recipe" for setting in settings):
         if not setting:

@@ -29,6 +29,8 @@ def check_lengths(config: Config, expand: bool) -> Iterator[str]:
 
 
 def _check_study(study: Study, where: str, expand: bool) -> Iterator[str]:
+    if study.is_part and not expand:
+        return
     longest = _longest_levels(study)
     for place in study.kind.places:
         if len(level := longest.pop(place, "")) > MOST_NAME_BYTES:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import Block, Changed, count_points, expand, grid_models, holds, matches
+from ablations.config.grids import Changed, HasAxes, count_points, expand, grid_models, holds, matches
+from ablations.config.parts import PartOfGrid, in_order
 from ablations.config.questions import Questions
 from ablations.config.sections import Line, OneOrMore, PathText, Section
 from ablations.kinds import KINDS, Kind
@@ -95,7 +96,7 @@ def _nothing_of(kind: Kind) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
-class Study(Questions):
+class Study(PartOfGrid, Questions):
     """A named grid of runs of one `kind`, with the table it fills."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -103,11 +104,8 @@ class Study(Questions):
         **dict.fromkeys(("seed", "random_seed"), "the seeds are the study's `seeds`"),
         **dict.fromkeys(("dataset", "model", "recipe"), "it belongs in a block of the study's `grid`"),
     }
-    kind: ClassVar[Kind]
     title: Line
     kind_name: str = Field(alias="kind")
-    grid: list[Any]
-    exclude: list[Any] = []
     baseline: Annotated[
         Any, Field(description="the point that all others are compared with: {optimizer: sgd, lr: 0.1}")
     ] = None
@@ -120,7 +118,6 @@ class Study(Questions):
     report: Annotated[
         Literal["last", "best_by_validation"], Field(description="the epoch that test metrics are of")
     ] = "last"
-    seeds: list[int] = [0]
     table: Table
     analyse: Annotated[
         list[str],
@@ -148,10 +145,10 @@ class Study(Questions):
     _runs: list[Run] | None = PrivateAttr(default=None)
 
     @property
-    def blocks(self) -> list[Block | Changed]:
-        """The blocks of its grid, and those that `ablate` adds."""
+    def blocks(self) -> Sequence[HasAxes]:
+        """The blocks of its grid, and those that `ablate` adds; or the points of its part."""
         if not self.ablate:
-            return self.grid
+            return self.part if self.is_part else self.grid
         return [*self.grid, *(Changed(block, change) for block in self.grid for change in self.changes)]
 
     @property
@@ -206,7 +203,7 @@ class Study(Questions):
         """What can vary in this study, besides the seed, in the order of a path."""
         return self.kind.factors
 
-    def levels(self, name: str, blocks: Sequence[Block | Changed] | None = None) -> list[Any]:
+    def levels(self, name: str, blocks: Sequence[HasAxes] | None = None) -> list[Any]:
         """The values of a hyperparameter in the order of the grid, or of some blocks; without excludes."""
         fields = self.kind.hyperparameters.model_fields
         default = fields[name].default if name in fields else self.kind.fixed.get(name)
@@ -215,11 +212,12 @@ class Study(Questions):
             axes = [settings for _, settings in block.axes() if any(name in each for each in settings)]
             named = [each.get(name, default) for settings in axes for each in settings]
             levels |= dict.fromkeys(named or [default])
-        return list(levels)
+        whole = blocks is not None or not self.is_part
+        return list(levels) if whole else in_order(list(levels), self.levels(name, self.grid))
 
     def varies(self, name: str) -> bool:
         """Whether the grid holds more than one value of a hyperparameter; excludes are not looked at."""
-        return len(self.levels(name)) > 1
+        return len(self.levels(name, self.grid if self.is_part else None)) > 1 or name in self.ranges
 
     def excludes(self, run: Run) -> bool:
         """Whether an entry of `exclude` matches a run."""
@@ -231,12 +229,15 @@ class Study(Questions):
 
     def count_points(self) -> int:
         """The number of points in its grid with their seeds, before any of them is made."""
-        return count_points(self.blocks, self.seeds)
+        if self.sample:
+            return self.sample.points * max(1, len(self.seeds))
+        return count_points(self.grid if self.is_part else self.blocks, self.seeds)
 
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once. Raises ConfigError as `expand`."""
         if self._runs is None:
-            self._runs = expand(self.kind, self.blocks, self.exclude, self.seeds)
+            runs = expand(self.kind, self.blocks, [] if self.is_part else self.exclude, self.seeds)
+            self._runs = [run for run in runs if not (self.is_part and self.excludes(run))]
         return self._runs
 
     def points(self) -> list[tuple[dict[str, Any], list[Run]]]:

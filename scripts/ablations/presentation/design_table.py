@@ -6,9 +6,11 @@ import pandas as pd
 
 from ablations.analysis.design import SMALL_ALIAS, Design, design
 from ablations.analysis.missing_points import MOST_CANDIDATES, Point, Searched, run_of
+from ablations.analysis.model_matrix import Continuous
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import Table
+from ablations.presentation.parts import part_in_words
 from ablations.presentation.question_notes import planned_reach
 
 # With more hyperparameters than this that are separable only without interactions, the text only lists them.
@@ -30,10 +32,11 @@ def in_words(name: str, study: Study) -> str:
     found = design(study)
     if not found.levels:
         return f"{name}: {study.title}\n  one point: nothing to compare\n"
-    varied = ", ".join(f"{factor} ({len(levels)})" for factor, levels in found.levels.items())
+    varied = ", ".join(f"{factor} ({_count(levels)})" for factor, levels in found.levels.items())
     noun = "seed" if found.seeds == 1 else "seeds"
     seeds = f" × {found.seeds} {noun}" if study.kind.is_random else ""
     lines = [f"{name}: {study.title}", f"  {found.points} points{seeds}, over {varied}"]
+    lines += [f"  {each}" for each in part_in_words(study)]
     if found.pure:
         lines.append(f"  separable: {', '.join(found.pure)}")
     if found.pure_of_two:
@@ -47,7 +50,9 @@ def in_words(name: str, study: Study) -> str:
     else:
         lines += [f"{only} {factor}, which {_why(found, factor)}" for factor in mixed]
     lines += [f"  NOT separable: {factor}, which {_why(found, factor)}" for factor in found.aliased_with]
-    if found.missing:
+    if found.missing and study.sample:
+        lines.append(f"  {_how_many(found)}; raise `points` of `sample`, or add a block to `grid`")
+    elif found.missing:
         lines.append(f"  {_how_many(found)}; add to `grid`:")
         lines += [f"      - {_block(study, point)}" for point in found.missing]
     return "\n".join([*lines, *(f"  {remark}" for remark in _remarks(study, found))]) + "\n"
@@ -59,7 +64,7 @@ def design_table(name: str, study: Study) -> Table:
     rows = []
     for factor, levels in found.levels.items():
         why = "" if factor in found.pure else _why(found, factor)
-        rows.append((factor, str(len(levels)), _separable(found, factor), why, *_alias(found, factor)))
+        rows.append((factor, _count(levels), _separable(found, factor), why, *_alias(found, factor)))
     names = ["hyperparameter", "levels", "separable", "why", "largest_alias", "alias_of"]
     data = pd.DataFrame(rows, columns=names)
     aliases = [f"{size} ({of})" if of else size for size, of in data[names[-2:]].itertuples(index=False)]
@@ -68,7 +73,10 @@ def design_table(name: str, study: Study) -> Table:
     ).drop(columns="alias_of")
     display.columns = pd.Index(["Hyperparameter", "Levels", "Effect separable", "Why", "Largest alias"])
     notes = [f"{found.points} points. This table depends on the grid only, not on results."]
-    if found.missing:
+    notes += map(_sentence, part_in_words(study))
+    if found.missing and study.sample:
+        notes.append(_sentence(_how_many(found)))
+    elif found.missing:
         blocks = "; ".join(_block(study, point) for point in found.missing)
         notes.append(_sentence(f"{_how_many(found)}: {blocks}"))
     if any(found.alias.values()):
@@ -78,6 +86,10 @@ def design_table(name: str, study: Study) -> Table:
         )
     notes += map(_sentence, _remarks(study, found))
     return Table(f"{study.title}: separable effects of the grid", f"{name}_design", data, display, notes)
+
+
+def _count(levels: Sequence[object]) -> str:
+    return f"{len(levels)} of a range" if isinstance(levels, Continuous) else str(len(levels))
 
 
 def _separable(found: Design, factor: str) -> str:

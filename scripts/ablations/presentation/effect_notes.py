@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ablations.analysis.effects import MOST_LEVELS, Effect
 from ablations.analysis.inference import Comparison, Noise
-from ablations.analysis.model_matrix import varying_levels
+from ablations.analysis.model_matrix import Continuous, varying_levels
 from ablations.analysis.sample_size import detectable
 from ablations.config.questions import Test
 from ablations.config.studies import Study
@@ -148,7 +148,14 @@ def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     notes += _left_out(single, paired, [effect.alone for effect in paired])
     if apart := max((e.apart for e in found if e.comparison and not e.pairs), default=0):
         notes.append(f"Runs left out of the linear model because {elsewhere}: {apart}.")
-    many = [f for f, levels in varying_levels(study).items() if len(levels) > MOST_LEVELS]
+    levels_of = varying_levels(study)
+    if drawn := [f for f, levels in levels_of.items() if isinstance(levels, Continuous)]:
+        notes.append(
+            f"Drawn from a range: {listed(drawn)}. The difference is that between the lowest and the highest "
+            "drawn value on a straight line, over the logarithm where the range is log_uniform. A best value "
+            "in between does not show in it."
+        )
+    many = [f for f, levels in levels_of.items() if len(levels) > MOST_LEVELS and f not in drawn]
     if many:
         notes.append(
             f"Hyperparameters with more than {MOST_LEVELS} levels ({', '.join(many)}): each level is "

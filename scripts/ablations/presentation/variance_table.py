@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ablations.analysis.measurements import Records
+from ablations.analysis.model_matrix import Continuous, varying_levels
 from ablations.analysis.variance import Analysis, Source, analyse
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
@@ -61,6 +62,8 @@ def _label(study: Study, metric: Metric, source: Source) -> str:
 
 
 def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:
+    if any(isinstance(levels, Continuous) for levels in varying_levels(study).values()):
+        return ["Shares of variance need a balanced part, and drawn points hardly share a value of a range."]
     if found is None and metric.noise == "proportion" and not study.kind.is_random:
         return [
             f"The completed runs contain no balanced part that records which {metric.noun} each run got "
