@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ablations.config.studies import Study, parse_study
+from ablations.presentation.document import Table
 from ablations.presentation.figures import FIGURES, NUMBERS
 from ablations.presentation.figures.style import write_figure
 from ablations.presentation.page import index_page, study_page
 from ablations.presentation.tables import TABLES
 from ablations.readable import as_line
+from pandas import DataFrame
 from payloads import PAGES
 from test_tables import record
 
@@ -133,7 +135,7 @@ def test_a_page_of_two_hundred_runs_is_one_file_of_less_than_two_megabytes(large
     assert len(ids) == len(set(ids))
     assert text.count("<figure>") == len(FIGURES)
     assert text.count("<details>") == len(NUMBERS), "the effects have a table of their own"
-    assert text.count("<table") == text.count("<caption>")
+    assert text.count("<table") == text.count("<caption")
     assert "<th>" not in text, "every heading tells what it heads"
 
 
@@ -232,3 +234,30 @@ def test_a_page_reloads_only_while_runs_are_missing(missing, tmp_path, monkeypat
     index = index_page({"s": study, "t": study}, {"s": records, "t": records})
     assert f"{40 - missing} of 40 runs are completed" in index, "shared runs count once"
     assert ('id="reload"' in index) == bool(missing)
+
+
+def test_a_table_that_the_page_does_not_know_has_a_section(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = study_of_runs(seeds=[0])
+    table = Table(f"{study.title}: costs", "t", DataFrame(), DataFrame({"Device": ["A"], "Hours": ["1.5"]}))
+    page = study_page(study, {}, {"": TABLES[""]("s", study, {}, None), "new_costs": table}, {}, {})
+    assert '<h2 id="section-new_costs-heading">New costs</h2>' in page
+    assert "<caption>Costs</caption>" in page
+    assert '<td class="number" data-sort="1.5">1.5</td>' in page
+
+
+def test_the_numbers_of_a_figure_are_what_it_draws(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = study_of_runs(seeds=[0, 1])
+    records = measured(study)
+    runs = study.points()[0][1]
+    lost = study.points()[1][1][0]
+    records[lost] = records[lost] | {"device_name": "Another processor"}
+    last = [(Path(run.directory) / "history.tsv").read_text().split()[-1] for run in runs]
+    curves = NUMBERS["curves"](study, records)
+    assert curves.display["Epoch 30"][0] == f"{np.mean(list(map(float, last))):.2f}"
+    assert curves.notes == ["Means over seeds. 10 of 30 epochs are listed."]
+    times = [float(records[run]["train_time_ms"]) for run in runs]
+    costs = NUMBERS["tradeoff"](study, records).display["Training time (ms) ↓"]
+    assert costs[0] == f"{np.mean(times):.0f} ± {np.std(times, ddof=1):.0f}"
+    assert "±" not in costs[1], "times of different devices are not compared"

@@ -18,7 +18,7 @@ from ablations.presentation.document import Table
 from ablations.readable import as_line
 
 TEMPLATES = Path(__file__).parent / "templates"
-# In bytes: of a figure with more lines than this takes, the page has the PNG.
+# In bytes: of a figure whose many lines take more than this, the page has the PNG if that is smaller.
 LARGEST_SVG = 150_000
 # The headings of sections, by what the names of their tables and figures end in.
 HEADINGS = {
@@ -197,7 +197,8 @@ def _picture(base: Path) -> str:
     """A figure as a data URI: an image runs no scripts, and has names of its own for its parts."""
     content, kind = read_bytes(base.with_name(f"{base.name}.svg")), "svg+xml"
     if len(content) > LARGEST_SVG:
-        content, kind = read_bytes(base.with_name(f"{base.name}.png")), "png"
+        png = read_bytes(base.with_name(f"{base.name}.png"))
+        content, kind = min((content, kind), (png, "png"), key=lambda each: len(each[0]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -26,6 +26,9 @@ for (const box of every(".data")) {
   });
 }
 
+// It does not bubble.
+document.addEventListener("toggle", () => (isTouched = true), true);
+
 const reload = document.querySelector("#reload");
 if (reload) {
   document.querySelector("#made").textContent = `It was made at ${new Date(document.lastModified).toLocaleString()}.`;
