@@ -7,15 +7,17 @@ FIGURES = {
     "_tradeoff": "trade-off against cost",
     "_grid": "map of the grid",
     "_ranks": "ranks over the datasets",
+    "_profiles": "share of runs that reach a value",
     "_curves": "learning curves",
 }
 
 
 def figures_of(study, part=""):
-    """The figures of a study, without their suffixes. Some need a history, or many datasets."""
+    """The figures of a study, without their suffixes. Some need a history, datasets or seeds."""
     it = CONFIG.studies[study]
     lacking = {"_curves"} if not it.kind.has_history else set()
     lacking |= {"_ranks"} if not is_ranked(it) else set()
+    lacking |= {"_profiles"} if not is_profiled(it) else set()
     return [
         f"results/{part}figures/{study}{figure}"
         for figure in FIGURES

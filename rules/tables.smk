@@ -2,7 +2,7 @@
 
 import hashlib
 
-from ablations.config.rankings import is_ranked
+from ablations.config.rankings import is_profiled, is_ranked
 from ablations.presentation.escapes import rst, script_json
 from ablations.runs import merged, state
 
@@ -17,6 +17,7 @@ TABLES = {
     "_variance": "variance",
     "_compute": "compute",
     "_ranks": "ranks over the datasets",
+    "_profiles": "interquartile means and profiles",
     "_vs_published": "against the published values",
 }
 
@@ -82,10 +83,11 @@ def records_merged(wildcards):
 
 
 def tables_of(study, part=""):
-    """The tables of a study, without their suffixes. Some need published values, or many datasets."""
+    """The tables of a study, without their suffixes. Some need published values, datasets or seeds."""
     it = CONFIG.studies[study]
     lacking = {"_vs_published"} if not it.published else set()
     lacking |= {"_ranks"} if not is_ranked(it) else set()
+    lacking |= {"_profiles"} if not is_profiled(it) else set()
     return [
         f"results/{part}tables/{study}{table}"
         for table in TABLES

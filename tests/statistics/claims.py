@@ -27,6 +27,7 @@ from ablations.analysis.linear_model import LinearModel  # noqa: E402
 from ablations.analysis.normality import normality  # noqa: E402
 from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
 from ablations.analysis.paired_tests import retested  # noqa: E402
+from ablations.analysis.profiles import beats, interquartile_mean  # noqa: E402
 from ablations.analysis.ranks import critical_difference, friedman  # noqa: E402
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
@@ -288,6 +289,30 @@ for n, k in ((5, 3), (8, 6)):
         return float(
             np.mean([far and friedman(of) < ALPHA for far, of in zip(is_far, of_datasets, strict=True)])
         )
+
+
+def settings(draw: np.random.Generator, seeds: int, datasets: int, shared: bool) -> dict[tuple, float]:
+    """Scores by dataset and seed with an sd of 1; those of a seed are equal if it shares all of its luck."""
+    values = np.broadcast_to(draw.normal(size=(1 if shared else datasets, seeds)), (datasets, seeds))
+    return {place: float(value) for place, value in np.ndenumerate(values)}
+
+
+for n, k, shared in ((5, 1, False), (5, 4, True), (10, 4, False)):
+    case = f"{n} seeds, {k} dataset{'s' * (k > 1)}{', which share the luck of a seed' * shared}"
+
+    @claim("Interquartile mean: the interval covers the true one", case, "0.95", (0.9, 0.99))
+    def _(draw, n=n, k=k, shared=shared) -> float:
+        found = [interquartile_mean(settings(draw, n, k, shared))[1] for _ in range(400)]
+        return float(np.mean([each.low <= 0 <= each.high for each in found if each]))
+
+    @claim("Better in a share of seeds: the interval covers it", case, "0.95", (0.93, 1.0))
+    def _(draw, n=n, k=k, shared=shared) -> float:
+        true, held = float(stats.norm.cdf(1 / 2**0.5)), []
+        for _ in range(400):
+            better = {place: value + 1 for place, value in settings(draw, n, k, shared).items()}
+            interval = beats(ACCURACY, better, settings(draw, n, k, shared)).interval
+            held.append(interval.low <= true <= interval.high)
+        return float(np.mean(held))
 
 
 # --- marks ------------------------------------------------------------------------------------------

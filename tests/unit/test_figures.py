@@ -191,7 +191,7 @@ def test_every_figure_is_drawn_by_the_same_call(study, tmp_path, monkeypatch):
         history.write_text("epoch\ttest_accuracy\n1\t50\n2\t60\n")
     figures = {ending: draw(study, {}, None, []) for ending, draw in FIGURES.items()}
     assert len(figures["curves"].axes[0].lines) == 8
-    assert set(figures) == {"", "effects", "tradeoff", "grid", "ranks", "curves"}
+    assert set(figures) == {"", "effects", "tradeoff", "grid", "ranks", "profiles", "curves"}
 
 
 def test_a_history_that_cannot_be_read_is_left_out(study, tmp_path):

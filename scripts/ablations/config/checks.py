@@ -23,7 +23,7 @@ from ablations.runs.run import Run
 MOST_POINTS = 500_000
 # The names of a study's other tables and figures end in these.
 ENDINGS = (
-    *("_design", "_vs_published", "_effects", "_variance", "_compute", "_ranks"),
+    *("_design", "_vs_published", "_effects", "_variance", "_compute", "_ranks", "_profiles"),
     *("_tradeoff", "_grid", "_curves"),
 )
 # Columns of a comparison with published values, besides those of hyperparameters.

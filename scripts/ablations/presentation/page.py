@@ -30,6 +30,7 @@ HEADINGS = {
     "design": "Design",
     "variance": "Sources of variance",
     "ranks": "Ranks over the datasets",
+    "profiles": "Performance profiles",
     "compute": "Compute",
     "vs_published": "Published values",
 }
@@ -43,6 +44,7 @@ CAPTIONS = {
     "grid": "Bright is better. Missing, failed and diverged points are marked. White cells are not in the "
     "grid.",
     "ranks": "The mean rank of each setting; 1 is the best. A bar joins settings that cannot be told apart.",
+    "profiles": "The share of the runs of each setting that are as good as a value or better.",
     "curves": "Each line is one point of the grid; its band is one standard deviation over seeds. All panels "
     "show the same lines, and each colours them by another hyperparameter.",
 }

@@ -10,6 +10,7 @@ from ablations.presentation.compute_table import compute_table
 from ablations.presentation.design_table import design_table
 from ablations.presentation.document import Table
 from ablations.presentation.effects_table import effects_table
+from ablations.presentation.profiles_table import profiles_table
 from ablations.presentation.published_table import published_table
 from ablations.presentation.ranks_table import ranks_table
 from ablations.presentation.study_table import study_table
@@ -40,5 +41,6 @@ TABLES: dict[str, Make] = {
     "variance": lambda name, study, records, published: variance_table(name, study, records),
     "compute": _compute,
     "ranks": lambda name, study, records, published: ranks_table(name, study, records),
+    "profiles": lambda name, study, records, published: profiles_table(name, study, records),
     "vs_published": _vs_published,
 }

@@ -19,6 +19,7 @@ from ablations.presentation.figures.curves import curves_figure, curves_numbers
 from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.figures.grid import grid_figure
 from ablations.presentation.figures.numbers import measured_numbers
+from ablations.presentation.figures.profiles import profiles_figure
 from ablations.presentation.figures.ranks import ranks_figure
 from ablations.presentation.figures.study import study_figure
 from ablations.presentation.figures.tradeoff import tradeoff_figure, tradeoff_numbers
@@ -40,9 +41,10 @@ FIGURES: dict[str, Draw] = {
     "tradeoff": lambda study, records, published, failed: tradeoff_figure(study, records),
     "grid": lambda study, records, published, failed: grid_figure(study, records, failed),
     "ranks": lambda study, records, published, failed: ranks_figure(study, records),
+    "profiles": lambda study, records, published, failed: profiles_figure(study, records),
     "curves": lambda study, records, published, failed: curves_figure(study, _histories(study, records)),
 }
-# What a figure shows as a table. Those of the effects and the ranks are tables of the study.
+# What a figure shows as a table. The others show tables of the study.
 NUMBERS: dict[str, Callable[[Study, Records], Table]] = {
     "": measured_numbers,
     "tradeoff": tradeoff_numbers,
