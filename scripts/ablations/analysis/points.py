@@ -50,13 +50,13 @@ def compare_points(
 
 def contrasts(study: Study, records: Records, name: str) -> list[Contrast | None]:
     """The contrast of each point of a study with its baseline; None for the baseline itself."""
-    metric, columns = study.kind.metrics[name], study.table.columns
+    metric = study.kind.metrics[name]
     found = available(metric, study.runs(), records)
     unit = unit_of(study.kind, metric, found)
     bases = {level: points[0][1] for level, points in base_points(study).items()}
     compared: list[Contrast | None] = []
     for values, runs in study.points():
-        base = bases[values[columns] if columns else None]
+        base = bases[study.column(values)]
         if runs == base:
             compared.append(None)
         else:

@@ -11,18 +11,17 @@ from ablations.runs.run import Run
 Point = tuple[dict[str, Any], list[Run]]
 
 
-def base_points(study: Study) -> dict[Any, list[Point]]:
-    """The points with the levels of the baseline, by the level of the table's columns, if it has any.
+def base_points(study: Study) -> dict[tuple[Any, ...], list[Point]]:
+    """The points with the levels of the baseline, by the levels of the table's columns.
 
     A baseline that names the level of the columns is that of all of them.
     """
     columns, base = study.table.columns, study.base
     found = [point for point in study.points() if all(point[0][name] == base[name] for name in base)]
-    if not columns:
-        return {None: found}
-    levels = dict.fromkeys(values[columns] for values, _ in study.points())
+    open_ones = [name for name in columns if name not in base]
     return {
-        level: [point for point in found if columns in base or point[0][columns] == level] for level in levels
+        study.column(values): [p for p in found if all(p[0][name] == values[name] for name in open_ones)]
+        for values, _ in study.points()
     }
 
 
@@ -76,7 +75,8 @@ def check_base(study: Study, where: str) -> Iterator[str]:
             )
             return
     for column, points in base_points(study).items():
-        of_column = f" in the column {spell(column)}" if column is not None and columns not in base else ""
+        levels = [spell(level) for name, level in zip(columns, column, strict=True) if name not in base]
+        of_column = f" in the column {', '.join(levels)}" if levels else ""
         if not points:
             yield f"{where}: no point of the grid has {_shown(base)}{of_column}; name one that it has"
             return

@@ -117,7 +117,7 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
     if not study.rows:
         yield f"{where}.rows: it is missing; it names the hyperparameters that distinguish the rows"
         return
-    names = [("rows", key) for key in study.rows] + [("columns", key) for key in [table.columns] if key]
+    names = [("rows", key) for key in study.rows] + [("columns", key) for key in table.columns]
     keys = [key for _, key in names]
     for place, key in names:
         if key not in factors:

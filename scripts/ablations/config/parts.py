@@ -5,11 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from ablations.config.grids import expand
+from ablations.config.grids import expand, matches
 from ablations.config.part_sections import Fraction, Point, Sample
 from ablations.config.ranges import Range
 from ablations.config.sections import Section
 from ablations.kinds import Kind
+from ablations.runs.run import Run
 
 
 def _main_effects(value: Any) -> Any:
@@ -56,6 +57,10 @@ class PartOfGrid(Section):
                 named = [dict(zip(self.kind.factors, point, strict=True)) for point in points]
                 self._part = fraction_of(named, self.fraction)
         return self._part or []
+
+    def excludes(self, run: Run) -> bool:
+        """Whether an entry of `exclude` matches a run."""
+        return any(matches(run, entry) for entry in self.exclude)
 
     @property
     def ranges(self) -> dict[str, Range]:

@@ -159,7 +159,8 @@ class _Levels:
 
 
 def _columns(study: Study, header: Sequence[str], levels: _Levels, path: Path) -> list[_Column]:
-    pivot = study.table.columns
+    # A column of the file is one level.
+    pivot = study.table.columns[0] if len(study.table.columns) == 1 else ""
     columns: list[_Column] = []
     problems: list[str] = []
     for name in header:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import Changed, HasAxes, count_points, expand, grid_models, holds, matches
+from ablations.config.grids import Changed, HasAxes, count_points, expand, grid_models, holds
 from ablations.config.parts import PartOfGrid, in_order
 from ablations.config.questions import Questions
 from ablations.config.sections import Line, OneOrMore, PathText, Section
@@ -30,7 +30,9 @@ class Table(Section):
         OneOrMore(),
         Field(description="what tells its rows apart; with `ablate`, all that changes by default"),
     ] = []
-    columns: Annotated[str | None, Field(description="one column for each of its levels")] = None
+    columns: Annotated[
+        list[str], OneOrMore(), Field(description="one column for each of its levels, or of those of several")
+    ] = []
     values: Annotated[
         list[str], OneOrMore(), Field(description="metrics in its cells; the kind's first one by default")
     ] = []
@@ -169,7 +171,11 @@ class Study(PartOfGrid, Questions):
     def rows(self) -> list[str]:
         """What tells the rows of its table apart."""
         changed = dict.fromkeys(name for change in self.changes for name in change)
-        return self.table.rows or [name for name in changed if name != self.table.columns]
+        return self.table.rows or [name for name in changed if name not in self.table.columns]
+
+    def column(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The levels of the column of its table that a point with these values is in."""
+        return tuple(values[name] for name in self.table.columns)
 
     @property
     def values(self) -> list[str]:
@@ -219,10 +225,6 @@ class Study(PartOfGrid, Questions):
         """Whether the grid holds more than one value of a hyperparameter; excludes are not looked at."""
         return len(self.levels(name, self.grid if self.is_part else None)) > 1 or name in self.ranges
 
-    def excludes(self, run: Run) -> bool:
-        """Whether an entry of `exclude` matches a run."""
-        return any(matches(run, entry) for entry in self.exclude)
-
     def holds(self, run: Run) -> bool:
         """Whether `run` is in the study, in a time that does not depend on the number of its runs."""
         return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
@@ -251,7 +253,7 @@ class Study(PartOfGrid, Questions):
             values = run.values()
             key = tuple(values[factor] for factor in self.factors)
             groups.setdefault(key, (values, []))[1].append(run)
-        sorted_by = [*self.rows, *([self.table.columns] if self.table.columns else [])]
+        sorted_by = [*self.rows, *self.table.columns]
         places = {name: {level: i for i, level in enumerate(self.levels(name))} for name in sorted_by}
         order = [values for values, _ in groups.values()] if self.ablate else []
         rows = list(dict.fromkeys(tuple(values[name] for name in self.rows) for values in order))

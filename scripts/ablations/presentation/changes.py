@@ -16,15 +16,13 @@ def changes(study: Study) -> list[str]:
 
     Where rows show their levels, several changes are only counted.
     """
-    columns = study.table.columns
     bases = {level: points[0][0] for level, points in base_points(study).items()}
-    return [
-        _named(study, values, bases[values[columns] if columns else None]) for values, _ in study.points()
-    ]
+    return [_named(study, values, bases[study.column(values)]) for values, _ in study.points()]
 
 
 def _named(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    changed = [name for name in study.factors if values[name] != base[name] and name != study.table.columns]
+    in_rows = [name for name in study.factors if name not in study.table.columns]
+    changed = [name for name in in_rows if values[name] != base[name]]
     texts = [change_text(study, name, base[name], values[name]) for name in changed]
     if not texts:
         return BASELINE

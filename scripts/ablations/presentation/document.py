@@ -10,6 +10,7 @@ import pandas as pd
 from ablations.files import write_text
 from ablations.presentation import layout
 from ablations.presentation.escapes import TEX, html_text, markdown, markdown_cell, tex
+from ablations.presentation.headings import Heads, shown_once
 from ablations.readable import as_field, as_line
 
 
@@ -26,12 +27,17 @@ class Table:
     bold: frozenset[tuple[int, int]] = frozenset()
     # Paragraphs below it, each with its heading.
     text: list[tuple[str, str]] = field(default_factory=list)
+    # What stands above each other in the headings of columns that have several levels, from above.
+    heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Whether rows with the same first cell are a group, which LaTeX shows once.
+    groups: bool = False
 
     def __post_init__(self) -> None:
         # A record or a config of another person may hold anything.
         self.title, self.notes = as_line(self.title), [as_line(note) for note in self.notes]
         self.text = [(heading, as_line(paragraph)) for heading, paragraph in self.text]
         self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
+        self.heads = {as_line(name): tuple(map(as_line, head)) for name, head in self.heads.items()}
 
     def _cells(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
         """The cells as text of a format, in which `bold` is a cell in bold."""
@@ -63,13 +69,17 @@ class Table:
             if is_broken:
                 cells.isetitem(i, cells.iloc[:, i].map(layout.latex_lines))
         # Not as `header`, in which pandas takes braces for those of Python.
-        cells.columns = pd.Index(layout.latex_headings(self.display, tex))
+        heads = Heads(list(self.display), self.heads)
+        cells.columns = pd.Index(layout.latex_headings(self.display, tex, heads.lowest))
+        if self.groups and not is_long:
+            cells = shown_once(cells)
         body = cells.to_latex(
             index=False,
             escape=False,
             column_format=layout.latex_columns(self.display),
             longtable=is_long,
         )
+        body = heads.in_latex(body)
         notes = " ".join(f"[{i}] {tex(note)}" for i, note in enumerate(self.notes, 1))
         foreign = _beyond_pdftex("".join([self.title, body, notes, *(words for _, words in self.text)]))
         text = [rf"\paragraph{{{heading}.}} {{\sloppy {tex(words)}\par}}" for heading, words in self.text]
@@ -102,8 +112,9 @@ class Table:
 
     def html(self) -> str:
         """A complete page without external files."""
-        cells = self._cells(html_text, "<strong>{}</strong>").rename(columns=html_text)
-        body = cells.to_html(index=False, escape=False, border=0)
+        cells, heads = self._cells(html_text, "<strong>{}</strong>"), Heads(list(self.display), self.heads)
+        cells.columns = pd.Index(map(html_text, heads.lowest))
+        body = heads.in_html(cells.to_html(index=False, escape=False, border=0))
         notes = "".join(f"<li>{html_text(note)}</li>" for note in self.notes)
         text = "".join(f"<p><strong>{head}.</strong> {html_text(words)}</p>\n" for head, words in self.text)
         title = html_text(self.title)
@@ -137,6 +148,7 @@ _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;margin:2em}h1{font-size:1.2em}"
     "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
     "th{text-align:left;border-bottom:1px solid #222}th,td{padding:.25em .8em;vertical-align:top}"
+    "thead th.group{text-align:center;border-bottom-color:#bbb}"
     "th,td{white-space:nowrap;font-variant-numeric:tabular-nums}tr:nth-child(even) td{background:#f5f5f5}"
     "ol{color:#555;max-width:60em}p{max-width:60em}"
 )

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -61,9 +61,11 @@ def latex_lines(text: str) -> str:
     return rf"\parbox[t]{{0.4\linewidth}}{{\raggedright\strut {text}\strut}}"
 
 
-def latex_headings(display: pd.DataFrame, escape: Callable[[str], str]) -> list[str]:
-    """The headings, in several lines if they would make a table wider than the text of a page."""
-    names, widths = list(display), _widths(display)
+def latex_headings(
+    display: pd.DataFrame, escape: Callable[[str], str], names: Sequence[str] | None = None
+) -> list[str]:
+    """The headings, or these, in several lines if they make a table wider than the text of a page."""
+    names, widths = names or list(display), _widths(display)
     if sum(map(max, map(len, names), widths)) <= TEXT_LETTERS:
         return list(map(escape, names))
     headings = []

@@ -32,9 +32,10 @@ def _columns(study: Study, metric: Metric) -> dict[str, list[int]]:
     """The columns of a metric, apart by dataset: their labels, and the places of their points."""
     columns: dict[str, list[int]] = {}
     for i, (values, runs) in enumerate(study.points()):
-        factor = study.table.columns
-        label = f"'{study.level_label(factor, values[factor])}'" if factor else in_sentence(metric.label)
-        of_dataset = f" of {runs[0].dataset}" if _has_datasets(study) and factor != "dataset" else ""
+        factors = study.table.columns
+        label = "/".join(study.level_label(name, values[name]) for name in factors)
+        label = f"'{label}'" if factors else in_sentence(metric.label)
+        of_dataset = f" of {runs[0].dataset}" if _has_datasets(study) and "dataset" not in factors else ""
         columns.setdefault(label + of_dataset, []).append(i)
     return columns
 

@@ -124,13 +124,15 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         title += f": {in_sentence(marked(study.kind.metrics[study.values[0]]))}"
     # A point that the grid excludes has an empty cell; it is not a missing run.
     data = pd.DataFrame([_data(study, row) for row in rows.values()]).fillna("")
-    display = pd.DataFrame([_display(study, row) for row in rows.values()])
+    display, heads = pd.DataFrame([_display(study, row) for row in rows.values()]), _heads(study)
+    display = display[[*(name for name in display if name not in heads), *heads]]
     every = [records.get(run) for _, runs in points for run in runs]
     notes = [*baseline_notes(study, compared), *mark_notes, *study_notes(study, every, seeds)]
     if display.isna().any(axis=None):
         notes.append(f"{NONE} instead of a value: the study does not have this point.")
     places = frozenset((row, display.columns.get_loc(label)) for row, label in bold)
-    return Table(title, name, data, display.fillna(NONE), notes, places)
+    groups = len(study.rows) > 1 and not study.base
+    return Table(title, name, data, display.fillna(NONE), notes, places, heads, groups)
 
 
 def _data(study: Study, row: _Row) -> dict[str, str]:
@@ -148,18 +150,35 @@ def _display(study: Study, row: _Row) -> dict[str, str]:
 
 def _column(study: Study, metric: str, values: Mapping[str, object]) -> tuple[str, str]:
     """The name and the heading of the column of a point."""
-    if not (factor := study.table.columns):
+    if not (factors := study.table.columns):
         return metric, marked(study.kind.metrics[metric])
-    level = spell(values[factor])
-    if level in (*study.rows, *map(study.label, study.rows)):
-        return f"{factor}={level}", f"{factor}={level}"
-    return level, study.level_label(factor, values[factor])
+    name = "/".join(map(spell, study.column(values)))
+    if name in (*study.rows, *map(study.label, study.rows)):
+        return f"{factors[0]}={name}", f"{factors[0]}={name}"
+    return name, ", ".join(study.level_label(factor, values[factor]) for factor in factors)
+
+
+def _heads(study: Study) -> dict[str, tuple[str, ...]]:
+    """The headings of the columns of levels, in the order of the grid, each with its parts from above."""
+    levels = {name: study.levels(name) for name in study.table.columns}
+    heads: dict[str, tuple[str, ...]] = {}
+    points = study.points() if levels else ()
+    for values, _ in sorted(points, key=lambda point: [of.index(point[0][n]) for n, of in levels.items()]):
+        _, label = _column(study, study.values[0], values)
+        *above, lowest = [study.level_label(name, values[name]) for name in levels]
+        lowest = lowest if above else label
+        heads[label] = (*above, lowest)
+        if study.base:
+            metric = study.kind.metrics[study.values[0]]
+            heads[heading(metric, label)] = (*above, heading(metric, lowest))
+    return heads
 
 
 def _separator(study: Study) -> str:
     """What joins the name of a column and `sd`: a sign that no name has, where a level is named `mnist_n`."""
     layout = study.table
-    levels = {spell(values[layout.columns]) for values, _ in study.points()} if layout.columns else set()
+    points = study.points() if layout.columns else ()
+    levels = {"/".join(map(spell, study.column(values))) for values, _ in points}
     endings = ("sd", "ci_low", "ci_high", "n", *CONTRAST * bool(study.base))
     heads = levels or set(study.values)
     taken = {*heads, *study.rows}

@@ -87,7 +87,7 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
         axis.set_xticks(range(0, wide, every), grid.columns[:wide:every])
         axis.tick_params(length=0)
         if study.table.columns:
-            axis.set_xlabel(study.label(study.table.columns))
+            axis.set_xlabel(", ".join(map(study.label, study.table.columns)))
     every = -(-high // MOST_ROWS)
     axes[0][0].set_yticks(range(0, high, every), grid.rows[:high:every], fontsize="small")
     if handles := _legend(maps, is_small):
@@ -101,12 +101,12 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
 
 
 def _grid_of(study: Study) -> _Grid:
-    pivot = study.table.columns
-    factors = [factor for factor in varying_factors(study, study.factors) if factor != pivot]
+    pivots = study.table.columns
+    factors = [factor for factor in varying_factors(study, study.factors) if factor not in pivots]
     runs = {
         (
             point_name(study, values, factors) or study.title,
-            study.level_label(pivot, values[pivot]) if pivot else "",
+            ", ".join(study.level_label(name, values[name]) for name in pivots),
         ): of_point
         for values, of_point in study.points()
     }

@@ -91,7 +91,7 @@ def _dots(study: Study, records: Records, published: Path | None, name: str) -> 
     dots: Dots = {}
     for values, runs in study.points():
         row = point_name(study, values, factors) or study.title
-        panel = level_name(study, layout.columns, values[layout.columns]) if layout.columns else ""
+        panel = ", ".join(level_name(study, name, values[name]) for name in layout.columns)
         found = cell(metric, [records.get(run) for run in runs])
         mean, sd = (value if value is None else value * scale for value in (found.mean, found.sd))
         dots[row, panel] = _Dot(mean, sd, printed.get(runs[0]))

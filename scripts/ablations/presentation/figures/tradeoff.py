@@ -54,7 +54,7 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     metrics = {name: kind.metrics[name] for name in every[:MOST_METRICS]}
     costs = _costs(study, records)
     varying = varying_factors(study, study.factors)
-    factor = study.table.columns or [*varying, *study.rows][0]
+    factor = [*study.table.columns[:1], *varying, *study.rows][0]
     levels = {values[factor]: study.level_label(factor, values[factor]) for values, _ in study.points()}
     high, wide = len(metrics), max(1, len(costs))
     size = (1.4 + 3.6 * wide, 1.2 + 3 * high)
