@@ -28,7 +28,7 @@ def figures_of(study, part=""):
 def all_figures(wildcards):
     """Every figure of the selected studies."""
     figures = [figure for study in CONFIG.studies for figure in figures_of(study)]
-    return expand("{figure}.{suffix}", figure=figures, suffix=("svg", "png"))
+    return expand("{figure}.{suffix}", figure=figures, suffix=("svg", "png", "pdf"))
 
 
 def failed_runs(wildcards):
@@ -58,6 +58,7 @@ rule plot_study:
             labels=label_of_figure,
             caption="captions/figure.rst",
         ),
+        "results/{part}figures/{study}{figure}.pdf",
     log:
         "logs/plot_study/{part}{study}{figure}.log",
     wildcard_constraints:

@@ -1,4 +1,4 @@
-"""Rule plot_study: one figure of a study, as SVG and PNG."""
+"""Rule plot_study: one figure of a study, as SVG, PNG and PDF."""
 
 import json
 from pathlib import Path

@@ -226,6 +226,43 @@ def test_a_study_of_many_points_is_drawn_on_a_page(draw, tmp_path):
     write_figure(figure, tmp_path / "many")
 
 
+def test_a_pdf_has_the_lines_below_the_title_alone_and_the_same_bytes_each_time(study, tmp_path):
+    for name in ("a", "b"):
+        figure = study_figure(study, records_of(study, accuracy))
+        write_figure(figure, tmp_path / name)
+        assert figure.get_suptitle() == "bars: one standard deviation over seeds"
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+    assert b"/Type3" not in (tmp_path / "a.pdf").read_bytes(), "publishers refuse such fonts"
+
+
+@pytest.mark.parametrize("label", ["ResNet {}", "A residual network of the depth {}"])
+def test_the_columns_of_a_map_do_not_overprint_each_other(label, study):
+    names = {model: label.format(model[6:]) for model in ("resnet18", "resnet50")}
+    changes = {"level_labels": {"model": names}, "table": {"rows": ["batch_size"], "columns": ["model"]}}
+    renamed = parse_study({**study.written, **changes})
+    figure = grid_figure(renamed, records_of(renamed, accuracy))
+    figure.canvas.draw()
+    texts = figure.axes[0].get_xticklabels()
+    assert [text.get_text() for text in texts] == list(names.values())
+    assert {bool(text.get_rotation()) for text in texts} == {len(label) > 11}
+    # Turned lines are parallel. The distance between them is more than the height of one.
+    places = [text.get_transform().transform(text.get_position()) for text in texts]
+    apart = abs(places[1][0] - places[0][0])
+    width = texts[0].get_window_extent().width
+    height = figure.dpi * texts[0].get_fontsize() / 72
+    assert apart > width or apart * np.sin(np.radians(texts[0].get_rotation())) > height
+
+
+def test_a_history_of_one_epoch_is_drawn_as_points_at_that_epoch(tmp_path):
+    study = study_of({"batch_size": [16, 32]})
+    for i, _run in enumerate(study.runs()):
+        (tmp_path / f"{i}.tsv").write_text(f"epoch\ttest_accuracy\n1\t{90 + i}\n")
+    paths = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}
+    axis = curves_figure(study, paths).axes[0]
+    assert [line.get_marker() for line in axis.lines] == ["o", "s"]
+    assert list(axis.get_xticks()) == [1]
+
+
 def test_many_levels_are_distinct(tmp_path):
     study = study_of({"batch_size": list(range(1, 41))})
     histories = {run: tmp_path / f"{i}.tsv" for i, run in enumerate(study.runs())}

@@ -153,3 +153,5 @@ def _draw_panel(axis: Axes, study: Study, factor: str, curves: Sequence[_Curve])
         wide = 1 + (len(handles) > 7)
         axis.legend(handles.values(), handles.keys(), fontsize="x-small", frameon=False, ncols=wide)
     axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    if len(every := {step for curve in curves for step in curve.steps.tolist()}) == 1:
+        axis.set_xticks(list(every))

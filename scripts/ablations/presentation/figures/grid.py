@@ -34,6 +34,8 @@ HATCHES = {"missing": "///", "failed": "...", "diverged": "xxx"}
 PAINTS = {"missing": "0.75", "failed": PUBLISHED, "diverged": "#CC79A7"}
 # Maps with more columns than this, or more rows than MOST_ROWS, show no numbers and only some names.
 MOST_COLUMNS = 20
+# Under a column is room for so many letters.
+ROOM_LETTERS = 11
 # The most rows, and the most columns, that a map draws; each has only a few pixels then.
 MOST_CELLS = 2000
 
@@ -69,7 +71,10 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
     most_columns = MOST_COLUMNS // len(metrics)
     is_small = len(grid.rows) <= MOST_ROWS and len(grid.columns) <= most_columns
     across = 1.1 * min(wide, most_columns) + 1.1
-    size = (3.3 + across * len(metrics), 1.8 + 0.32 * min(high, MOST_ROWS))
+    # Names that would overprint each other are turned, and need a height of their own.
+    longest = max(len(line) for name in grid.columns[:wide] for line in name.split("\n"))
+    longest = longest if longest > ROOM_LETTERS and wide * len(metrics) > 1 else 0
+    size = (3.3 + across * len(metrics), 1.8 + 0.06 * longest + 0.32 * min(high, MOST_ROWS))
     figure, axes = plt.subplots(
         1, len(metrics), layout="constrained", figsize=size, sharey=True, squeeze=False
     )
@@ -84,7 +89,8 @@ def grid_figure(study: Study, records: Records, failed: Collection[Run] = ()) ->
             if is_small:
                 _write_means(axis, image, metric, found.means)
         every = -(-wide // most_columns)
-        axis.set_xticks(range(0, wide, every), grid.columns[:wide:every])
+        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if longest else {}
+        axis.set_xticks(range(0, wide, every), grid.columns[:wide:every], **turned)
         axis.tick_params(length=0)
         if study.table.columns:
             axis.set_xlabel(", ".join(map(study.label, study.table.columns)))
@@ -106,7 +112,7 @@ def _grid_of(study: Study) -> _Grid:
     runs = {
         (
             point_name(study, values, factors) or study.title,
-            ", ".join(study.level_label(name, values[name]) for name in pivots),
+            "\n".join(study.level_label(name, values[name]) for name in pivots),
         ): of_point
         for values, of_point in study.points()
     }

@@ -80,9 +80,9 @@ def look_of(names: Mapping[Any, str], level: Any) -> dict[str, Any]:
 
 
 def cut_note(*sides: tuple[int, int, str]) -> str:
-    """The note in a title for each (count, limit, noun) that does not fit: ` (the first 60 of 300 rows)`."""
+    """A line below a title for each (count, limit, noun) that does not fit: `the first 60 of 300 rows`."""
     cut = [f"the first {limit} of {count} {noun}" for count, limit, noun in sides if count > limit]
-    return f" ({', '.join(cut)})" if cut else ""
+    return f"\n{', '.join(cut)}" if cut else ""
 
 
 def set_log_ticks(axis: Axis, low: float, high: float) -> None:
@@ -120,16 +120,28 @@ def spread_note(what: str, shown: bool) -> str:
     return f"\n{what}: one standard deviation over seeds" if shown else ""
 
 
+# An SVG is independent of the time and of the fonts of this machine. A PDF has fonts that publishers accept.
+_SETTINGS: dict[Any, Any] = {"svg.hashsalt": "ablations", "svg.fonttype": "none", "pdf.fonttype": 42}
+
+
 def write_figure(figure: Figure, base: Path) -> None:
-    """Write `base`.svg and `base`.png, each atomically. The same records give the same bytes."""
-    formats: dict[str, dict[str, str | None]] = {"svg": {"Date": None}, "png": {"Software": None}}
+    """Write `base`.svg, .png and .pdf, each atomically. The same records give the same bytes.
+
+    The PDF is for a paper, whose caption says what the title says: it has the lines below the title alone.
+    """
+    formats: dict[str, dict[str, str | None]] = {
+        "svg": {"Date": None},
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None},
+    }
     try:
         for suffix, metadata in formats.items():
+            if suffix == "pdf":
+                figure.suptitle(figure.get_suptitle().partition("\n")[2], fontsize="medium")
             path = base.with_name(f"{base.name}.{suffix}")
-            # The settings make an SVG independent of the time and of the fonts of this machine.
             with (
                 atomic_path(path) as temporary,
-                matplotlib.rc_context({"svg.hashsalt": "ablations", "svg.fonttype": "none"}),
+                matplotlib.rc_context(_SETTINGS),
             ):
                 figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
     except OSError as error:
