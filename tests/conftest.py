@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkout import Checkout
+from checkout import PROJECT, Checkout
 
 # Tests run side by side: with more threads each, they would wait for each other. Read when numpy and torch
 # are imported.
@@ -45,6 +45,19 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
         return Checkout.existing(root)
 
     return once
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as runs open them; to be read only."""
+    from ablations.config.reading import load_config
+    from ablations.data.sources import Request
+    from ablations.data.staging import stage
+
+    files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
+    path = tmp_path_factory.mktemp("data") / "digits.safetensors"
+    stage(Request("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,11 @@
-"""A run that was stopped, at any step and by any signal, ends as an undisturbed one."""
+"""A run that was stopped, at any step, ends as an undisturbed one."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from ablations.runs import state
 from ablations.runs.attempts import Attempt, job_deadline
 from ablations.runs.run import Run
 from ablations.training import setup
@@ -17,7 +13,7 @@ from ablations.training import trainer as training
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.models import build_model
 from test_records import make_run
-from test_training import PROJECT, SHAPE, digits, hyperparameters, staged, without_times  # noqa: F401
+from trainings import SHAPE, digits, hyperparameters
 
 RUN = make_run()
 MODEL = "shufflenet_v2_x0_5"  # small: here a checkpoint is written after every step
@@ -170,95 +166,3 @@ def test_the_deadline_of_a_job():
     assert job_deadline({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": end}, 60) == int(end) - 15
     assert job_deadline({"SLURM_JOB_ID": "1"}, None) is None
     assert job_deadline({"SLURM_JOB_ID": "1"}, 7200) < now + 7200 - 90
-
-
-# --- the script, and real signals ----------------------------------------------------------------
-
-
-def start(staged: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:  # noqa: F811
-    flags = {
-        "dataset": staged,
-        "model": MODEL,
-        "batch-size": 32,
-        "optimizer": "adam",
-        "lr": 0.001,
-        "epochs": 6,
-        "pin-memory": "false",
-        "train-samples": 160,
-        "seed": 0,
-        "device": "cpu",
-        "checkpoint-interval-s": 0,
-        "time-limit-min": 60,
-        "record": folder / "record.tsv",
-        "history": folder / "history.tsv",
-    }
-    command = [sys.executable, "scripts/train_cnn.py"]
-    command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return subprocess.Popen(
-        command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return errors
-
-
-@pytest.fixture(scope="module")
-def undisturbed(staged, tmp_path_factory) -> Path:  # noqa: F811
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finish(start(staged, folder))
-    return folder
-
-
-def compared(folder: Path) -> tuple[dict, dict]:
-    record = without_times(folder / "record.tsv")
-    record.pop("attempts")
-    return record, without_times(folder / "history.tsv")
-
-
-@pytest.mark.parametrize("signals", [["SIGKILL"], ["SIGTERM", "SIGUSR2", "SIGINT"]], ids=" ".join)
-def test_a_run_that_got_signals_ends_as_one_that_did_not(signals, staged, undisturbed, tmp_path):  # noqa: F811
-    for how in signals:
-        process = start(staged, tmp_path)
-        for line in process.stderr:
-            if "/6: loss" in line:
-                break
-        process.send_signal(getattr(signal, how))
-        errors = process.stderr.read()
-        process.wait()
-        assert process.returncode == (-signal.SIGKILL if how == "SIGKILL" else 1)
-        if how != "SIGKILL":
-            assert f"error: it was told to stop ({how}); the checkpoint of epoch" in errors
-            assert "Traceback" not in errors
-        left = state.read(tmp_path / "state.json")
-        assert left.process.id == process.pid
-        assert (left.stopped and left.stopped.why) == (None if how == "SIGKILL" else "stopped")
-        assert (left.progress.epochs, left.progress.steps) == (6, 30)
-        assert left.progress.step >= 5, "it is written with each checkpoint"
-        assert not (tmp_path / "record.tsv").exists()
-
-    assert "resuming from epoch" in finish(start(staged, tmp_path))
-    assert compared(tmp_path) == compared(undisturbed)
-    record = (tmp_path / "record.tsv").read_text().splitlines()
-    row = dict(zip(record[0].split("\t"), record[1].split("\t"), strict=True))
-    assert row["attempts"] == str(len(signals) + 1)
-    seconds = [float(text) for text in row["attempt_seconds"].split(";")]
-    assert len(seconds) == len(signals) + 1
-    assert all(second > 0 for second in seconds)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv", "run.lock"]
-
-
-def test_a_run_stops_in_good_time_before_the_end_of_its_job(staged, undisturbed, tmp_path):  # noqa: F811
-    """A job that ends in 80 seconds: a run keeps a margin of 90, and stops at its first step."""
-    soon = str(int(time.time()) + 80)
-    process = start(staged, tmp_path, SLURM_JOB_ID="1", SLURM_JOB_END_TIME=soon)
-    errors = process.communicate(timeout=120)[1]
-    assert process.returncode == 1
-    assert "its job is about to reach its time limit; the checkpoint" in errors
-    stopped = state.read(tmp_path / "state.json").stopped
-    assert stopped.why == "time-out"
-    assert f"error: {stopped.error}" in errors
-    finish(start(staged, tmp_path))
-    assert compared(tmp_path) == compared(undisturbed)

@@ -15,8 +15,8 @@ from ablations.training.models import build_model
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_scores import negative_log_likelihood
-from test_training import PROJECT, call, staged  # noqa: F401
 from torch import nn
+from trainings import PROJECT, call
 
 DATASETS = PROJECT / "config/datasets.yaml"
 CONFIG = """
@@ -122,7 +122,7 @@ def test_no_study_is_expanded_to_find_what_is_kept_of_a_run(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(staged, tmp_path_factory) -> Path:  # noqa: F811
+def finished(staged, tmp_path_factory) -> Path:
     """A finished run with all that can be kept of it; its convolutions left out dead taps."""
     folder = tmp_path_factory.mktemp("finished")
     done = call(staged, folder, "--epochs", "2", "--train-samples", "640", "--keep", "weights logits")
@@ -138,7 +138,7 @@ def plain_resnet18() -> nn.Module:
     return model
 
 
-def test_the_weights_are_those_of_the_plain_torchvision_model(finished, staged):  # noqa: F811
+def test_the_weights_are_those_of_the_plain_torchvision_model(finished, staged):
     model = plain_resnet18()
     model.load_state_dict(load_file(finished / "weights.safetensors"))
     dataset = open_staged(staged, "pt")
@@ -153,7 +153,7 @@ def test_the_weights_are_those_of_the_plain_torchvision_model(finished, staged):
     torch.testing.assert_close(logits, kept_logits, rtol=1e-3, atol=1e-3)
 
 
-def test_the_logits_are_in_the_order_of_the_test_set(finished, staged):  # noqa: F811
+def test_the_logits_are_in_the_order_of_the_test_set(finished, staged):
     found = load_file(finished / "logits.safetensors")
     dataset = open_staged(staged, "pt")
     _, record = read_record(finished / "record.tsv")
@@ -171,21 +171,21 @@ def test_the_files_name_their_run(finished):
             assert file.metadata() == {"run": run.directory}
 
 
-def test_without_keep_nothing_is_kept_and_files_of_an_earlier_training_go(staged, tmp_path):  # noqa: F811
+def test_without_keep_nothing_is_kept_and_files_of_an_earlier_training_go(staged, tmp_path):
     (tmp_path / "weights.safetensors").write_text("of an earlier training")
     done = call(staged, tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.tsv", "record.tsv", "run.lock"]
 
 
-def test_nothing_is_kept_of_a_diverged_run(staged, tmp_path):  # noqa: F811
+def test_nothing_is_kept_of_a_diverged_run(staged, tmp_path):
     flags = ("--optimizer", "sgd", "--lr", "100", "--epochs", "30", "--keep", "weights")
     done = call(staged, tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "weights.safetensors").exists()
 
 
-def test_a_record_is_written_after_what_is_kept(staged, tmp_path):  # noqa: F811
+def test_a_record_is_written_after_what_is_kept(staged, tmp_path):
     """A run whose files cannot be written has not finished."""
     (tmp_path / "weights.safetensors").mkdir()
     done = call(staged, tmp_path, "--keep", "weights")

@@ -16,7 +16,7 @@ from ablations.training.scores import (
 )
 from sklearn.metrics import f1_score, log_loss, recall_score
 from test_checkpoints import Killed, checkpoint_at
-from test_training import SHAPE, digits, hyperparameters
+from trainings import SHAPE, digits, hyperparameters
 
 
 def example(images: int = 500, classes: int = 7, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

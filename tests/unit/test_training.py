@@ -1,47 +1,14 @@
 """The training engine computes what a plain loop computes, repeatably, and records what it did."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from ablations.data.staged import Split, StagedDataset
-from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.models import build_model
 from ablations.training.progress_lines import progress_lines
 from torch.nn import functional as F
-
-PROJECT = Path(__file__).parents[2]
-SHAPE = (1, 8, 8)
-
-
-def digits(train: int = 96, test: int = 50) -> StagedDataset:
-    from sklearn.datasets import load_digits
-
-    loaded = load_digits()
-    images = torch.from_numpy(np.rint(loaded.images * 255 / 16).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(loaded.target.astype(np.int64))
-    return StagedDataset(
-        "digits",
-        "no digest",
-        SHAPE,
-        10,
-        (0.5,),
-        (0.5,),
-        Split(images[:train], labels[:train]),
-        Split(images[-test:], labels[-test:]),
-    )
-
-
-def hyperparameters(**changes) -> CnnHyperparameters:
-    plain = {"batch_size": 32, "optimizer": "sgd", "lr": 0.05, "epochs": 2, "pin_memory": False, "seed": 0}
-    return CnnHyperparameters(**plain | changes)
+from trainings import SHAPE, call, digits, hyperparameters, without_times
 
 
 def trained(**changes):
@@ -249,93 +216,6 @@ def test_progress_lines_have_an_eta(caplog):
 # --- the script ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def staged(tmp_path_factory) -> Path:
-    from ablations.config.reading import load_config
-    from ablations.data.sources import Request
-    from ablations.data.staging import stage
-
-    files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
-    path = tmp_path_factory.mktemp("data") / "digits.safetensors"
-    stage(Request("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
-    return path
-
-
-def call(
-    staged: Path,
-    folder: Path,
-    *flags: str,
-    script: tuple[str, ...] = ("scripts/train_cnn.py",),
-    **environment: str,
-) -> subprocess.CompletedProcess[str]:
-    plain = {
-        "--dataset": str(staged),
-        "--model": "resnet18",
-        "--batch-size": "32",
-        "--optimizer": "adam",
-        "--lr": "1e-3",
-        "--epochs": "1",
-        "--pin-memory": "true",
-        "--train-samples": "64",
-        "--seed": "0",
-        "--record": str(folder / "record.tsv"),
-        "--history": str(folder / "history.tsv"),
-    } | dict(zip(flags[::2], flags[1::2], strict=True))
-    return subprocess.run(
-        [
-            sys.executable,
-            *script,
-            # A flag may have several values.
-            *(word for name, values in plain.items() for word in (name, *values.split())),
-        ],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-TIMES = ("_ms", "seconds", "_at", "_mb", "per_s")
-
-
-def without_times(path: Path) -> dict[str, list[str]]:
-    header, *rows = (line.split("\t") for line in path.read_text().splitlines())
-    return {name: [row[i] for row in rows] for i, name in enumerate(header) if not name.endswith(TIMES)}
-
-
-def test_two_calls_write_the_same_record_times_aside(staged, tmp_path):
-    for name in ("a", "b"):
-        done = call(staged, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    for file in ("record.tsv", "history.tsv"):
-        assert without_times(tmp_path / "a" / file) == without_times(tmp_path / "b" / file)
-
-
-def test_a_step_that_cannot_be_recorded_starts_the_run_again_without_a_graph(staged, tmp_path):
-    """In a new process, with its answer as if there had been no graph. Here a CPU stands for the GPU."""
-    spoiled = f"""
-import runpy, sys
-sys.path.insert(0, {str(PROJECT / "scripts")!r})
-from ablations.training import trainer
-from ablations.training.cuda_graphs import CannotRecord
-plain = trainer.Trainer.train
-def train(self):
-    if "--no-graph" not in sys.argv:
-        raise CannotRecord("a step cannot be recorded as a CUDA graph (a test)")
-    return plain(self)
-trainer.Trainer.train = train
-runpy.run_path({str(PROJECT / "scripts/train_cnn.py")!r}, run_name="__main__")
-"""
-    assert call(staged, tmp_path / "plain").returncode == 0
-    done = call(staged, tmp_path / "spoiled", script=("-c", spoiled))
-    assert done.returncode == 0, done.stderr
-    assert "(a test); the run starts again without one" in done.stderr
-    plain, again = (without_times(tmp_path / name / "record.tsv") for name in ("plain", "spoiled"))
-    assert again["attempts"] == ["2"]
-    assert {**again, "attempts": plain["attempts"]} == plain
-
-
 def test_a_record_says_what_had_no_effect_on_a_cpu(staged, tmp_path):
     done = call(staged, tmp_path, "--precision", "tf32", "--device", "cpu")
     record = without_times(tmp_path / "record.tsv")
@@ -395,18 +275,3 @@ def test_a_run_starts_from_weights_of_the_users_own(staged, tmp_path):
     assert done.returncode == 0, done.stderr
     assert without_times(tmp_path / "record.tsv")["weights_not_loaded"] == ["fc.weight fc.bias"]
     assert "not loaded: fc.weight fc.bias" in done.stderr
-
-
-def test_a_terminal_gets_a_progress_bar(staged, tmp_path):
-    """`script` gives the run a terminal, as a user's shell does."""
-    command = (
-        f"{sys.executable} scripts/train_cnn.py --dataset {staged} --model resnet18 --batch-size 32 "
-        f"--optimizer adam --lr 0.001 --epochs 1 --pin-memory false --train-samples 64 --seed 0 "
-        f"--record {tmp_path}/record.tsv --history {tmp_path}/history.tsv"
-    )
-    done = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
-    assert "━" in done.stdout
-    assert "2/2" in done.stdout

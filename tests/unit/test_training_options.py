@@ -15,10 +15,10 @@ from ablations.training.augmentation import augmentation_of
 from ablations.training.models import build_model, set_dropout
 from ablations.training.schedules import LearningRate
 from test_checkpoints import Killed, equal, losses, run
-from test_training import SHAPE, call, digits, hyperparameters, staged, without_times  # noqa: F401
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler as torchs
+from trainings import SHAPE, call, digits, hyperparameters, without_times
 
 OPTIONS = [
     {"momentum": 0.9, "nesterov": True},
@@ -186,7 +186,7 @@ def test_held_out_images_validate_and_train_nothing(source):
     assert equal(model, alone), "validating changes nothing"
 
 
-def test_a_record_tells_the_epoch_that_validation_chooses(staged, tmp_path):  # noqa: F811
+def test_a_record_tells_the_epoch_that_validation_chooses(staged, tmp_path):
     data = ("--validation", "0.2", "--train-samples", "200")
     done = call(staged, tmp_path, *data, "--epochs", "3", "--optimizer", "sgd", "--lr", "0.1")
     assert done.returncode == 0, done.stderr
