@@ -11,6 +11,7 @@ from ablations.training.live_taps import LiveConv2d, give_zero_gradients, trim
 from ablations.training.models import build_model
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models import ResNet
 
 # The smallest of each family, and the smallest images that it takes of those that people use.
 FAMILIES = [
@@ -69,8 +70,12 @@ def still(model: nn.Module) -> nn.Module:
     """Without what draws random numbers, and with batch statistics that rounding cannot blow up.
 
     And without what takes most of the time and shows nothing more: the wide linear layers of AlexNet and VGG,
-    and all but the first of equal layers in MaxViT and in a vision transformer.
+    all but the first of equal layers in MaxViT and in a vision transformer, and all but the first two blocks
+    of each stage of a ResNet, of which the first may have a stride.
     """
+    if isinstance(model, ResNet):
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            setattr(model, stage, getattr(model, stage)[:2])
     for block in getattr(model, "blocks", ()):
         block.layers = block.layers[:1]
     if encoder := getattr(model, "encoder", None):
@@ -92,24 +97,28 @@ def assert_equal_states(plain: nn.Module, trimmed: nn.Module) -> None:
     expected, found = plain.state_dict(), trimmed.state_dict()
     assert list(expected) == list(found)
     for name, tensor in expected.items():
-        torch.testing.assert_close(
-            found[name], tensor, rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        # Most are equal to the bit, and that is seen sooner.
+        if not torch.equal(found[name], tensor):
+            torch.testing.assert_close(
+                found[name], tensor, rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 @pytest.mark.parametrize(("name", "size"), FAMILIES)
 def test_a_trimmed_network_trains_as_the_plain_one(name, size):
     torch.manual_seed(0)
+    # Of large images, one has values enough to normalise a batch.
+    batch = 1 if size > 100 else 2
     plain = still(build_model(name, (1, size, size), 10))
     trimmed = trim(copy.deepcopy(plain), (1, size, size), decay=True)
     assert_equal_states(plain, trimmed)
     if any(isinstance(module, LiveConv2d) for module in trimmed.modules()):
-        losses = steps(plain, size, True, "sgd", 2, batch=2)
-        assert steps(trimmed, size, True, "sgd", 2, batch=2) == pytest.approx(losses, rel=1e-9)
+        losses = steps(plain, size, True, "sgd", 2, batch)
+        assert steps(trimmed, size, True, "sgd", 2, batch) == pytest.approx(losses, rel=1e-9)
         assert_equal_states(plain, trimmed)
     else:
         assert repr(trimmed) == repr(plain), "it is left alone"
-    images = torch.randn(2, 1, size, size, dtype=torch.float64)
+    images = torch.randn(batch, 1, size, size, dtype=torch.float64)
     torch.testing.assert_close(trimmed.eval()(images), plain.eval()(images), rtol=1e-6, atol=1e-9)
 
 
@@ -119,8 +128,8 @@ def test_dead_taps_become_what_they_would_have_become(optimizer, decay):
     torch.manual_seed(0)
     plain = still(build_model("resnet18", (1, 28, 28), 10))
     trimmed = trim(copy.deepcopy(plain), (1, 28, 28), decay)
-    assert steps(trimmed, 28, decay, optimizer, 5) == pytest.approx(
-        steps(plain, 28, decay, optimizer, 5), rel=1e-9
+    assert steps(trimmed, 28, decay, optimizer, 3) == pytest.approx(
+        steps(plain, 28, decay, optimizer, 3), rel=1e-9
     )
     assert_equal_states(plain, trimmed)
 
