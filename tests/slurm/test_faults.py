@@ -382,7 +382,8 @@ def test_a_study_survives_a_shared_directory_that_is_full(undisturbed, cluster, 
         pytest.skip(f"NOT TESTED: a full directory needs a file system of its own ({done.stderr.strip()})")
     study = Study(prepare(undisturbed, mounted / "project"), cluster, executor, TABLES)
     try:
-        study.start()
+        # A run fails in its middle, and one fails at its start when it is tried again.
+        study.start("--retries", "1")
         frozen = study.freeze_a_network()
         with filled(mounted / "fill"):
             frozen.thaw()

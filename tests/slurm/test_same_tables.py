@@ -29,6 +29,7 @@ def local(quickstart: Checkout, made_once) -> Checkout:
         return quickstart
 
     def make(checkout: Checkout) -> None:
+        checkout.shorten_quickstart()
         done = checkout.snakemake(*QUICKSTART)
         assert done.returncode == 0, done.stderr
 
@@ -36,6 +37,7 @@ def local(quickstart: Checkout, made_once) -> Checkout:
 
 
 def test_the_quickstart_comes_to_the_same_tables(executor, cluster: Cluster, local, checkout):
+    checkout.shorten_quickstart()
     edit_profile(checkout, ('"my_account"', f'"{ACCOUNT}"'))
     # Where a study varies pin_memory, as one of the whole quickstart does, all batches come from the host.
     selected = (f"studies=[{','.join(STUDIES)}]", "batches=host")
