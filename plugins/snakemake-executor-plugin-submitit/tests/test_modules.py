@@ -8,9 +8,9 @@ import snakemake_executor_plugin_submitit as package
 ROOT = Path(package.__file__).parent
 # A module imports only from earlier lines, and not from its own line.
 LAYERS = """
-results processes mps packing private_folder settings resources identity refusals descriptors
+results processes mps packing private_folder settings resources identity refusals descriptors shell_job
 manifest calls member
-holdings
+holdings direct
 folder pack
 submissions
 clusters.base clusters.nodes

@@ -3,7 +3,6 @@
 python -m snakemake_executor_plugin_submitit.job FOLDER
 """
 
-import importlib
 import sys
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from snakemake_executor_plugin_submitit.private_folder import opened_private
 
 def main() -> None:
     """Run the pack in the folder that the command line names."""
-    # Snakemake loads this plugin in each member. Members are forks of this process, so one import serves all.
-    importlib.import_module("snakemake_executor_plugin_submitit.executor")
     with opened_private(Path(sys.argv[1])) as folder:
         process_job(folder)
 

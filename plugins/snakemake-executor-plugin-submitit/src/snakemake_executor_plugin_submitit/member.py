@@ -1,4 +1,4 @@
-"""A member of a pack: one Snakemake call for one job, in a process of its own."""
+"""A member of a pack: one job in a process of its own, by a call of Snakemake or without one."""
 
 import atexit
 import contextlib
@@ -17,6 +17,7 @@ import psutil
 
 from snakemake_executor_plugin_submitit.private_folder import open_log
 from snakemake_executor_plugin_submitit.processes import family, kill_group, memory_mb
+from snakemake_executor_plugin_submitit.shell_job import ShellJob
 
 log = logging.getLogger("submitit")
 
@@ -29,11 +30,16 @@ _WITHOUT_P = [sys.executable, "-m", "snakemake"]
 
 @dataclass(frozen=True)
 class Member:
-    """A Snakemake job as it runs in an allocation; `memory_mb` is its share, or None if it has no limit."""
+    """A Snakemake job as it runs in an allocation; `memory_mb` is its share, or None if it has no limit.
+
+    `command` starts Snakemake for it; `direct`, if it can do without, describes it as a `ShellJob`. Members
+    are pickled with their pack, and an earlier version knew no `direct`.
+    """
 
     command: str
     log: str
     memory_mb: int | None
+    direct: str = ""
 
 
 @dataclass
@@ -102,9 +108,15 @@ def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -
         handle = open_log(Path(member.log))
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        _set_environment(environment)
+        direct = ShellJob.from_json(member.direct) if member.direct else None
+        _set_environment(environment | (direct.environment if direct else {}))
         job = os.environ.get("SLURM_JOB_ID")
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}{f', job {job}' if job else ''}", flush=True)
+        if direct is not None:
+            if obstacle := direct.obstacle():
+                print(f"Snakemake is started for rule {direct.rule}: {obstacle}", flush=True)
+            else:
+                sys.exit(direct.run())
         if not is_plain(member.command):
             os.execv("/bin/bash", ["bash", "-c", member.command])  # noqa: S606, Snakemake's own command
         words = shlex.split(member.command)

@@ -1,10 +1,12 @@
 """What runs in an allocation: the members of a pack, side by side, each in its own process.
 
-Snakemake is imported once, and each member is forked from there. When a member has ended, its pack writes
-a result file. A member with a result never runs again, however often the allocation is requeued.
+Each member is forked from the process that runs the pack, which has imported Snakemake if a member needs it.
+When a member has ended, its pack writes a result file. A member with a result never runs again, however often
+the allocation is requeued.
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -87,9 +89,10 @@ class Pack:
         os.chdir(self.workdir)
         requeue = self._listen()
         waiting = deque(i for i in range(len(self.members)) if not self._has_ended(i))
-        if any(is_plain(self.members[i].command) for i in waiting):
-            # Once for all members, which are forks of this process.
-            import snakemake.cli  # noqa: F401
+        if any(is_plain(self.members[i].command) and not self.members[i].direct for i in waiting):
+            # Once for all members, which are forks of this process. Snakemake loads this plugin in each.
+            for name in ("snakemake.cli", f"{__package__}.executor"):
+                importlib.import_module(name)
         shares = share_cpus(bound_cpus(), self.places)
         free = deque(range(self.places))
         looked = 0.0

@@ -36,6 +36,14 @@ class ExecutorSettings(ExecutorSettingsBase):
             "type": int,
         },
     )
+    direct: str = field(
+        default="auto",
+        metadata={
+            "help": "Whether a job that is a plain shell command is carried out without a start of Snakemake "
+            "in its allocation: `auto`, or `never`.",
+            "choices": ["auto", "never"],
+        },
+    )
     linger: float = field(
         default=1.0,
         metadata={"help": "Seconds to wait for more jobs to submit together.", "type": float},
@@ -109,8 +117,11 @@ class ExecutorSettings(ExecutorSettingsBase):
             raise WorkflowError(
                 f"--submitit-jobname-prefix is {self.jobname_prefix!r}; it may have letters, digits, and ._+-"
             )
-        if self.cluster not in ("slurm", "local"):
-            raise WorkflowError(f"--submitit-cluster is '{self.cluster}'; expected slurm or local")
+        for name, expected in (("cluster", ("slurm", "local")), ("direct", ("auto", "never"))):
+            if getattr(self, name) not in expected:
+                raise WorkflowError(
+                    f"--submitit-{name} is '{getattr(self, name)}'; expected {' or '.join(expected)}"
+                )
 
 
 common_settings = CommonSettings(

@@ -11,8 +11,10 @@ from typing import Protocol
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
+from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_submitit.clusters.base import Cluster
+from snakemake_executor_plugin_submitit.direct import NotDirectError, changed_environment, describe
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import queue_comment
 from snakemake_executor_plugin_submitit.manifest import ManifestMember
@@ -39,6 +41,8 @@ LONGEST_NAME = 200
 
 class Controller(Protocol):
     """What a submitter needs of the executor."""
+
+    workflow: WorkflowExecutorInterface
 
     def format_job_exec(self, job: JobExecutorInterface) -> str:
         """The command that runs a job."""
@@ -75,6 +79,8 @@ class Submitter:
         self.unconfirmed: list[UnconfirmedSubmission] = []
         # How many packs are submitted as one array: fewer while a limit does not let more in.
         self._array_size = cluster.most_packs
+        # As the Snakefile, which was read before, has changed it.
+        self._environment = changed_environment()
         # Requests about which the user was told that no node has room for a whole pack.
         self._too_large: set[Request] = set()
 
@@ -167,9 +173,7 @@ class Submitter:
         return Pack(
             number=number,
             members=[
-                Member(
-                    self.controller.format_job_exec(each.job), described["log"], request.member_memory_mb()
-                )
+                self._member(each.job, described["log"], request.member_memory_mb())
                 for each, described in zip(jobs, submission.packs[number], strict=True)
             ],
             places=places,
@@ -181,6 +185,15 @@ class Submitter:
             requeues=self.settings.requeues,
             mps=self.settings.mps,
         )
+
+    def _member(self, job: JobExecutorInterface, log: str, memory_mb: int | None) -> Member:
+        command, direct = self.controller.format_job_exec(job), ""
+        if self.settings.direct == "auto":
+            try:
+                direct = describe(job, command, self.controller.workflow, self._environment).to_json()
+            except NotDirectError as error:
+                self.logger.debug(f"Snakemake is started in the allocation for job {job.jobid}: {error}")
+        return Member(command, log, memory_mb, direct)
 
     def _accept(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
         number = submission.jobs[0]
