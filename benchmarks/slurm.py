@@ -32,6 +32,7 @@ SLOTS = GPUS * len(NODES)
 VARIANTS = {
     "slurm": ("slurm", {}),
     "submitit": ("submitit", {}),
+    "submitit, not direct": ("submitit", {"submitit-direct": "never"}),
     "submitit, in turn": ("submitit", {"submitit-array-parallelism": SLOTS, "submitit-waves": 100}),
     "submitit, packs of 8": ("submitit", {"submitit-pack": 8}),
 }

@@ -15,6 +15,7 @@ import pytest
 from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
+from snakemake_executor_plugin_submitit.shell_job import ShellJob
 
 # Calls a pack as submitit does: its handler calls `checkpoint` and saves what is to be requeued.
 CALL = """
@@ -30,13 +31,29 @@ pack()
 """
 
 
+# What a member that is carried out without Snakemake must not start.
+SNAKEMAKE = f"{sys.executable} -P -m snakemake --version"
+# Whether members are carried out without Snakemake, or by a command that is started for them.
+both_ways = pytest.mark.parametrize("direct", [False, True], ids=["started", "direct"])
+
+
+def described(command: str) -> str:
+    return ShellJob("one", command, "/bin/bash", 1, None, [], [], [], 0, False, {}).to_json()
+
+
 class Allocation:
     """A pack of shell commands, and the process that runs it."""
 
-    def __init__(self, root: Path, *commands: str, places: int = 8, memory_mb: int | None = None, **changes):
+    def __init__(self, root: Path, *commands: str, places: int = 8, memory_mb: int | None = None,
+                 direct: bool = False, **changes):  # fmt: skip
         self.root = root
         (root / "results").mkdir()
-        members = [Member(text, str(root / f"{i}.log"), memory_mb) for i, text in enumerate(commands)]
+        members = [
+            Member(SNAKEMAKE, str(root / f"{i}.log"), memory_mb, described(text))
+            if direct
+            else Member(text, str(root / f"{i}.log"), memory_mb)
+            for i, text in enumerate(commands)
+        ]
         plain = {"runtime_min": 10, "delay_s": 5, "requeues": 10, "environment": {}}
         pack = Pack(0, members, places, str(root / "results"), str(root), **plain | changes)
         (root / "pack.pkl").write_bytes(pickle.dumps(pack))
@@ -96,9 +113,10 @@ def test_a_member_learns_how_many_run_at_the_same_time(places, tmp_path):
     assert [pack.log(i).splitlines()[1:] for i in range(3)] == [[f"shared by {places}"]] * 3
 
 
-def test_a_member_that_uses_too_much_memory_is_killed_alone(tmp_path):
+@both_ways
+def test_a_member_that_uses_too_much_memory_is_killed_alone(direct, tmp_path):
     eats = f'{sys.executable} -c "x = bytearray(400 * 2**20); import time; time.sleep(30)"'
-    pack = Allocation(tmp_path, f"({eats}); true", "sleep 3; echo fine", memory_mb=200)
+    pack = Allocation(tmp_path, f"({eats}); true", "sleep 3; echo fine", memory_mb=200, direct=direct)
     assert pack.run() == 0
     assert pack.results() == {0: -9, 1: 0}
     assert "MB of memory, and its share is 200 MB" in pack.log(0)
@@ -140,8 +158,9 @@ GOES_ON = (
 )
 
 
-def test_before_the_limit_members_are_told_to_stop_and_only_unfinished_ones_rerun(tmp_path):
-    pack = Allocation(tmp_path, "echo $$ >> began0", GOES_ON.format(1), GOES_ON.format(2))
+@both_ways
+def test_before_the_limit_members_are_told_to_stop_and_only_unfinished_ones_rerun(direct, tmp_path):
+    pack = Allocation(tmp_path, "echo $$ >> began0", GOES_ON.format(1), GOES_ON.format(2), direct=direct)
     process = pack.start()
     wait_for(lambda: 0 in pack.results() and (tmp_path / "began2").exists())
     time.sleep(0.3)
@@ -184,12 +203,13 @@ while True:
 """
 
 
+@both_ways
 @pytest.mark.parametrize("asked", [signal.SIGUSR2, signal.SIGTERM])
 @pytest.mark.parametrize("shell", ["python slow.py 2>> log; true", "python slow.py | tee log"])
-def test_programs_in_a_shell_keep_their_time_to_stop(tmp_path, shell, asked):
+def test_programs_in_a_shell_keep_their_time_to_stop(direct, tmp_path, shell, asked):
     """The shell itself dies of SIGTERM at once."""
     (tmp_path / "slow.py").write_text(SLOW_TO_STOP)
-    pack = Allocation(tmp_path, shell.replace("python", sys.executable), delay_s=30)
+    pack = Allocation(tmp_path, shell.replace("python", sys.executable), delay_s=30, direct=direct)
     process = pack.start()
     wait_for(lambda: (tmp_path / "began").exists())
     process.send_signal(asked)
@@ -198,9 +218,13 @@ def test_programs_in_a_shell_keep_their_time_to_stop(tmp_path, shell, asked):
     assert pack.results() == {}
 
 
-def test_a_member_that_does_not_stop_in_time_is_killed_and_rerun(tmp_path):
+@both_ways
+def test_a_member_that_does_not_stop_in_time_is_killed_and_rerun(direct, tmp_path):
     pack = Allocation(
-        tmp_path, "echo $$ >> began0; trap '' TERM; [ $(wc -l < began0) = 2 ] || sleep 600", delay_s=7
+        tmp_path,
+        "echo $$ >> began0; trap '' TERM; [ $(wc -l < began0) = 2 ] || sleep 600",
+        delay_s=7,
+        direct=direct,
     )
     process = pack.start()
     wait_for(lambda: (tmp_path / "began0").exists())
@@ -222,8 +246,9 @@ def test_requeues_have_a_limit(tmp_path):
     assert "it has been requeued 1 times, which is the limit" in json.loads(path.read_text())["why"]
 
 
-def test_preempted_members_write_their_checkpoints_and_have_not_failed(tmp_path):
-    pack = Allocation(tmp_path, GOES_ON.format(0), GOES_ON.format(1))
+@both_ways
+def test_preempted_members_write_their_checkpoints_and_have_not_failed(direct, tmp_path):
+    pack = Allocation(tmp_path, GOES_ON.format(0), GOES_ON.format(1), direct=direct)
     process = pack.start()
     wait_for(lambda: (tmp_path / "began0").exists() and (tmp_path / "began1").exists())
     time.sleep(0.3)
@@ -269,16 +294,18 @@ def test_a_result_that_cannot_be_written_is_tried_again(tmp_path):
     assert pack.results() == {0: 0, 1: 0}
 
 
-def test_nothing_outlives_its_member(tmp_path):
-    pack = Allocation(tmp_path, "sleep 600 & echo $! > child")
+@both_ways
+def test_nothing_outlives_its_member(direct, tmp_path):
+    pack = Allocation(tmp_path, "sleep 600 & echo $! > child", direct=direct)
     assert pack.run() == 0
     child = int((tmp_path / "child").read_text())
     wait_for(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
 
 
-def test_members_have_the_environment_they_were_given(tmp_path):
+@both_ways
+def test_members_have_the_environment_they_were_given(direct, tmp_path):
     given = {"GIVEN": "it's $HOME", "TAKEN": None}
-    pack = Allocation(tmp_path, 'echo "$GIVEN ${TAKEN-unset}"', environment=given)
+    pack = Allocation(tmp_path, 'echo "$GIVEN ${TAKEN-unset}"', environment=given, direct=direct)
     assert pack.run(TAKEN="something", SUBMITIT_X="1") == 0
     assert pack.log(0).splitlines()[-1] == "it's $HOME unset"
 

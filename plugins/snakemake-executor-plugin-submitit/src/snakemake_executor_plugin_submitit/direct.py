@@ -94,6 +94,8 @@ def _obstacle(job: JobExecutorInterface, command: str, workflow: WorkflowExecuto
         return "its software is deployed by Snakemake"
     if job.is_shadow or job.benchmark is not None or job.rule.is_handover:
         return "it has a shadow folder or a benchmark, or is handed over"
+    if job.rule._restart_times:
+        return "its rule has retries of its own, which Snakemake also makes in the allocation"
     if job.rule.cache and workflow.workflow_settings.cache is not None:
         return "its outputs are shared between workflows"
     if workflow.storage_settings.shared_fs_usage != SharedFSUsage.all():
@@ -120,22 +122,14 @@ def _command(job: JobExecutorInterface, executable: str | None) -> str:
     def record(text: str, *args: Any, **variables: Any) -> None:
         found.append(snakemake.utils.format(text, *args, stepout=2, **variables))
 
-    known = {
-        "input": job.input._plainstrings(),
-        "output": job.output._plainstrings(),
-        "params": job.params,
-        "wildcards": job.wildcards,
-        "threads": job.threads,
-        "resources": job.resources,
-        "log": job.log._plainstrings(),
-        "rule": job.rule.name,
-    }
     made = job.rule.run_func
+    if made.__globals__.get("shell") is not shell:
+        raise NotDirectError("the Snakefile has a shell() of its own")
     run = FunctionType(made.__code__, made.__globals__ | {"shell": record}, argdefs=made.__defaults__)
     parameters = inspect.signature(made).parameters.values()
     needed = {each.name: Unknown() for each in parameters if each.default is each.empty}
     try:
-        run(**needed | known)
+        run(**needed | _known(job))
         (text,) = found
     except Exception as error:
         raise NotDirectError(f"its command cannot be formatted here ({error})") from error
@@ -145,6 +139,24 @@ def _command(job: JobExecutorInterface, executable: str | None) -> str:
     if len(whole.replace("'", r"'\''")) + 2 > MAX_ARG_LEN:
         raise NotDirectError("its command is too long for one argument")
     return whole
+
+
+def _known(job: JobExecutorInterface) -> dict[str, Any]:
+    """What a rule's function is given and the controller knows."""
+    # The controller keeps the params of the first attempt, which may depend on its resources.
+    params = job.params
+    if job.attempt > 1:
+        params, _ = job.rule.expand_params(job.wildcards_dict, job.input, job.output, job)
+    return {
+        "input": job.input._plainstrings(),
+        "output": job.output._plainstrings(),
+        "params": params,
+        "wildcards": job.wildcards,
+        "threads": job.threads,
+        "resources": job.resources,
+        "log": job.log._plainstrings(),
+        "rule": job.rule.name,
+    }
 
 
 def _tmpdir(job: JobExecutorInterface) -> str | None:

@@ -101,7 +101,7 @@ class ShellJob:
             self._execute()
             self._finish()
         except (JobError, OSError) as error:
-            print(f"Error in rule {self.rule}:\n    {error}", flush=True)
+            _say(f"Error in rule {self.rule}:\n    {error}")
             if begun:
                 self._abandon()
             return 1
@@ -121,7 +121,7 @@ class ShellJob:
 
     def _execute(self) -> None:
         """Run the command. A SIGTERM is for the command alone: this process waits for its end."""
-        print(f"rule {self.rule}, without Snakemake:", flush=True)
+        _say(f"rule {self.rule}, without Snakemake:")
         environment = os.environ | dict.fromkeys(THREADS, str(self.threads))
         if self.tmpdir is not None:
             tempfile.tempdir = None
@@ -155,14 +155,15 @@ class ShellJob:
 
     def _abandon(self) -> None:
         """What follows a failure: corrupted outputs are removed."""
-        try:
+        with contextlib.suppress(OSError):
             self._create_logs()
+        try:
             for output in [] if self.keep_incomplete else self.outputs:
                 if Path(output.path).exists():
                     _remove(Path(output.path), whole=output.directory)
         except OSError as error:
             # Their marks are left, so that nobody takes them for complete.
-            print(f"outputs may be left that are incomplete: {error}", flush=True)
+            _say(f"outputs may be left that are incomplete: {error}")
             return
         self._unmark()
 
@@ -176,6 +177,12 @@ class ShellJob:
             # The controller removes what is left.
             with contextlib.suppress(OSError):
                 Path(output.mark).unlink()
+
+
+def _say(line: str) -> None:
+    """Write a line to the job's log, in any encoding; a job does not fail because its log is full."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def _wait_for(paths: Sequence[str], latency_s: float) -> None:
@@ -200,7 +207,7 @@ def _remove(path: Path, whole: bool = False) -> None:
         try:
             os.removedirs(path)
         except OSError as error:
-            print(f"the folder {path} is not removed ({error.strerror})", flush=True)
+            _say(f"the folder {path} is not removed ({error.strerror})")
     elif path != Path(os.devnull):
         path.unlink(missing_ok=True)
 
