@@ -111,8 +111,8 @@ rule fails:
     params: lambda w: FAIL[int(w.i)]
     shell: "echo said {wildcards.i} | tee {output}; {params}"
 
-FAIL = ["exit 7", "set -o pipefail; false | true", "echo $UNSET", "rm {output}", "rm {output}; mkdir {output}"]
-FAIL.append("kill -9 $$")
+FAIL = ["exit 7", "set -o pipefail; false | true", "echo $UNSET", "rm {output}", "kill -9 $$"]
+FAIL.append("rm {output}; mkdir {output}")
 """
 
 
