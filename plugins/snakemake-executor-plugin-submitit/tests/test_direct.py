@@ -1,6 +1,7 @@
 """The same workflow of odd rules with direct jobs and with jobs that start Snakemake: nothing differs."""
 
 import json
+import pickle
 import re
 import stat
 import subprocess
@@ -11,6 +12,9 @@ from types import SimpleNamespace
 import pytest
 from snakemake_executor_plugin_submitit.direct import _known
 from snakemake_executor_plugin_submitit.holdings import read_packs
+from snakemake_executor_plugin_submitit.member import Member
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_interface_common.exceptions import WorkflowError
 
 PATIENCE_S = 1800
 SNAKEFILE = """
@@ -237,3 +241,15 @@ def test_the_next_call_plans_the_same(calls):
         rows.append([[name, *others] for name, _, *others in table[1:]])
     assert rows[0] == rows[1]
     assert {row[0] for row in rows[0] if row[-1] != "no update"} == {f"fails_{i}" for i in range(6)}
+
+
+def test_a_member_of_an_earlier_version_starts_snakemake():
+    """Its pickle is still in the queue after an upgrade."""
+    member = Member("command", "log", None)
+    del member.__dict__["direct"]
+    assert pickle.loads(pickle.dumps(member)).direct == ""
+
+
+def test_a_wrong_choice_is_a_sentence():
+    with pytest.raises(WorkflowError, match="--submitit-direct is 'always'; expected auto or never"):
+        ExecutorSettings(direct="always")

@@ -3,18 +3,22 @@
 python -m snakemake_executor_plugin_submitit.job FOLDER
 """
 
+import importlib
 import sys
 from pathlib import Path
-
-from submitit.core.submission import process_job
 
 from snakemake_executor_plugin_submitit.private_folder import opened_private
 
 
 def main() -> None:
     """Run the pack in the folder that the command line names."""
+    # submitit imports numpy, where it is installed, for pickles with arrays. A pack has none: it is hidden.
+    hidden = sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
+    submission = importlib.import_module("submitit.core.submission")
+    if hidden is None:
+        del sys.modules["numpy"]
     with opened_private(Path(sys.argv[1])) as folder:
-        process_job(folder)
+        submission.process_job(folder)
 
 
 if __name__ == "__main__":

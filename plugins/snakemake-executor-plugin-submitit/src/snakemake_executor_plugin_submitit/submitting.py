@@ -191,7 +191,8 @@ class Submitter:
         if self.settings.direct == "auto":
             try:
                 direct = describe(job, command, self.controller.workflow, self._environment).to_json()
-            except NotDirectError as error:
+            except (NotDirectError, AttributeError) as error:
+                # Another version of Snakemake may lack an attribute.
                 self.logger.debug(f"Snakemake is started in the allocation for job {job.jobid}: {error}")
         return Member(command, log, memory_mb, direct)
 
