@@ -55,7 +55,7 @@ class Checkout:
         return "my.yaml"
 
     def shorten_quickstart(self) -> None:
-        """Leave the quickstart half of the images of its networks, and one batch size of its largest study."""
+        """Halve the images of its networks, and the batch sizes of its largest study."""
         path = self.root / "config/quickstart.yaml"
         written = path.read_text()
         for old, new, count in (

@@ -1,5 +1,6 @@
 """Attempts: one process at a time executes a run, and its file tells how far it is."""
 
+import time
 from pathlib import Path
 
 import pytest

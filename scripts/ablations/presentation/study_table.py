@@ -10,7 +10,8 @@ from ablations.analysis.cells import Cell, cell, interval_over_items
 from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
 from ablations.analysis.points import contrasts
-from ablations.config.studies import Spread, Study
+from ablations.config.studies import Study
+from ablations.config.study_sections import Spread
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.baseline_columns import (
@@ -132,7 +133,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         notes.append(f"{NONE} instead of a value: the study does not have this point.")
     places = frozenset((row, display.columns.get_loc(label)) for row, label in bold)
     groups = len(study.rows) > 1 and not study.base
-    return Table(title, name, data, display.fillna(NONE), notes, places, heads, groups)
+    return Table(title, name, data, display.fillna(NONE), notes, places, heads=heads, groups=groups)
 
 
 def _data(study: Study, row: _Row) -> dict[str, str]:
