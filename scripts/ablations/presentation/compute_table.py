@@ -7,6 +7,7 @@ import pandas as pd
 from ablations.analysis.compute import Compute, compute
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
+from ablations.kinds.metrics import PEAK_MEMORY
 from ablations.presentation.compute_statement import amount, device_text, in_unit, statement, unit_of
 from ablations.presentation.document import Table
 from ablations.runs.run import Run
@@ -19,7 +20,7 @@ PARTS = {
     "in diverged runs": "diverged_s",
     "in unfinished runs": "unfinished_s",
 }
-MEASURED = ("Peak memory (MB)", "Energy (kWh)")
+MEASURED = (PEAK_MEMORY.heading, "Energy (kWh)")
 
 
 def compute_table(name: str, study: Study, records: Records, begun: Mapping[Run, RunState]) -> Table:
@@ -55,7 +56,7 @@ def _fields(each: Compute) -> dict[str, str]:
         "unfinished": str(each.unfinished),
         "attempts": str(each.attempts),
         **{f"hours{part}": f"{value / 3600:.6f}" for part, value in seconds.items()},
-        "peak_memory_mb": "" if each.memory_mb is None else f"{each.memory_mb:.0f}",
+        PEAK_MEMORY.column: "" if each.memory_mb is None else f"{each.memory_mb:.0f}",
         "energy_kwh": "" if each.energy_kwh is None else f"{each.energy_kwh:.6g}",
     }
 
