@@ -43,9 +43,11 @@ def page_code(wildcards):
 def pages_of_studies(wildcards):
     """The page of each study."""
     if "index" in CONFIG.studies:
-        raise WorkflowError(
-            "studies.index: the index of the pages has this name; choose another one"
+        # Snakemake would print an exception here with a traceback.
+        logger.error(
+            "error: studies.index: the index of the pages has this name; choose another"
         )
+        raise SystemExit(1)
     return [f"results/{wildcards.part}pages/{study}.html" for study in CONFIG.studies]
 
 
@@ -72,6 +74,8 @@ rule make_page:
         ),
     log:
         "logs/make_page/{part}{study}.log",
+    wildcard_constraints:
+        study=f"(?!index[.])(?:{'|'.join(map(re.escape, CONFIG.studies))})",
     localrule: True
     conda:
         ENVIRONMENT
