@@ -7,10 +7,13 @@ from ablations.analysis.inference import holm
 from ablations.analysis.normality import normality
 from ablations.analysis.paired import compare_pairs
 from ablations.analysis.simple_effects import Replication, replications, simple_effects
+from ablations.config.studies import parse_study
 from ablations.presentation.effects_table import effects_table
 from scipy import stats
 from test_design import study_of
 from test_effects import noise, records_of, row
+from test_tables import all_records
+from test_tables import study as published_study
 
 SEEDS = range(5)
 DATASETS = ["digits", "mnist", "kmnist"]
@@ -55,6 +58,21 @@ def test_a_note_says_with_which_level_an_effect_is_found():
     assert not any("single levels" in note for note in alike)
 
 
+def test_a_table_without_questions_or_datasets_has_the_usual_columns():
+    study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=SEEDS)
+    usual = {"p of equivalence", "Datasets"}.isdisjoint
+    assert usual(effects_table("it", study, {}).display)
+    assert usual(effects_table("it", study, records_of(study, crossed)).display)
+
+
+def test_what_is_not_judged_by_seeds_has_no_simple_effects():
+    part_b = published_study("part_b")
+    pairing = Pairing(part_b, all_records(part_b), "test_accuracy")
+    found = list(effects(part_b, all_records(part_b), "test_accuracy"))
+    assert "seeds" not in {each.comparison.noise for each in found}
+    assert simple_effects(pairing, found, {"kernel": ["dataset"]}) == {}
+
+
 def test_many_simple_effects_are_not_spelt_out():
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2, 0.3, 0.4, 0.5]}, seeds=SEEDS)
     table = effects_table("it", study, records_of(study, crossed))
@@ -85,11 +103,15 @@ def test_an_effect_replicates_on_the_datasets_that_show_it_alone():
             strict=True,
         )
     )
-    assert of_batch["batch_size"] == Replication(3, same, clear) == Replication(3, same, 2)
+    assert of_batch["batch_size"] == Replication(3, same, clear, 5) == Replication(3, same, 2, 5)
     assert of_batch["dataset"] is None
     table = effects_table("it", study, records)
     assert (row(table, "batch_size")["datasets"], row(table, "batch_size")["datasets_clear"]) == ("3", "2")
     assert table.display["Datasets"].tolist() == ["", "", "", "2 of 3", "0 of 3"]
+    assert not any("can be significant there" in note for note in table.notes)
+    by_ranks = parse_study({**study.written, "test": "wilcoxon"})
+    notes = effects_table("it", by_ranks, records).notes
+    assert any("no difference can be significant there" in note for note in notes)
 
 
 @pytest.mark.parametrize("datasets", [["digits"], ["digits", "mnist"]])

@@ -28,11 +28,15 @@ class SimpleEffect:
 
 @dataclass(frozen=True)
 class Replication:
-    """On how many of the datasets that compare it an effect has the same sign, and is significant too."""
+    """On how many of the datasets that compare it an effect has the same sign, and is significant too.
+
+    `units` is the largest number of units on a dataset; 0 for effects that have none.
+    """
 
     datasets: int
     same_sign: int
     clear: int
+    units: int = 0
 
 
 # An effect by its factor and levels, and the other factor.
@@ -42,14 +46,14 @@ Place = tuple[str, Any, Any, str]
 def simple_effects(
     pairing: Pairing, found: Sequence[Effect], depends: Mapping[str, Sequence[str]]
 ) -> dict[Place, list[SimpleEffect]]:
-    """The effects that depend on other factors, at each level of each of these.
+    """The effects by seeds that depend on other factors, at each level of each of these.
 
     Holm's correction is over all of them. Differences between datasets are not of interest.
     """
     every = {
         (effect.factor, effect.first, effect.second, other): list(_at_levels(pairing, effect, other))
         for effect in found
-        if effect.pairs and effect.factor != "dataset"
+        if effect.comparison and effect.comparison.noise == "seeds" and effect.factor != "dataset"
         for other in depends.get(effect.factor, ())
     }
     corrected = iter(_corrected([each for simple in every.values() for each in simple]))
@@ -71,7 +75,8 @@ def _replication(pairing: Pairing, effect: Effect) -> Replication | None:
         return None
     simple = _corrected(list(_at_levels(pairing, effect, "dataset")))
     same = [each for each in simple if each.comparison.difference * effect.comparison.difference > 0]
-    return Replication(len(simple), len(same), sum(each.is_clear for each in same)) if simple else None
+    units = max((len(each.comparison.values) for each in simple), default=0)
+    return Replication(len(simple), len(same), sum(each.is_clear for each in same), units) if simple else None
 
 
 def _at_levels(pairing: Pairing, effect: Effect, other: str) -> Iterator[SimpleEffect]:

@@ -75,14 +75,15 @@ def effects_table(name: str, study: Study, records: Records) -> Table:
             *question_notes(study, metric_name, found, judged),
             *normality_notes(study, found),
             *simple_notes(study, metric, simple_effects(pairing, found, depends)),
-            *replication_note(replicated),
+            *replication_note(study, replicated),
             *gap_notes(study, found),
         ]
     asked = [name for name in IF_FILLED if any(row[name] for row in rows)]
     data = pd.DataFrame(rows, columns=[*DATA, *asked])
     display = pd.DataFrame(shown, columns=DISPLAY)
-    # Without the columns that no comparison of this study fills.
-    display = display[[column for column in display if display.empty or (display[column] != "").any()]]
+    # Without the columns that no comparison of this study fills; a table without any keeps the usual ones.
+    usual = set(display) - {"p of equivalence", "Datasets"} if display.empty else set()
+    display = display[[column for column in display if column in usual or (display[column] != "").any()]]
     of_one = ""
     if len(study.analysed) == 1:
         display = display.drop(columns="Metric")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ablations.analysis.effects import Effect
 from ablations.analysis.inference import ALPHA
 from ablations.analysis.normality import normality
-from ablations.analysis.paired_tests import units_to_reach
+from ablations.analysis.paired_tests import smallest_p, units_to_reach
 from ablations.analysis.simple_effects import Place, Replication, SimpleEffect
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
@@ -66,13 +66,17 @@ def simple_notes(
     )
 
 
-def replication_note(found: Sequence[Replication | None]) -> Iterator[str]:
+def replication_note(study: Study, found: Sequence[Replication | None]) -> Iterator[str]:
     """What the counts of datasets are."""
-    if any(found):
-        yield (
-            "Datasets: on how many of them the difference has the sign of the one over all, and is also "
-            "significant by the runs of this dataset alone, with Holm's correction over the datasets."
-        )
+    there = [each for each in found if each]
+    if not there:
+        return
+    lacking = [e for e in there if e.units and smallest_p(study.test, e.units) * e.datasets >= ALPHA]
+    few = " With so few units on a dataset, no difference can be significant there." * bool(lacking)
+    yield (
+        "Datasets: on how many of them the difference has the sign of the one over all, and is also "
+        f"significant by the runs of this dataset alone, with Holm's correction over the datasets.{few}"
+    )
 
 
 def _change(study: Study, effect: Effect) -> str:
