@@ -300,6 +300,7 @@ def test_a_fraction_may_have_a_given_number_of_points():
         ({"fraction": "main_effects", "exclude": [{"a": 0, "b": 1}, {"a": 1, "b": 0}]}, "grid does not"),
         ({"fraction": "main_effects", "grid": [{"a": 1}]}, "the grid has one point"),
         ({"fraction": "main_effects", "grid": [{n: list(range(30)) for n in "abc"}]}, "has 27,000 points"),
+        ({"fraction": "main_effects", "grid": [{"a": list(range(9000))}]}, "need 9,000 of 9,000 points"),
         ({"fraction": "main_effects", "grid": [{"a": {"int_uniform": [0, 3]}}]}, "it is a range"),
     ],
 )  # fmt: skip

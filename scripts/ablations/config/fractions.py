@@ -11,8 +11,11 @@ from ablations.config.contrasts import contrasts
 from ablations.config.part_sections import Fraction, Point
 from ablations.config.sections import ConfigError
 
-# The exchange begins at so many points of the grid, and ends where it gains less than this factor.
+# The exchange begins at so many points of the grid, and ends where it gains less than this factor. Effects
+# times points: with more than the first there are fewer starts, as each takes seconds; with more than the
+# second, no fraction is taken.
 STARTS, GAIN = 8, 1e-7
+MANY_NUMBERS, MOST_NUMBERS = 4_000_000, 6_000_000
 # The search for a regular fraction tries so many columns.
 MOST_TRIALS = 20_000
 # A regular fraction may have so many times the points that the effects need: each is known twice as well.
@@ -32,8 +35,14 @@ def fraction_of(points: Sequence[Mapping[str, Any]], fraction: Fraction) -> list
     factors = {name: found for name, found in levels.items() if len(found) > 1}
     pairs = [(one, other) for one, other in fraction.interactions]
     _check_pairs(pairs, factors)
+    contrasts_of = {name: len(found) - 1 for name, found in factors.items()}
+    needed = 1 + sum(contrasts_of.values()) + sum(contrasts_of[a] * contrasts_of[b] for a, b in pairs)
+    if needed * len(points) > MOST_NUMBERS:
+        raise ConfigError(
+            f"fraction: these effects need {needed:,} of {len(points):,} points, too many to choose; "
+            "use `sample`, or fewer levels"
+        )
     rows = effect_columns(points, factors, pairs)
-    needed = rows.shape[1]
     if needed > len(points) or np.linalg.matrix_rank(rows.T @ rows, hermitian=True) < needed:
         raise ConfigError(
             "fraction: the whole grid does not keep these effects apart, and so no part of it does; "
@@ -163,7 +172,8 @@ def _columns(
 def _exchanged(rows: np.ndarray, size: int) -> list[int]:
     """The places of `size` rows whose determinant no exchange of one increases; the best of some starts."""
     best, largest = [], -math.inf
-    for start in dict.fromkeys(i * len(rows) // STARTS for i in range(STARTS)):
+    starts = max(1, min(STARTS, MANY_NUMBERS // rows.size))
+    for start in dict.fromkeys(i * len(rows) // starts for i in range(starts)):
         chosen = _improved(rows, _start(rows, size, start))
         value = float(np.linalg.slogdet(rows[chosen].T @ rows[chosen])[1])
         if value > largest + GAIN:
