@@ -137,6 +137,13 @@ def test_the_statement_names_the_tests_that_the_effects_rest_on():
     assert "ratios" not in said
 
 
+def test_the_code_of_a_users_own_models_is_named():
+    of = study("question_2")
+    made = {run: record(run, **MADE, model_sha256="0123456789abcdef" * 4) for run in of.runs()}
+    said = texts_of(compute_table("it", of, made, {}))["Versions"]
+    assert "files whose SHA-256 begins with 0123456789ab." in said
+
+
 def test_a_run_without_seeds_and_each_of_several_versions_are_said():
     of = study("part_b")
     versions = [{"scikit_learn_version": "1.7", "code_modified": "true"}, {"scikit_learn_version": "1.8"}]

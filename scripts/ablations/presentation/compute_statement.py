@@ -202,7 +202,11 @@ def _versions(study: Study, runs: Sequence[Record]) -> list[str]:
         names = [
             f"{name} ({_count(count, 'run')})" for name, count in zip(names, counts.values(), strict=True)
         ]
-    return [*sentences, f"Their code was {listed(names)}."]
+    sentences.append(f"Their code was {listed(names)}.")
+    if digests := _levels(runs, "model_sha256"):
+        files = listed(digest[:12] for digest in digests)
+        sentences.append(f"Their own models were built by files whose SHA-256 begins with {files}.")
+    return sentences
 
 
 def _levels(runs: Iterable[Record], column: str) -> list[str]:
