@@ -217,6 +217,22 @@ def test_the_effect_of_a_range_is_that_of_a_line_over_its_logarithm():
     assert any("Drawn from a range: lr" in note for note in effects_table("s", study, records).notes)
 
 
+def test_the_interval_of_a_slope_has_its_coverage_and_noise_is_rarely_significant():
+    study = load(sample={"points": 20}, seeds=[0])
+    runs, rng = study.runs(), np.random.default_rng(1)
+    lrs = np.log10([run.value("lr") for run in runs])
+    covered, significant = [], []
+    for _ in range(150):
+        values = 90 + 0.3 * lrs + rng.normal(0, 0.5, len(runs))
+        records = {run: record(run, test_accuracy=str(v)) for run, v in zip(runs, values, strict=True)}
+        found = {effect.factor: effect.comparison for effect in effects(study, records, "test_accuracy")}
+        interval = found["lr"].interval
+        covered.append(interval.low <= 0.3 * (max(lrs) - min(lrs)) <= interval.high)
+        significant.append(found["optimizer"].p < 0.05)
+    assert np.mean(covered) >= 0.9
+    assert np.mean(significant) <= 0.08
+
+
 def test_all_tables_and_figures_of_a_drawn_study_are_made():
     import matplotlib.pyplot as plt
 
