@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from ablations.config.grids import expand, matches
+from ablations.config.grids import HasAxes, count_points, expand, holds, matches
 from ablations.config.part_sections import Fraction, Point, Sample
 from ablations.config.ranges import Range
 from ablations.config.sections import Section
@@ -61,6 +61,21 @@ class PartOfGrid(Section):
     def excludes(self, run: Run) -> bool:
         """Whether an entry of `exclude` matches a run."""
         return any(matches(run, entry) for entry in self.exclude)
+
+    @property
+    def blocks(self) -> Sequence[HasAxes]:
+        """The blocks whose points it has: those of its grid, or the points of its part."""
+        return self.part if self.is_part else self.grid
+
+    def holds(self, run: Run) -> bool:
+        """Whether `run` is in the study, without making its runs; of a part, its points are needed."""
+        return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
+
+    def count_points(self) -> int:
+        """The number of points in its grid with their seeds, before any of them is made."""
+        if self.sample:
+            return self.sample.points * max(1, len(self.seeds))
+        return count_points(self.grid if self.is_part else self.blocks, self.seeds)
 
     @property
     def ranges(self) -> dict[str, Range]:

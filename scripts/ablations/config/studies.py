@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import Changed, HasAxes, count_points, expand, grid_models, holds
+from ablations.config.grids import Changed, HasAxes, expand, grid_models
 from ablations.config.parts import PartOfGrid, in_order
 from ablations.config.questions import Questions
 from ablations.config.sections import Line, OneOrMore, PathText, Section
@@ -107,7 +107,7 @@ class Study(PartOfGrid, Questions):
     def blocks(self) -> Sequence[HasAxes]:
         """The blocks of its grid, and those that `ablate` adds; or the points of its part."""
         if not self.ablate:
-            return self.part if self.is_part else self.grid
+            return super().blocks
         return [*self.grid, *(Changed(block, change) for block in self.grid for change in self.changes)]
 
     @property
@@ -181,16 +181,6 @@ class Study(PartOfGrid, Questions):
     def varies(self, name: str) -> bool:
         """Whether the grid holds more than one value of a hyperparameter; excludes are not looked at."""
         return len(self.levels(name, self.grid if self.is_part else None)) > 1 or name in self.ranges
-
-    def holds(self, run: Run) -> bool:
-        """Whether `run` is in the study, in a time that does not depend on the number of its runs."""
-        return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
-
-    def count_points(self) -> int:
-        """The number of points in its grid with their seeds, before any of them is made."""
-        if self.sample:
-            return self.sample.points * max(1, len(self.seeds))
-        return count_points(self.grid if self.is_part else self.blocks, self.seeds)
 
     def runs(self) -> list[Run]:
         """The runs of the study in the order of the config, each once. Raises ConfigError as `expand`."""
