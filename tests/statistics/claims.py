@@ -264,6 +264,20 @@ for test, n in (("t", 5), ("permutation", 8)):
         return float(np.mean([with_margin(each, 1.5, test).p_equivalent < ALPHA for each in found]))
 
 
+for items in (360, 10_000):
+    case = f"two runs, {items:,} images"
+
+    @claim("Equivalence: found where the difference is the margin", case, "0.05", (0.0, 0.075))
+    def _(draw, items=items) -> float:
+        found = []
+        for first, second, _ in draw.multinomial(items, [0.02, 0.05, 0.93], 500):
+            sides = np.zeros((2, items), bool)
+            sides[0, :first], sides[1, first : first + second] = True, True
+            compared = compare_items([(("it", sides[0]), ("it", sides[1]))], 100)
+            found.append(with_margin(compared, 3.0).p_equivalent < ALPHA)
+        return float(np.mean(found))
+
+
 for n in (5, 10):
 
     @claim("Normality: doubted in any of 3 tests, where all are normal", f"{n} seeds", "0.05", (0.02, 0.07))
