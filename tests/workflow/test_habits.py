@@ -84,6 +84,30 @@ def test_the_slurm_profile_plans_the_same(checkout):
     assert jobs(done)["train_cnn"] == 91
 
 
+def test_many_datasets_are_ranked_and_many_seeds_profiled(checkout):
+    checkout.config("""
+studies:
+  ranked:
+    title: Five datasets
+    kind: svm
+    grid:
+      - dataset: [mnist, fashion_mnist, kmnist, cifar10, digits]
+        kernel: [rbf, poly]
+        train_samples: [200, 400]
+    table: {rows: [kernel, train_samples], columns: dataset}
+  profiled:
+    title: Five seeds
+    kind: cnn
+    grid: [{dataset: digits, model: resnet18, batch_size: 64, optimizer: [sgd, adam], lr: 0.01, epochs: 1}]
+    seeds: [0, 1, 2, 3, 4]
+    table: {rows: optimizer}
+""")
+    done = checkout.snakemake("-n", "--configfile", "my.yaml")
+    assert done.returncode == 0, done.stderr
+    # With four tables each, four figures, and the learning curves of networks.
+    assert (jobs(done)["make_table"], jobs(done)["plot_study"]) == (2 * 4 + 2, 2 * 4 + 1 + 2)
+
+
 def test_two_studies_that_name_the_same_point_train_it_once(finished):
     assert len(finished.records()) == 5
     machines = (finished.root / "results/tables/machines.tsv").read_text().splitlines()
