@@ -72,6 +72,8 @@ tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or
 test: check .venv/exports-installed .venv/examples-installed ## all checks and all tests
 	$(PYTEST) tests plugins $(ARGS)
 
+# These compute all the time, so that more workers than cores would only import torch more often.
+test-fast: TEST_WORKERS = 2
 test-fast: .venv/exports-installed ## the tests that need neither Snakemake's jobs nor a cluster: minutes
 	$(PYTEST) tests/unit tests/statistics $(ARGS)
 

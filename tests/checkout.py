@@ -55,7 +55,7 @@ class Checkout:
         return "my.yaml"
 
     def shorten_quickstart(self) -> None:
-        """Halve the images of its networks, and the batch sizes of its largest study."""
+        """Leave its networks half of their images, and its largest study one batch size."""
         path = self.root / "config/quickstart.yaml"
         written = path.read_text()
         for old, new, count in (

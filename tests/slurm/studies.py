@@ -95,7 +95,7 @@ class Study:
             time.sleep(0.1)
         return self.process.returncode
 
-    def wait_for(self, what: str, happened: Callable[[], object], interval_s: float = 0.2) -> object:
+    def wait_for(self, what: str, happened: Callable[[], object], interval_s: float = 0.5) -> object:
         """Wait until `happened` answers something, and return that.
 
         To ask SLURM takes a process each time, and looking at all processes takes time too: what asks more
