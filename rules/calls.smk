@@ -21,7 +21,7 @@ if workflow.is_main_process:
 make_readable(logger.handlers)
 
 # Rules that a user calls to look at a study.
-LOOKS = {"design", "plan", "preview"}
+LOOKS = {"design", "pages", "plan", "preview"}
 
 
 def tell_new_commands(**code):

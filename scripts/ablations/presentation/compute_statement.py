@@ -7,6 +7,7 @@ from ablations.analysis.compute import Compute, energy_metric
 from ablations.analysis.effects import effects
 from ablations.analysis.inference import Noise
 from ablations.analysis.measurements import Record, Records
+from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.kinds.metrics import PEAK_MEMORY
 from ablations.presentation.code_note import version_name
@@ -24,10 +25,16 @@ VERSIONS = {
 }
 # The test of a comparison by what its noise is.
 TESTS: dict[Noise, str] = {
-    "seeds": "Student's paired test over the seeds",
-    "settings": "Student's paired test over the settings of the other hyperparameters",
+    "seeds": "{test} over the seeds",
+    "settings": "{test} over the settings of the other hyperparameters",
     "items": "a paired test over the {nouns} (McNemar's exact test for one pair of runs)",
     "model": "a linear model of all main effects, where no two runs differ in one hyperparameter alone",
+}
+NAMES: dict[Test, str] = {
+    "t": "Student's paired test",
+    "wilcoxon": "Wilcoxon's signed-rank test",
+    "permutation": "a paired permutation test",
+    "bootstrap": "a paired bootstrap",
 }
 # What the peak memory of a built-in kind is, by the type of the device.
 MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
@@ -169,14 +176,16 @@ def _intervals(study: Study, records: Records) -> list[str]:
         metric = study.kind.metrics[name]
         for effect in effects(study, records, name):
             if effect.comparison and effect.comparison.p is not None:
-                tests[TESTS[effect.comparison.noise].format(nouns=metric.noun)] = None
+                text = TESTS[effect.comparison.noise].format(nouns=metric.noun, test=NAMES[study.test])
+                tests[text] = None
                 has_ratios |= metric.noise == "time"
     if tests:
         same_seed = " and have the same seed" * study.kind.is_random
+        every = f"comparisons of {listed(study.primary)}" if study.primary else "all comparisons"
         sentences.append(
             "Two levels of a hyperparameter are compared over runs that differ in nothing "
             f"else{same_seed}: by {listed(tests)}. Their 95 % intervals are those of single comparisons, "
-            "and p-values are two-sided, with Holm's correction over all comparisons of a metric."
+            f"and p-values are two-sided, with Holm's correction over {every} of a metric."
         )
     if study.base:
         sentences.append("Differences to the baseline are paired likewise, with Holm's correction over them.")
