@@ -32,7 +32,7 @@ ORDER = ("part_b", "question_2", "normalisation", "seed_noise", "pretraining", "
 SELECTED = ("--config", f"studies=[{', '.join(STUDIES)}]")
 KEPT = ("record.tsv", "history.tsv")
 # What the names of a study's tables and figures end in, and the formats that are kept.
-ENDS = {"tables": ("", "_vs_published", "_effects", "_variance"), "figures": ("", "_effects")}
+ENDS = {"tables": ("", "_vs_published", "_effects", "_variance", "_compute"), "figures": ("", "_effects")}
 SUFFIXES = {"tables": (".md", ".tsv"), "figures": (".svg",)}
 
 
