@@ -62,7 +62,7 @@ def flags_of(kind):
         if len(input.files) > 1:
             words += ["--weights", str(input.files[1])]
         model = wildcards.get("model", kind.fixed.get("model"))
-        if code := CONFIG.model_code(model):
+        if kind.models_are_counted and (code := CONFIG.model_code(model)):
             words += ["--model-code", code]
         if kept := CONFIG.kept_of(Run(kind, wildcards.dataset, model, hyperparameters)):
             words += ["--keep", *kept]
@@ -191,13 +191,24 @@ def definition_flags(kind):
     return flags
 
 
+def interpreter_of(kind):
+    """For `params`: the Python of the script, which Snakemake does not compare.
+
+    In the environment of a kind, its own packages are to be found, and not those of the scripts. It is no part
+    of the text of `shell`, which Snakemake evaluates once more when a job begins, after the last kind.
+    """
+
+    def python(wildcards, input):
+        return shlex.quote(sys.executable) if kind.environment else "python"
+
+    return python
+
+
 for KIND in [CONFIG.all_kinds[name] for name in CONFIG.kinds]:
     if not KIND.rule:
         continue
 
     OWN_RUN = KIND.directory("{dataset}", "{model}", "{hyperparameters}")
-    # In the environment of a kind, its own packages are to be found, and not those of the scripts.
-    PYTHON = literal(sys.executable) if KIND.environment else "python"
 
     rule:
         name:
@@ -217,8 +228,9 @@ for KIND in [CONFIG.all_kinds[name] for name in CONFIG.kinds]:
             runtime=time_limit(KIND, "4h"),
         params:
             flags=definition_flags(KIND),
+            python=interpreter_of(KIND),
         message:
             f"Running {KIND.name}: {{wildcards}}"
         shell:
-            f"{PYTHON} {SCRIPTS}/run_command.py {{params.flags}} --threads {{threads}} "
+            f"{{params.python}} {SCRIPTS}/run_command.py {{params.flags}} --threads {{threads}} "
             "--time-limit-min {resources.runtime} --record {output[0]:q} 2>> {log:q}"

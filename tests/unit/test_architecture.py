@@ -68,6 +68,16 @@ def test_a_shell_directive_is_one_command(path):
         assert not re.search(r";|&&|\|\||\||\n", command), command
 
 
+@pytest.mark.parametrize("path", sorted((PROJECT / "rules").glob("*.smk")), ids=lambda path: path.name)
+def test_the_command_of_a_rule_in_a_loop_has_nothing_of_the_loop(path):
+    # Snakemake evaluates it once more when a job begins: it would have the values of the last turn.
+    for loop in re.findall(r"^for (\w+) in .*\n((?:(?: {4}.*)?\n)+)", path.read_text(encoding="utf-8"), re.M):
+        own = {loop[0], *re.findall(r"^    (\w+) = ", loop[1], re.M)}
+        for words in re.findall(r"shell:\n((?: +f?\".*\"\n?)+)", loop[1]):
+            used = re.findall(r"(?<!\{)\{(\w+)", "".join(re.findall(r'f"(.*)"', words)))
+            assert not own & set(used), own & set(used)
+
+
 def test_what_all_rules_share_is_short_and_alone_reads_the_settings_of_snakemake():
     files = {path.name: path.read_text(encoding="utf-8") for path in (PROJECT / "rules").glob("*.smk")}
     assert len(files["common.smk"].splitlines()) <= 130
