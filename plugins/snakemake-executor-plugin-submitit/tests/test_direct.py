@@ -1,6 +1,7 @@
 """The same workflow of odd rules with direct jobs and with jobs that start Snakemake: nothing differs."""
 
 import json
+import os
 import pickle
 import re
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake_executor_plugin_submitit import direct
 from snakemake_executor_plugin_submitit.direct import _known
 from snakemake_executor_plugin_submitit.holdings import read_packs
 from snakemake_executor_plugin_submitit.member import Member
@@ -253,3 +255,13 @@ def test_a_member_of_an_earlier_version_starts_snakemake():
 def test_a_wrong_choice_is_a_sentence():
     with pytest.raises(WorkflowError, match="--submitit-direct is 'always'; expected auto or never"):
         ExecutorSettings(direct="always")
+
+
+def test_what_belongs_to_the_allocation_of_the_controller_is_no_change_of_the_snakefile(monkeypatch):
+    at_start = {"SLURM_JOB_ID": "99", "SLURM_CPUS_PER_TASK": "1", "SLURM_CONF": "a", "OWN": "1", "GONE": "1"}
+    monkeypatch.setattr(direct, "_AT_START", at_start)
+    for name in [*os.environ, *at_start]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"OWN": "2", "SLURM_CONF": "b", "CUDA_VISIBLE_DEVICES": "", "NEW": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert direct.changed_environment() == {"OWN": "2", "SLURM_CONF": "b", "NEW": "3", "GONE": None}

@@ -1,5 +1,6 @@
 """A job without Snakemake: what precedes its command, and what becomes of its outputs."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -153,3 +154,22 @@ def test_snakemake_is_needed_where_threads_or_the_shell_are_missing(job):
     assert replace(job, threads=here).obstacle() is None
     assert f"it has {here + 1} threads" in replace(job, threads=here + 1).obstacle()
     assert replace(job, executable="/no/shell").obstacle() == "/no/shell is not here"
+
+
+def test_an_output_is_marked_as_incomplete_while_a_requeued_job_works(job):
+    Path("mark").unlink()
+    assert replace(job, command="cp mark copy; printf x > out/a").run() == 0
+    assert Path("copy").read_text() == '{"external_jobid": null}', "as Snakemake writes and reads it"
+    assert not Path("mark").exists()
+
+
+def test_a_file_that_a_file_system_cannot_tell_yet_is_waited_for(job, monkeypatch):
+    real = Path.stat
+
+    def stale(path: Path, **how: bool) -> os.stat_result:
+        if path.name in ("mark", "a"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    assert replace(job, inputs=["mark"]).run() == 0

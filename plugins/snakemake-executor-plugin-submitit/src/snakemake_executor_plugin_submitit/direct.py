@@ -6,6 +6,7 @@ allocation. Every other job starts Snakemake there, and so does one about which 
 
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType
@@ -28,6 +29,8 @@ MAJOR_VERSION = "9"
 # What the rule may say of an output, and what it may not say of an input or a log.
 OUTPUT_FLAGS = {"directory", "temp", "touch", "protected", "ensure", "report", "multiext"}
 OTHER_FLAGS = {"pipe", "service", "storage_object", "nodelocal", "local", "update", "before_update"}
+# Variables that belong to an allocation, or tell what it was given. The controller may be in one of its own.
+OF_ALLOCATIONS = re.compile(r"SLURM_(?!CONF$|CLUSTERS$|JWT$)|SUBMITIT_|CUDA_MPS_|CUDA_VISIBLE_DEVICES$")
 # Snakemake's name for what it knows only in the allocation.
 NOT_YET_KNOWN = "<TBD>"
 
@@ -48,7 +51,8 @@ class Unknown:
 def changed_environment() -> dict[str, str | None]:
     """What the Snakefile has changed in the environment, as it would in the allocation; None if removed."""
     changed: dict[str, str | None] = dict.fromkeys(_AT_START.keys() - os.environ.keys())
-    return changed | {name: value for name, value in os.environ.items() if _AT_START.get(name) != value}
+    changed |= {name: value for name, value in os.environ.items() if _AT_START.get(name) != value}
+    return {name: value for name, value in changed.items() if not OF_ALLOCATIONS.match(name)}
 
 
 def describe(
@@ -125,7 +129,8 @@ def _command(job: JobExecutorInterface, executable: str | None) -> str:
     made = job.rule.run_func
     if made.__globals__.get("shell") is not shell:
         raise NotDirectError("the Snakefile has a shell() of its own")
-    run = FunctionType(made.__code__, made.__globals__ | {"shell": record}, argdefs=made.__defaults__)
+    known = made.__globals__ | {"shell": record}
+    run = FunctionType(made.__code__, known, argdefs=made.__defaults__, closure=made.__closure__)
     parameters = inspect.signature(made).parameters.values()
     needed = {each.name: Unknown() for each in parameters if each.default is each.empty}
     try:

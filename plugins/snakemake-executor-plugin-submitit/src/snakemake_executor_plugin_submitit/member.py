@@ -109,7 +109,8 @@ def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         direct = ShellJob.from_json(member.direct) if member.direct else None
-        _set_environment(environment | (direct.environment if direct else {}))
+        # What the pack says of its allocation counts more than what the Snakefile has changed elsewhere.
+        _set_environment((direct.environment if direct else {}) | environment)
         job = os.environ.get("SLURM_JOB_ID")
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}{f', job {job}' if job else ''}", flush=True)
         if direct is not None:

@@ -4,8 +4,10 @@ The controller describes the job (see `direct`). What Snakemake would do before 
 here: waiting for inputs, the removal of old outputs, folders, variables, the checks of the outputs, and their
 removal after a failure. The controller judges the outputs once more, as those of any job.
 
-This module imports the standard library only.
+This module imports the standard library only. It asks for files by `os.path`, as Snakemake does: on a shared
+file system, `Path.exists` may raise where a file is late.
 """
+# ruff: noqa: PTH110, PTH112, PTH114
 
 import contextlib
 import hashlib
@@ -110,6 +112,8 @@ class ShellJob:
     def _prepare(self) -> None:
         """What comes before the command."""
         _wait_for(self.inputs, self.latency_s)
+        for output in self.outputs:
+            _mark(Path(output.mark))
         if protected := [each.path for each in self.outputs if _is_protected(Path(each.path))]:
             raise JobError(f"these outputs are write-protected: {', '.join(protected)}")
         for output in self.outputs:
@@ -159,7 +163,7 @@ class ShellJob:
             self._create_logs()
         try:
             for output in [] if self.keep_incomplete else self.outputs:
-                if Path(output.path).exists():
+                if os.path.exists(output.path):
                     _remove(Path(output.path), whole=output.directory)
         except OSError as error:
             # Their marks are left, so that nobody takes them for complete.
@@ -169,7 +173,7 @@ class ShellJob:
 
     def _create_logs(self) -> None:
         for log in map(Path, self.logs):
-            if not log.exists():
+            if not os.path.exists(log):
                 _touch_or_create(log)
 
     def _unmark(self) -> None:
@@ -185,22 +189,31 @@ def _say(line: str) -> None:
         os.write(1, f"{line}\n".encode(errors="backslashreplace"))
 
 
+def _mark(mark: Path) -> None:
+    """Mark an output as incomplete, as Snakemake does when its own job begins. The controller has marked the
+    first attempt; one that follows a requeue may begin when no controller lives.
+    """
+    if not os.path.exists(mark):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(json.dumps({"external_jobid": None}), encoding="utf-8")
+
+
 def _wait_for(paths: Sequence[str], latency_s: float) -> None:
     """Wait until all exist; a shared file system may show them late. Raises JobError if some do not."""
     end, pause_s = time.monotonic() + latency_s, max(latency_s / 10, 1)
-    while missing := [path for path in paths if not Path(path).exists()]:
+    while missing := [path for path in paths if not os.path.exists(path)]:
         if time.monotonic() >= end:
             raise JobError(f"missing files after {latency_s:g} seconds: {', '.join(missing)}")
         time.sleep(pause_s)
 
 
 def _is_protected(path: Path) -> bool:
-    return path.exists() and not os.access(path, os.W_OK) and not path.is_symlink()
+    return os.path.exists(path) and not os.access(path, os.W_OK) and not os.path.islink(path)
 
 
 def _remove(path: Path, whole: bool = False) -> None:
     """Remove a file or a link; a folder only if it is empty or `whole`, with the empty ones around it."""
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not os.path.islink(path):
         if whole:
             shutil.rmtree(path)
             return
@@ -215,7 +228,7 @@ def _remove(path: Path, whole: bool = False) -> None:
 def _check(output: Output) -> None:
     """Raise JobError if an output is not what its rule says."""
     path = Path(output.path)
-    if output.directory != path.is_dir():
+    if output.directory != os.path.isdir(path):
         expected = "a folder, as its directory() says" if output.directory else "a file"
         raise JobError(f"the output {path} is not {expected}")
     if output.non_empty and path.stat().st_size == 0:
@@ -232,7 +245,7 @@ def _check(output: Output) -> None:
 
 def _touch(path: Path, directory: bool = False) -> None:
     """Give an existing output the present time: to a link itself, and to a folder by its timestamp."""
-    if directory and not path.is_symlink():
+    if directory and not os.path.islink(path):
         path = path / TIMESTAMP
         path.touch()
     os.utime(path, follow_symlinks=False)
@@ -250,7 +263,7 @@ def _touch_or_create(path: Path, directory: bool = False) -> None:
 def _protect(path: Path) -> None:
     """Take everybody's right to write into an output, and into all that a folder contains."""
     mode = path.lstat().st_mode & 0o7555
-    if path.is_dir():
+    if os.path.isdir(path):
         for folder, folders, files in os.walk(path, topdown=False):
             for name in (*folders, *files):
                 Path(folder, name).chmod(mode)

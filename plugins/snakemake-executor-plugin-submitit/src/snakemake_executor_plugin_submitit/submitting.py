@@ -14,7 +14,7 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_submitit.clusters.base import Cluster
-from snakemake_executor_plugin_submitit.direct import NotDirectError, changed_environment, describe
+from snakemake_executor_plugin_submitit.direct import changed_environment, describe
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import queue_comment
 from snakemake_executor_plugin_submitit.manifest import ManifestMember
@@ -191,8 +191,9 @@ class Submitter:
         if self.settings.direct == "auto":
             try:
                 direct = describe(job, command, self.controller.workflow, self._environment).to_json()
-            except (NotDirectError, AttributeError) as error:
-                # Another version of Snakemake may lack an attribute.
+            except Exception as error:
+                # Not only a NotDirectError: a Snakefile, or another version of Snakemake, may do what is not
+                # foreseen, and Snakemake in the allocation can do it.
                 self.logger.debug(f"Snakemake is started in the allocation for job {job.jobid}: {error}")
         return Member(command, log, memory_mb, direct)
 
