@@ -14,7 +14,8 @@ def main() -> None:
     kinds = read_kinds(snakemake.params.kinds)
     studies = {name: parse_study(written, kinds) for name, written in snakemake.params.studies.items()}
     path = Path(snakemake.input.records)
-    records = {name: load_records(path, study.kind) for name, study in studies.items()}
+    of_kind = {study.kind: load_records(path, study.kind) for study in studies.values()}
+    records = {name: of_kind[study.kind] for name, study in studies.items()}
     write_text(Path(snakemake.output[0]), index_page(studies, records))
 
 

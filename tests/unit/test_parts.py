@@ -152,7 +152,7 @@ def test_blocks_take_turns_and_excluded_points_are_drawn_anew():
         ({"fraction": "all_effects", "sample": ...}, "fraction: it holds 'all_effects'"),
         ({"exclude": [{}]}, r"exclude\[0\]: it is empty"),
         ({"exclude": [{"batch_size": [16, 32, 64]}]}, "sample.points: .* the grid has 0"),
-        ({"grid": [BLOCK | {"batch_size": 1, "optimizer": "sgd", "lr": 1}]}, "the grid has one point"),
+        ({"grid": [BLOCK | {"batch_size": 1, "optimizer": "sgd", "lr": 1}]}, "the grid has only one point"),
         ({"grid": [BLOCK | {"recipe": [{"lr": 0.1}]}]}, r"grid\[0\].recipe\[0\].lr: the block already holds"),
         ({"grid": [{k: v for k, v in BLOCK.items() if k != "epochs"}]}, r"grid\[0\]: epochs is missing"),
     ],
@@ -243,7 +243,7 @@ def test_all_tables_and_figures_of_a_drawn_study_are_made():
     for draw in FIGURES.values():
         plt.close(draw(study, records if draw is not FIGURES["curves"] else {}, None, ()))
     assert list(design_table("s", study).data["levels"]) == ["3", "2", "10 of a range"]
-    assert "drawn by Sobol points with seed 0" in in_words("s", study)
+    assert "drawn from a Sobol sequence with seed 0" in in_words("s", study)
 
 
 # Levels, named interactions, and the number of points: of the grid, of the effects, and of the fraction.
@@ -314,7 +314,7 @@ def test_a_fraction_may_have_a_given_number_of_points():
         ({"fraction": {"points": 3}}, "fraction.points: 3 points .* effects need 4, and the grid has 8"),
         ({"fraction": {"points": 9}}, "fraction.points: 9 points cannot be chosen"),
         ({"fraction": "main_effects", "exclude": [{"a": 0, "b": 1}, {"a": 1, "b": 0}]}, "grid does not"),
-        ({"fraction": "main_effects", "grid": [{"a": 1}]}, "the grid has one point"),
+        ({"fraction": "main_effects", "grid": [{"a": 1}]}, "the grid has only one point"),
         ({"fraction": "main_effects", "grid": [{n: list(range(30)) for n in "abc"}]}, "has 27,000 points"),
         ({"fraction": "main_effects", "grid": [{"a": list(range(9000))}]}, "need 9,000 of 9,000 points"),
         ({"fraction": "main_effects", "grid": [{"a": {"int_uniform": [0, 3]}}]}, "it is a range"),
@@ -323,3 +323,21 @@ def test_a_fraction_may_have_a_given_number_of_points():
 def test_a_fraction_that_cannot_be_taken_is_refused(changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         of_sizes(2, 2, 2, **changes)
+
+
+def test_a_part_of_which_every_run_is_excluded_is_refused():
+    with pytest.raises(ConfigError, match=r"studies\.s\.exclude: it removes every run of the study"):
+        load(exclude=[{"seed": 0}])
+
+
+FRACTION = {"sample": ..., "fraction": "main_effects", "grid": [BLOCK | {"lr": [1, 2]}]}
+
+
+@pytest.mark.parametrize("part", [{}, FRACTION])
+def test_a_part_holds_its_own_runs_alone(part):
+    study = load(**part, seeds=[0, 1], exclude=[{"seed": 1, "optimizer": "adam"}])
+    other = load(grid=[BLOCK | {"epochs": 2}], seeds=[0, 1]).runs()
+    assert all(map(study.holds, study.runs()))
+    assert not any(map(study.holds, other))
+    every = load(**part, seeds=[0, 1]).runs()
+    assert [run for run in every if study.holds(run)] == study.runs()

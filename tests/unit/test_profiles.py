@@ -6,11 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ablations.analysis.profiles import beats, interquartile_mean, middle, profiles
+from ablations.config.own_kinds import read_kinds
 from ablations.config.rankings import is_profiled
 from ablations.config.studies import parse_study
 from ablations.kinds.cnn import CNN
 from ablations.presentation.figures.profiles import profiles_figure
 from ablations.presentation.profiles_table import profiles_table
+from ablations.presentation.tables import TABLES
 from scipy import stats
 from test_design import study_of
 from test_effects import noise, records_of
@@ -147,3 +149,32 @@ def test_the_figure_of_many_settings_has_the_best():
     assert legend.get_texts()[0].get_text() == "Learning rate 0.4"
     assert "(the best 7 of 10 settings)" in figure.get_suptitle()
     plt.close("all")
+
+
+@pytest.mark.parametrize("table", ["ranks", "profiles"])
+def test_a_hyperparameter_may_have_the_name_of_a_column(table):
+    own = {
+        "command": "x {dataset} {hyperparameters} --seed {seed}",
+        "datasets": list("abcde"),
+        "hyperparameters": {"metric": {"choices": ["l1", "l2"]}, "n": "int"},
+        "metrics": {"score": {"better": "higher", "label": "Score"}},
+    }
+    study = parse_study(
+        {
+            "title": "Neighbours",
+            "kind": "own",
+            "grid": [{"dataset": list("abcde"), "metric": ["l1", "l2"], "n": [3, 5]}],
+            "seeds": [0, 1, 2, 3, 4],
+            "table": {"rows": ["dataset", "metric", "n"]},
+        },
+        {"own": read_kinds({"own": own})["own"]},
+    )
+
+    def score(run) -> int:
+        return run.value("seed") + run.value("n") * (run.value("metric") == "l1")
+
+    records = {run: {"status": "ok", "score": str(score(run))} for run in study.runs()}
+    data = TABLES[table]("s", study, records, None).data
+    assert data["metric"].unique().tolist() == ["score"]
+    levels = data["n:" if table == "profiles" else "n"]
+    assert set(zip(data["metric:"], levels, strict=True)) == set(itertools.product(("l1", "l2"), "35"))

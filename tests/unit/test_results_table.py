@@ -204,3 +204,18 @@ def test_a_small_parquet_of_much_content_is_refused(values, tmp_path, monkeypatc
     assert (tmp_path / "results.parquet").stat().st_size < 2**22
     with pytest.raises(AblationsError, match=r"cannot be read as a table .*more than"):
         _read(tmp_path / "results.parquet")
+
+
+def test_the_problem_of_another_study_is_told_as_its_own(table):
+    table.config(ROWS)
+    broken = {
+        "title": "Drawn", "kind": "denoiser", "grid": [{"depth": [4, 8]}], "sample": {"points": 9},
+        "table": {"rows": ["depth"]},
+    }  # fmt: skip
+    elsewhere = {
+        "title": "Elsewhere", "kind": "denoiser", "grid": [{"depth": [4, 8]}], "seeds": [0, 1],
+        "table": {"rows": ["depth"]}, "records": str(table.file),
+    }  # fmt: skip
+    with pytest.raises(ConfigError) as error:
+        load_config([], {"kinds": {"denoiser": KIND}, "studies": {"a": elsewhere, "b": broken}}, PROJECT)
+    assert str(error.value).startswith("studies.b")

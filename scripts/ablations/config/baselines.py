@@ -18,11 +18,12 @@ def base_points(study: Study) -> dict[tuple[Any, ...], list[Point]]:
     """
     columns, base = study.table.columns, study.base
     found = [point for point in study.points() if all(point[0][name] == base[name] for name in base)]
-    open_ones = [name for name in columns if name not in base]
-    return {
-        study.column(values): [p for p in found if all(p[0][name] == values[name] for name in open_ones)]
-        for values, _ in study.points()
-    }
+    of_column: dict[tuple[Any, ...], list[Point]] = {}
+    open_ones = [i for i, name in enumerate(columns) if name not in base]
+    for point in found:
+        of_column.setdefault(tuple(study.column(point[0])[i] for i in open_ones), []).append(point)
+    levels = dict.fromkeys(study.column(values) for values, _ in study.points())
+    return {column: of_column.get(tuple(column[i] for i in open_ones), []) for column in levels}
 
 
 def check_ablation(study: Study, where: str) -> Iterator[str]:

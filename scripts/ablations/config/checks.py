@@ -194,8 +194,13 @@ def _check_records(config: Config, study: Study, where: str) -> Iterator[str]:
                 yield f"{where}.{key}: '{name}' is not a hyperparameter or a metric{nearest(name, known)}"
                 return
     for name, other in config.studies.items():
-        if other.records != study.records and (both := set(other.runs()) & set(study.runs())):
-            run = next(run for run in study.runs() if run in both)
+        if other.records == study.records or other.kind is not study.kind:
+            continue
+        try:
+            run = next((run for run in study.runs() if other.holds(run)), None)
+        except ConfigError:
+            continue  # the other study cannot be expanded, which is told as its own problem
+        if run:
             yield f"{where}: {_named(run)} is also a run of the study {name}, which has it from elsewhere"
             return
     path = config.file(study.records.file)

@@ -35,6 +35,7 @@ class PartOfGrid(Section):
         BeforeValidator(_main_effects, json_schema_input_type=Literal["main_effects"] | Fraction | None),
     ] = None
     _part: list[Point] | None = PrivateAttr(default=None)
+    _levels: set[tuple[Any, ...]] | None = PrivateAttr(default=None)
 
     @property
     def is_part(self) -> bool:
@@ -69,7 +70,17 @@ class PartOfGrid(Section):
 
     def holds(self, run: Run) -> bool:
         """Whether `run` is in the study, without making its runs; of a part, its points are needed."""
-        return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
+        if not self.is_part:
+            return holds(self.kind, self.blocks, self.exclude, self.seeds, run)
+        if self._levels is None:
+            whole = expand(self.kind, self.part, [], self.seeds[:1])
+            self._levels = {tuple(map(run.value, self.kind.factors)) for run in whole}
+        return (
+            run.kind is self.kind
+            and tuple(map(run.value, self.kind.factors)) in self._levels
+            and (not self.kind.is_random or run.value("seed") in self.seeds)
+            and not self.excludes(run)
+        )
 
     def count_points(self) -> int:
         """The number of points in its grid with their seeds, before any of them is made."""

@@ -169,7 +169,7 @@ def _columns(study: Study, header: Sequence[str], levels: _Levels, path: Path) -
         if name in study.factors:
             columns.append(_Column(name))
         elif name in study.kind.metrics:
-            columns.append(_Column(metric=name))
+            columns.append(_Column(metric=study.reported(name)))
         elif pivot and levels.is_level(pivot, name):
             columns.append(_Column(pivot, study.values[0], levels.canonical(pivot, name)))
         else:

@@ -10,7 +10,8 @@ from ablations.kinds.hyperparameters import spell
 
 def margins(study: Study) -> dict[str, float]:
     """The margin of each metric that has one, in the table's unit; of a time, a ratio above 1."""
-    return {name or study.analysed[0]: margin for name, margin in study.margin.items()}
+    named = {study.reported(name) if name else study.analysed[0]: name for name in study.margin}
+    return {metric: study.margin[name] for metric, name in named.items()}
 
 
 def check_questions(study: Study, where: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 from ablations.config.grids import Changed, HasAxes, expand, grid_models
 from ablations.config.parts import PartOfGrid, in_order
 from ablations.config.questions import Questions
-from ablations.config.sections import Line, OneOrMore, PathText, Section
+from ablations.config.sections import ConfigError, Line, OneOrMore, PathText, Section
 from ablations.config.study_sections import Choose, Levels, Published, Table
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
@@ -137,15 +137,16 @@ class Study(PartOfGrid, Questions):
     @property
     def values(self) -> list[str]:
         """The metrics in the cells of its table."""
-        return self._reported(self.table.values or [self.kind.main_metric])
+        return list(map(self.reported, self.table.values or [self.kind.main_metric]))
 
     @property
     def analysed(self) -> list[str]:
         """The metrics that effects, variance and figures are made for."""
-        return self._reported(self.analyse) or self.values
+        return list(map(self.reported, self.analyse)) or self.values
 
-    def _reported(self, metrics: Sequence[str]) -> list[str]:
-        return list(metrics) if self.report == "last" else [self.kind.at_best.get(m, m) for m in metrics]
+    def reported(self, metric: str) -> str:
+        """The metric that stands for one of the config: of another epoch, if `report` asks for it."""
+        return metric if self.report == "last" else self.kind.at_best.get(metric, metric)
 
     @property
     def needed(self) -> list[str]:
@@ -187,6 +188,8 @@ class Study(PartOfGrid, Questions):
         if self._runs is None:
             runs = expand(self.kind, self.blocks, [] if self.is_part else self.exclude, self.seeds)
             self._runs = [run for run in runs if not (self.is_part and self.excludes(run))]
+            if not self._runs:
+                raise ConfigError("exclude: it removes every run of the study")
         return self._runs
 
     def points(self) -> list[tuple[dict[str, Any], list[Run]]]:

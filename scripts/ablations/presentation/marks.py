@@ -31,11 +31,12 @@ def marks(study: Study, records: Records) -> tuple[set[tuple[int, str]], list[st
 def _columns(study: Study, metric: Metric) -> dict[str, list[int]]:
     """The columns of a metric, apart by dataset: their labels, and the places of their points."""
     columns: dict[str, list[int]] = {}
+    factors = study.table.columns
+    is_apart = _has_datasets(study) and "dataset" not in factors
     for i, (values, runs) in enumerate(study.points()):
-        factors = study.table.columns
         label = "/".join(study.level_label(name, values[name]) for name in factors)
         label = f"'{label}'" if factors else in_sentence(metric.label)
-        of_dataset = f" of {runs[0].dataset}" if _has_datasets(study) and "dataset" not in factors else ""
+        of_dataset = f" of {runs[0].dataset}" if is_apart else ""
         columns.setdefault(label + of_dataset, []).append(i)
     return columns
 

@@ -72,6 +72,7 @@ class View:
     headings: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+    text: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,9 @@ def _view(table: Table, title: str) -> View:
         ]
         for i, row in enumerate(display.itertuples(index=False, name=None))
     ]
-    return View(title, [Cell(*each) for each in zip(display, looks, strict=True)], rows, table.notes)
+    return View(
+        title, [Cell(*each) for each in zip(display, looks, strict=True)], rows, table.notes, table.text
+    )
 
 
 def _key(text: str) -> str:

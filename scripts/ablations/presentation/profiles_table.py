@@ -10,12 +10,14 @@ from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
-from ablations.presentation.wording import in_sentence, marked, merged
+from ablations.presentation.wording import apart, in_sentence, marked, merged
 
 NONE, BETTER, OF_SHARE = "–", "Better than the reference", "95 % interval of it"
 DATA = (
     "iqm", "iqm_ci_low", "iqm_ci_high", "n", "better_share", "better_ci_low", "better_ci_high", "reference",
 )  # fmt: skip
+TAKEN = ("metric", *DATA)
+HEADINGS = ("Metric", "n", "Interquartile mean", "95 % interval", BETTER, OF_SHARE)
 
 
 def profiles_table(name: str, study: Study, records: Records) -> Table:
@@ -29,18 +31,18 @@ def profiles_table(name: str, study: Study, records: Records) -> Table:
         found = profiles(study, records, metric_name)
         reference = next((each for each in found if each.is_reference), None)
         for each in found:
-            levels = {factor: spell(level) for factor, level in each.setting}
+            levels = {apart(factor, TAKEN): spell(level) for factor, level in each.setting}
             rows.append({"metric": metric_name, **levels, **_fields(each)})
             shown.append(
                 {"Metric": marked(metric)}
-                | {study.label(factor): study.level_label(factor, level) for factor, level in each.setting}
+                | {apart(study.label(f), HEADINGS): study.level_label(f, level) for f, level in each.setting}
                 | _texts(metric, each)
             )
         notes[metric.label] = _notes(study, found, reference)
     factors = [factor for factor, _ in next(iter(settings_by_dataset(study)))]
-    data = pd.DataFrame(rows, columns=["metric", *factors, *DATA])
-    headings = ["Metric", *map(study.label, factors), "n", "Interquartile mean", "95 % interval"]
-    display, of_one = pd.DataFrame(shown, columns=[*headings, BETTER, OF_SHARE]), ""
+    data = pd.DataFrame(rows, columns=["metric", *(apart(factor, TAKEN) for factor in factors), *DATA])
+    headed = [apart(study.label(factor), HEADINGS) for factor in factors]
+    display, of_one = pd.DataFrame(shown, columns=[HEADINGS[0], *headed, *HEADINGS[1:]]), ""
     if len(profiled) == 1:
         display, of_one = display.drop(columns="Metric"), f" of the {in_sentence(metric.label)}"
     title = f"{study.title}: interquartile means{of_one}"
@@ -80,7 +82,7 @@ def _notes(study: Study, found: list[Profile], reference: Profile | None) -> lis
     over = "seeds and datasets" if any(len(by) > 1 for by in settings_by_dataset(study).values()) else "seeds"
     notes = [
         f"The interquartile mean is that of the middle half of the n values over {over}. It hardly depends "
-        "on a few runs that collapse. Its interval draws the seeds again."
+        "on a few runs that collapse. Its interval is a bootstrap over seeds."
     ]
     if any(each.beats for each in found):
         of_data = "the best interquartile mean, which the data choose"

@@ -9,7 +9,10 @@ from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
-from ablations.presentation.wording import in_sentence, listed, marked, merged, p_in_words
+from ablations.presentation.wording import apart, in_sentence, listed, marked, merged, p_in_words
+
+DATA = ("metric", "mean_rank", "wins", "best")
+HEADINGS = ("Metric", "Mean rank", "Best on")
 
 
 def ranks_table(name: str, study: Study, records: Records) -> Table:
@@ -23,7 +26,7 @@ def ranks_table(name: str, study: Study, records: Records) -> Table:
         found = ranks(study, records, metric_name)
         for i, setting in enumerate(found.settings if found else ()):
             assert found is not None
-            levels = {factor: spell(level) for factor, level in setting}
+            levels = {apart(factor, DATA): spell(level) for factor, level in setting}
             numbers = {"mean_rank": f"{found.means[i]:.4f}", "wins": str(found.wins[i])}
             rows.append(
                 {"metric": metric_name, **levels, **numbers, "best": "yes" if i in found.best else ""}
@@ -32,7 +35,7 @@ def ranks_table(name: str, study: Study, records: Records) -> Table:
                 bold.add(len(shown))
             shown.append(
                 {"Metric": marked(metric)}
-                | {study.label(factor): study.level_label(factor, level) for factor, level in setting}
+                | {apart(study.label(f), HEADINGS): study.level_label(f, level) for f, level in setting}
                 | {
                     "Mean rank": f"{found.means[i]:.2f}",
                     "Best on": f"{found.wins[i]} of {len(found.datasets)}",
@@ -40,13 +43,15 @@ def ranks_table(name: str, study: Study, records: Records) -> Table:
             )
         notes[metric.label] = _notes(study, metric, found)
     factors = [factor for factor, _ in next(iter(settings_by_dataset(study)))]
-    data = pd.DataFrame(rows, columns=["metric", *factors, "mean_rank", "wins", "best"])
-    headings = ["Metric", *map(study.label, factors), "Mean rank", "Best on"]
+    named = [apart(factor, DATA) for factor in factors]
+    data = pd.DataFrame(rows, columns=[DATA[0], *named, *DATA[1:]])
+    headed = [apart(study.label(factor), HEADINGS) for factor in factors]
+    headings = [HEADINGS[0], *headed, *HEADINGS[1:]]
     display, of_one = pd.DataFrame(shown, columns=headings), ""
     if len(ranked) == 1:
-        display, of_one = display.drop(columns="Metric"), f" in the {in_sentence(metric.label)}"
+        display, of_one = display.drop(columns="Metric"), f" by {in_sentence(metric.label)}"
     column = list(display).index("Mean rank")
-    title = f"{study.title}: mean ranks over datasets{of_one}"
+    title = f"{study.title}: mean ranks{of_one} over datasets"
     all_notes = merged(notes) or ["No analysed metric has a better direction and noise; nothing is ranked."]
     return Table(
         title, f"{name}_ranks", data, display, all_notes, bold=frozenset((row, column) for row in bold)
@@ -64,7 +69,7 @@ def _notes(study: Study, metric: Metric, found: Ranks | None) -> list[str]:
     ]
     if found.best:
         notes.append(
-            "Bold are the best mean rank, and all that are nearer to it than the critical difference."
+            "Bold: the best mean rank, and every mean rank closer to it than the critical difference."
         )
     else:
         notes.append("No setting can be told from the best.")

@@ -1,7 +1,7 @@
 """How metrics, their differences and notes about them are worded, the same in every table and figure."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ablations.analysis.inference import Interval
 from ablations.kinds.metrics import Better, Metric
@@ -12,6 +12,11 @@ ARROWS: dict[Better | None, str] = {"higher": " ↑", "lower": " ↓", None: ""}
 def marked(metric: Metric) -> str:
     """The heading of a metric with an arrow in the direction that is better: `Test accuracy (%) ↑`."""
     return metric.heading + ARROWS[metric.better]
+
+
+def apart(name: str, taken: Collection[str]) -> str:
+    """A name for a column beside others, one of which may have it already."""
+    return f"{name}:" if name in taken else name
 
 
 def in_sentence(label: str) -> str:
