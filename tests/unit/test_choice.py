@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from ablations.config.published import read_published
+from ablations.config.question_checks import margins
 from ablations.config.sections import ConfigError
 from ablations.presentation.tables import TABLES
 from test_config import SVM, load
@@ -154,10 +156,21 @@ def test_the_best_epoch_is_reported_where_a_study_asks_for_it(changes, expected)
 @pytest.mark.parametrize(
     ("study", "expected"),
     [
-        ({**REPORTING, "grid": [{**CHOOSING["grid"][0], "validation": 0}]}, "set validation in the grid"),
-        ({**SVM, "report": "best_by_validation"}, "runs of kind svm tell nothing of a best epoch"),
+        (
+            {**REPORTING, "grid": [{**CHOOSING["grid"][0], "validation": 0}]},
+            "runs with validation: 0 have no best",
+        ),
+        ({**SVM, "report": "best_by_validation"}, "runs of kind svm do not record a best epoch"),
     ],
 )
 def test_a_best_epoch_that_runs_do_not_have_is_refused(study, expected):
     with pytest.raises(ConfigError, match=expected):
         load(s=study)
+
+
+def test_margins_and_published_values_are_of_the_epoch_that_is_reported(tmp_path):
+    file = tmp_path / "published.tsv"
+    file.write_text("optimizer\tlr\ttest_accuracy\nsgd\t0.1\t91.5\n")
+    study = load(s={**REPORTING, "margin": {"test_accuracy": 0.2}, "published": str(file)}).studies["s"]
+    assert margins(study) == {"test_accuracy_at_best": 0.2}
+    assert [value.metric for value in read_published(study, file)] == ["test_accuracy_at_best"]

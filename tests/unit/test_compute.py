@@ -85,11 +85,11 @@ def test_every_attempt_counts_on_its_device_and_for_what_became_of_it():
         assert float(row["hours"]) == pytest.approx(sum(map(float, row.filter(like="hours_"))), abs=3e-6)
     said = texts_of(table)["Compute"]
     for words in (
-        "The study has 20 runs, of 10 settings (networks). 23 attempts took 31.6 hours in all",
-        "31.0 hours for the final attempts of the 16 completed runs, 0.03 hours for earlier attempts at them",
-        "0.50 hours for 1 run that diverged and 0.04 hours for attempts at 2 runs that are not finished",
-        "Preliminary: 3 runs are not finished, and 1 of them has not begun.",
-        "at most 4 on A GPU",
+        "The study has 20 runs of networks, in 10 settings. 23 attempts took 31.6 hours in all: 15",
+        "Of these, 31.0 hours are of final attempts of the 16 completed runs, 0.03 hours are of",
+        "0.50 hours are of 1 run that diverged and 0.04 hours are of attempts at 2 runs that are not",
+        "Preliminary: 3 runs are not finished; 1 of them has not begun.",
+        "Up to 4 runs shared A GPU at a time",
         "peak memory of a run was 512 MB (of its process on a CPU and of torch's allocator on a GPU).",
         "Energy was not measured.",
     ):
@@ -105,7 +105,7 @@ def test_a_record_that_does_not_tell_its_times_is_said_and_not_guessed(seconds):
         del records[of.runs()[0]]["attempt_seconds"]
     table = compute_table("it", of, records, {})
     assert table.data["attempts"].tolist() == ["3"]
-    assert "1 run does not tell how long it took, and is left out." in texts_of(table)["Compute"]
+    assert "1 run did not record its duration and is not counted." in texts_of(table)["Compute"]
 
 
 def test_the_statement_of_an_own_kind_claims_only_what_its_records_hold():

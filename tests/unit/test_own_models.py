@@ -16,8 +16,8 @@ from ablations.training.live_taps import LiveConv2d, trim
 from ablations.training.models import build_model
 from test_checkpoints import Killed, checkpoint_at, equal, losses
 from test_config import DATASETS, PROJECT, STUDY, edited
-from test_training import SHAPE, digits, hyperparameters
 from test_training_options import plain_losses
+from trainings import SHAPE, digits, hyperparameters
 
 # What torchvision's models do not do: layers in two places, tied weights, a layer that is not used, lazy
 # layers, a hook, a layer that averages over all batches.
@@ -133,7 +133,7 @@ def test_nothing_is_written_beside_the_file(strange, tmp_path):
         ("def build(shape, classes):\n    raise KeyError('x')", "models.py, line 2: KeyError: 'x'"),
         (
             "def build(shape, classes): return 3",
-            "build of {file} returned a int; it returns",
+            "build of {file} returned 'int'; it must return",
         ),
         (
             "from torch import nn\ndef build(shape, classes): return nn.Linear(3, classes)",
@@ -141,13 +141,13 @@ def test_nothing_is_written_beside_the_file(strange, tmp_path):
         ),
         (
             "from torch.nn import *\ndef build(shape, classes): return Sequential(Flatten(), Linear(64, 3))",
-            "the model of {file}:build made a tensor of the shape (2, 3) of two images of 1×8×8; it makes "
-            "logits of the shape (2, 10)",
+            "the model of {file}:build returned a tensor of the shape (2, 3) for two images of 1×8×8; it "
+            "must return logits of the shape (2, 10)",
         ),
         (
             "from torch import nn\nclass Two(nn.Flatten):\n    def forward(self, x): return x, x\n"
             "def build(shape, classes): return Two()",
-            "the model of {file}:build made a tuple of two images of 1×8×8",
+            "the model of {file}:build returned 'tuple' for two images of 1×8×8",
         ),
     ],
 )

@@ -130,11 +130,11 @@ def test_too_few_units_are_never_significant(test, tests, needed):
 @pytest.mark.parametrize("test", ["wilcoxon", "permutation"])
 def test_what_a_test_cannot_show_is_said_before_and_after(test):
     study = asking({"test": test})
-    said = "which cannot be significant after Holm's correction over 3 tests; it takes 7"
+    said = "which cannot be significant after Holm's correction over 3 tests; at least 7 are needed"
     assert f"with 5 seeds, the smallest p of {TEST_NAMES[test]} is 0.062, {said}" in in_words("it", study)
     [note] = [n for n in effects_table("it", study, with_noise(study)).notes if "cannot be significant" in n]
     assert note.startswith("With 5 seeds, ")
-    assert note.endswith("; it takes 7.")
+    assert note.endswith("; at least 7 are needed.")
     enough = asking({"test": test}, seeds=7)
     assert "cannot be significant" not in in_words("it", enough)
     assert row(effects_table("it", enough, with_noise(enough)), "batch_size")["verdict"].startswith("16 is")

@@ -50,10 +50,10 @@ def test_a_simple_effect_is_that_of_a_study_of_this_level_alone():
 def test_a_note_says_with_which_level_an_effect_is_found():
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=SEEDS)
     notes = effects_table("it", study, records_of(study, crossed)).notes
-    [batch] = [note for note in notes if note.startswith("Batch size 16 → 32 matters")]
-    assert "matters with learning rate 0.1 (−1.9" in batch
-    assert "and is not significant with learning rate 0.2 (−0.1" in batch
-    assert any("over these 4 tests, for these test images" in note for note in notes)
+    [batch] = [note for note in notes if note.startswith("Batch size 16 → 32 is significant")]
+    assert "is significant for learning rate 0.1 (−1.9" in batch
+    assert "and is not significant for learning rate 0.2 (−0.1" in batch
+    assert any("over 4 tests, for these test images" in note for note in notes)
     alike = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 0.2))).notes
     assert not any("single levels" in note for note in alike)
 
@@ -76,7 +76,7 @@ def test_what_is_not_judged_by_seeds_has_no_simple_effects():
 def test_many_simple_effects_are_not_spelt_out():
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2, 0.3, 0.4, 0.5]}, seeds=SEEDS)
     table = effects_table("it", study, records_of(study, crossed))
-    assert sum(" with learning rate " in note or " with batch size " in note for note in table.notes) == 6
+    assert sum(" for learning rate " in note or " for batch size " in note for note in table.notes) == 6
     assert any(note.endswith("5 more effects are not spelt out.") for note in table.notes)
 
 
@@ -150,4 +150,4 @@ def test_a_collapsed_seed_is_a_doubt_with_an_alternative(seeds, needs):
     notes = effects_table("it", study, records_of(study, collapsed)).notes
     [doubt] = [note for note in notes if "Shapiro" in note]
     assert "not normal: Batch size 16 → 32 (p " in doubt
-    assert f"'test: permutation' takes them as symmetric, and not as normal{needs};" in doubt
+    assert f"'test: permutation' assumes only that they are symmetric{needs};" in doubt

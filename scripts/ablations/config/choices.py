@@ -12,9 +12,12 @@ def check_report(study: Study, where: str) -> Iterator[str]:
     if study.report == "last":
         return
     if not kind.at_best:
-        yield f"{where}: runs of kind {kind.name} tell nothing of a best epoch"
+        yield f"{where}: runs of kind {kind.name} do not record a best epoch; leave it out"
     elif 0 in study.levels(kind.held_out):
-        yield f"{where}: runs that hold nothing out have no best epoch; set {kind.held_out} in the grid"
+        yield (
+            f"{where}: runs with {kind.held_out}: 0 have no best epoch; set it above 0 "
+            "in every block of the grid"
+        )
 
 
 def check_choice(study: Study, where: str) -> Iterator[str]:

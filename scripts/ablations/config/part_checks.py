@@ -34,4 +34,4 @@ def check_part(study: Study, where: str) -> Iterator[str]:
             f"{MOST_CANDIDATES:,}; use `sample`, or fewer levels"
         )
     if not any(study.varies(name) for name in study.factors):
-        yield f"{where}.{key}: the grid has one point, and nothing is to choose; give a key a list or a range"
+        yield f"{where}.{key}: the grid has only one point; give a key a list or a range"

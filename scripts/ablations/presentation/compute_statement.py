@@ -28,7 +28,7 @@ TESTS: dict[Noise, str] = {
     "seeds": "{test} over the seeds",
     "settings": "{test} over the settings of the other hyperparameters",
     "items": "a paired test over the {nouns} (McNemar's exact test for one pair of runs)",
-    "model": "a linear model of all main effects, where no two runs differ in one hyperparameter alone",
+    "model": "",
 }
 NAMES: dict[Test, str] = {
     "t": "Student's paired test",
@@ -60,25 +60,27 @@ def statement(
 def _compute(study: Study, completed: int, found: Sequence[Compute], whole: Compute) -> list[str]:
     planned, unit = len(study.runs()), unit_of(whole)
     points = len(study.points())
-    of_points = f", of {_count(points, 'setting')}" if points < planned else ""
-    noun = f" ({study.kind.noun})" * study.kind.is_shipped
-    sentences = [f"The study has {_count(planned, 'run')}{of_points}{noun}."]
+    of_points = f", in {_count(points, 'setting')}" if points < planned else ""
+    noun = f" of {study.kind.noun}" * study.kind.is_shipped
+    sentences = [f"The study has {_count(planned, 'run')}{noun}{of_points}."]
     if study.records:
         return [*sentences, "They were run elsewhere; what they took is not known here."]
     if study.choose:
         chosen = listed(in_sentence(study.label(name)) for name in study.choose.over)
         by = in_sentence(study.kind.metrics[study.choose.by].label)
-        sentences.append(f"They include every {chosen} that was tried; the {by} has chosen among them.")
+        sentences.append(f"They include every {chosen} that was tried; the {by} chose among these.")
     if whole.attempts:
         time = _time(whole.seconds, unit)
-        sentences.append(
-            f"{_count(whole.attempts, 'attempt')} took {time} in all, on {_devices(found, unit)}."
-        )
+        sentences.append(f"{_count(whole.attempts, 'attempt')} took {time} in all{_devices(found, unit)}.")
         sentences += _parts(whole, completed, unit)
     if waiting := planned - completed:
         idle = waiting - whole.unfinished
-        of_idle = f", and {idle} of them {'has' if idle == 1 else 'have'} not begun" * bool(idle)
-        sentences.append(f"Preliminary: {_count(waiting, 'run')} {_is(waiting)} not finished{of_idle}.")
+        have = "has" if idle == 1 else "have"
+        if idle == waiting:
+            sentences.append(f"Preliminary: {_count(idle, 'run')} {have} not begun.")
+        else:
+            of_idle = f"; {idle} of them {have} not begun" * bool(idle)
+            sentences.append(f"Preliminary: {_count(waiting, 'run')} {_is(waiting)} not finished{of_idle}.")
     if whole.attempts:
         sentences += _scope(study, found, whole)
     return sentences + _measured(study, found, whole)
@@ -87,17 +89,19 @@ def _compute(study: Study, completed: int, found: Sequence[Compute], whole: Comp
 def _devices(found: Sequence[Compute], unit: str) -> str:
     """The devices, with what each of several took."""
     if len(found) == 1:
-        return device_text(found[0])
-    return "; ".join(
-        f"{device_text(each)}: {_count(each.runs, 'run')}, {_time(each.seconds, unit)}" for each in found
+        return f", on {device_text(found[0])}"
+    each_took = (
+        f"{_count(each.runs, 'run')} with {_time(each.seconds, unit)} on {device_text(each)}"
+        for each in found
     )
+    return f": {listed(each_took)}"
 
 
 def _parts(whole: Compute, completed: int, unit: str) -> list[str]:
     """What of the time is not that of the attempts that completed a run."""
     finished = completed - whole.diverged
     parts = [
-        (whole.final_s, f"the final attempts of the {_count(finished, 'completed run')}"),
+        (whole.final_s, f"final attempts of the {_count(finished, 'completed run')}"),
         (whole.earlier_s, "earlier attempts at them, which failed, were stopped or were preempted"),
         (whole.diverged_s, f"{_count(whole.diverged, 'run')} that diverged"),
         (
@@ -105,30 +109,29 @@ def _parts(whole: Compute, completed: int, unit: str) -> list[str]:
             f"attempts at {_count(whole.unfinished, 'run')} that {_is(whole.unfinished)} not finished",
         ),
     ]
-    texts = [f"{_time(seconds, unit)} for {what}" for seconds, what in parts if seconds]
-    if len(texts) == 1 and whole.final_s:
+    texts = [f"{_time(seconds, unit)} are of {what}" for seconds, what in parts if seconds]
+    if len(texts) == 1 and whole.final_s and not (whole.diverged or whole.unfinished):
         return ["Each run needed one attempt, as far as is known, and none diverged."]
-    return [f"This is {listed(texts)}."] if texts else []
+    return [f"Of these, {listed(texts)}."] if texts else []
 
 
 def _scope(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
     """What the times count, and what they do not."""
     sentences = []
     if packed := {each.device: max(each.shared) for each in found if max(each.shared, default=1) > 1}:
-        most = listed(f"{count} on {device}" for device, count in packed.items())
+        most = listed(f"{count} runs shared {device}" for device, count in packed.items())
         sentences.append(
-            f"Times are of runs: several runs of a job share its device (at most {most}), which is busy for "
-            "a shorter time."
+            f"Times are added up over runs. Up to {most} at a time, so a device was busy for less time than "
+            "this sum."
         )
     elif whole.shared:
         sentences.append("No job held several runs at a time; other jobs may have shared its machine.")
     if whole.untimed:
-        words = ("does", "it took, and is") if whole.untimed == 1 else ("do", "they took, and are")
-        untimed = _count(whole.untimed, "run")
-        sentences.append(f"{untimed} {words[0]} not tell how long {words[1]} left out.")
+        words = ("its duration and is") if whole.untimed == 1 else ("their duration and are")
+        sentences.append(f"{_count(whole.untimed, 'run')} did not record {words} not counted.")
     sentences.append(
-        "Attempts time themselves: one that was killed counts until it last noted its time. Runs that other "
-        "studies share are counted here too. Runs outside of the grid are not, such as excluded ones."
+        "Each attempt records its own duration; a killed attempt counts up to its last record. Runs that "
+        "other studies share are included. Runs outside of the grid, such as excluded ones, are not."
     )
     return sentences
 
@@ -171,21 +174,31 @@ def _intervals(study: Study, records: Records) -> list[str]:
     if study.kind.is_random and len(study.seeds) > 1:
         sentences.append(SPREADS[study.table.spread].format(f"these {len(study.seeds)} seeds") + ".")
     tests: dict[str, None] = {}
-    has_ratios = False
+    has_ratios = by_model = False
     for name in study.analysed:
         metric = study.kind.metrics[name]
         for effect in effects(study, records, name):
             if effect.comparison and effect.comparison.p is not None:
                 text = TESTS[effect.comparison.noise].format(nouns=metric.noun, test=NAMES[study.test])
-                tests[text] = None
+                by_model |= not text
+                tests |= {text: None} if text else {}
                 has_ratios |= metric.noise == "time"
+    every = f"comparisons of {listed(study.primary)}" if study.primary else "all comparisons"
     if tests:
         same_seed = " and have the same seed" * study.kind.is_random
-        every = f"comparisons of {listed(study.primary)}" if study.primary else "all comparisons"
         sentences.append(
             "Two levels of a hyperparameter are compared over runs that differ in nothing "
-            f"else{same_seed}: by {listed(tests)}. Their 95 % intervals are those of single comparisons, "
-            f"and p-values are two-sided, with Holm's correction over {every} of a metric."
+            f"else{same_seed}: by {listed(tests)}."
+        )
+    if by_model:
+        sentences.append(
+            "Where no two runs differ in one hyperparameter alone, a linear model of all main effects makes "
+            "the comparison."
+        )
+    if tests or by_model:
+        sentences.append(
+            "95 % intervals are those of single comparisons, and p-values are two-sided, with Holm's "
+            f"correction over {every} of a metric."
         )
     if study.base:
         sentences.append("Differences to the baseline are paired likewise, with Holm's correction over them.")
@@ -214,7 +227,9 @@ def _versions(study: Study, runs: Sequence[Record]) -> list[str]:
     sentences.append(f"Their code was {listed(names)}.")
     if digests := _levels(runs, "model_sha256"):
         files = listed(digest[:12] for digest in digests)
-        sentences.append(f"Their own models were built by files whose SHA-256 begins with {files}.")
+        sentences.append(
+            f"The networks of the authors were built by files whose SHA-256 begins with {files}."
+        )
     return sentences
 
 

@@ -34,7 +34,7 @@ TESTS: dict[Test, tuple[str, str]] = {
         "symmetric",
     ),
     "bootstrap": (
-        "by the bootstrap: units are drawn again, and the interval is the expanded percentile interval",
+        "the bootstrap, which draws the units again; its interval is the expanded percentile interval",
         "many enough to stand for all",
     ),
 }

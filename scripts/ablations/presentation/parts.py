@@ -10,7 +10,9 @@ def part_in_words(study: Study) -> list[str]:
     """How the points of a study were taken from its grid; nothing where it has all of them."""
     levels = varying_levels(study)
     if study.sample:
-        words = [f"drawn by Sobol points with seed {study.sample.seed}; more points would begin with these"]
+        words = [
+            f"drawn from a Sobol sequence with seed {study.sample.seed}; a larger sample begins with these"
+        ]
         if lines := [name for name, found in levels.items() if isinstance(found, Continuous)]:
             words.append(f"the effect of a range is that of a straight line: {', '.join(lines)}")
         return words
@@ -24,4 +26,5 @@ def part_in_words(study: Study) -> list[str]:
         if worth > 1 - 1e-6
         else (f"chosen by a D-optimal exchange, with {100 * worth:.0f} % of an orthogonal array's efficiency")
     )
-    return [f"a fraction of {count_points(study.grid, ())} points that keeps {kept} apart: {how}"]
+    points = f"{len(study.part)} of the {count_points(study.grid, ())} points of the grid"
+    return [f"{points}, which keep {kept} apart: {how}"]

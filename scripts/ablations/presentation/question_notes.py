@@ -97,7 +97,7 @@ def planned_reach(study: Study) -> Iterator[str]:
 def _unreachable(test: Test, units: int, tests: int, noun: str) -> str:
     """That a test of so many units cannot be significant, and how many it takes."""
     needed = units_to_reach(test, tests)
-    takes = f"it takes {needed}" if needed else "no number of them is enough; choose another test"
+    takes = f"at least {needed} are needed" if needed else "no number of them is enough; choose another test"
     corrected = f" after Holm's correction over {tests} tests" if tests > 1 else ""
     return (
         f"with {units} {noun if units > 1 else noun.removesuffix('s')}, the smallest p of {TEST_NAMES[test]} "

@@ -31,11 +31,11 @@ def normality_notes(study: Study, found: Sequence[Effect]) -> Iterator[str]:
     needed = units_to_reach("permutation", tests)
     it_takes = f", and needs {needed} units" if needed and needed > fewest else ""
     yield (
-        "By the test of Shapiro and Wilk, with Holm's correction over "
-        f"{tests} test{'s' * (tests > 1)}, these differences of the units are not normal: "
+        "The test of Shapiro and Wilk, with Holm's correction over "
+        f"{tests} test{'s' * (tests > 1)}, finds that these differences of the units are not normal: "
         f"{listed(_shortened(doubted))}. Look for a unit far from the others. "
-        f"'test: permutation' takes them as symmetric, and not as normal{it_takes}; "
-        "'test: bootstrap' takes them as neither, but needs many."
+        f"'test: permutation' assumes only that they are symmetric{it_takes}; "
+        "'test: bootstrap' assumes neither, and needs many units."
     )
 
 
@@ -49,9 +49,9 @@ def simple_notes(
         for each in of_effect:
             interval = interval_text(metric, each.comparison.interval)
             size = difference_text(metric, each.comparison.difference) + (f", {interval}" if interval else "")
-            sides[each.is_clear].append(f"with {label} {study.level_label(other, each.level)} ({size})")
+            sides[each.is_clear].append(f"for {label} {study.level_label(other, each.level)} ({size})")
         change = _change(study, of_effect[0].effect)
-        parts = [f"matters {listed(sides[True])}"] if sides[True] else []
+        parts = [f"is significant {listed(sides[True])}"] if sides[True] else []
         parts += [f"is not significant {' or '.join(sides[False])}"] if sides[False] else []
         yield f"{change} {', and '.join(parts)}."
     if not simple:
@@ -61,8 +61,8 @@ def simple_notes(
     more = f" {left} more {'effect is' if left == 1 else 'effects are'} not spelt out." if left > 0 else ""
     limited = f", for these {metric.noun}" * (metric.noise == "proportion")
     yield (
-        f"The effects with single levels have Holm's correction over these {count} tests{limited}; their "
-        f"intervals have none.{more}"
+        f"These effects at single levels are tested with Holm's correction over {count} tests{limited}. "
+        f"Their intervals are not corrected.{more}"
     )
 
 
@@ -74,8 +74,9 @@ def replication_note(study: Study, found: Sequence[Replication | None]) -> Itera
     lacking = [e for e in there if e.units and smallest_p(study.test, e.units) * e.datasets >= ALPHA]
     few = " With so few units on a dataset, no difference can be significant there." * bool(lacking)
     yield (
-        "Datasets: on how many of them the difference has the sign of the one over all, and is also "
-        f"significant by the runs of this dataset alone, with Holm's correction over the datasets.{few}"
+        "The column 'Datasets' counts the datasets on which the difference has the same sign as over all "
+        "datasets and is significant in the runs of that dataset alone, with Holm's correction over the "
+        f"datasets.{few}"
     )
 
 

@@ -63,7 +63,10 @@ def _label(study: Study, metric: Metric, source: Source) -> str:
 
 def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:
     if any(isinstance(levels, Continuous) for levels in varying_levels(study).values()):
-        return ["Shares of variance need a balanced part, and drawn points hardly share a value of a range."]
+        return [
+            "Shares of variance need a balanced part. Drawn points hardly ever share a value of a range, so "
+            "none are given."
+        ]
     if found is None and metric.noise == "proportion" and not study.kind.is_random:
         return [
             f"The completed runs contain no balanced part that records which {metric.noun} each run got "

@@ -27,13 +27,15 @@ def build_own_model(code: str, image_shape: tuple[int, int, int], classes: int) 
     try:
         build = getattr(_load(Path(file)), name, None)
         model = build(image_shape, classes) if callable(build) else None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except (Exception, SystemExit) as error:
         raise _broken(file, error) from error
     if not callable(build):
         raise AblationsError(f"{file} has no function '{name}' that builds a model")
     if not isinstance(model, nn.Module):
         raise AblationsError(
-            f"{name} of {file} returned a {type(model).__name__}; it returns a torch.nn.Module"
+            f"{name} of {file} returned {type(model).__name__!r}; it must return a torch.nn.Module"
         )
     trial = f"two images of {'×'.join(map(str, image_shape))}"
     try:
@@ -46,9 +48,10 @@ def build_own_model(code: str, image_shape: tuple[int, int, int], classes: int) 
     for logits in made:
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else None
         if shape != (2, classes):
-            gave = f"a tensor of the shape {shape}" if shape is not None else f"a {type(logits).__name__}"
+            gave = f"a tensor of the shape {shape}" if shape is not None else repr(type(logits).__name__)
             raise AblationsError(
-                f"the model of {code} made {gave} of {trial}; it makes logits of the shape (2, {classes})"
+                f"the model of {code} returned {gave} for {trial}; it must return logits of the shape "
+                f"(2, {classes})"
             )
     return model.to(torch.float32)
 

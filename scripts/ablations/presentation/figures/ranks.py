@@ -61,7 +61,7 @@ def _draw_panel(axis: Axes, metric: Metric, found: Ranks | None, names: list[str
     if found is None:
         why = f"fewer than {FEWEST_DATASETS} datasets have a value of each setting"
         if not can_be_ranked(metric):
-            why = "it is exact or has no better direction, and is not ranked"
+            why = "not ranked: exact, or without a better direction"
         axis.text(0.5, 0.5, why, ha="center", transform=axis.transAxes)
         axis.set_yticks([])
         axis.set_xticks([])
