@@ -10,6 +10,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from ablations.config.own_kinds import read_kinds
 from ablations.config.studies import parse_study
 from ablations.presentation.figures import FIGURES
 from ablations.presentation.figures.curves import curves_figure
@@ -378,3 +379,23 @@ def test_the_numbers_below_a_panel_stand_apart_beside_long_names_of_rows():
         inside = [box for box in boxes if axis.bbox.x0 <= (box.x0 + box.x1) / 2 <= axis.bbox.x1]
         assert len(inside) > 1
         assert all(a.x1 < b.x0 for a, b in pairwise(sorted(inside, key=lambda box: box.x0)))
+
+
+def test_a_metric_that_is_a_cost_is_not_drawn_against_itself():
+    own = {
+        "command": "x {hyperparameters}",
+        "hyperparameters": {"alpha": "float"},
+        "metrics": {"rmse": {"better": "lower", "noise": "exact"}},
+        "random": False,
+    }
+    written = {"title": "T", "kind": "own", "grid": [{"alpha": [0.1, 0.2]}], "table": {"rows": "alpha"}}
+    study = parse_study(written, read_kinds({"own": own}))
+    values = {
+        "status": "ok",
+        "device": "cpu",
+        "device_name": "A processor",
+        "threads": "1",
+        "run_time_ms": "5",
+    }
+    records = {run: {**values, "rmse": str(run.value("alpha"))} for run in study.runs()}
+    assert [axis.get_xlabel() for axis in tradeoff_figure(study, records).axes] == ["Run time (s) ↓"]

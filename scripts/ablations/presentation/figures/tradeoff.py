@@ -52,7 +52,8 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     """
     kind, every = study.kind, _attained(study)
     metrics = {name: kind.metrics[name] for name in every[:MOST_METRICS]}
-    costs = _costs(study, records)
+    # A metric is not drawn against itself.
+    costs = {name: cost for name, cost in _costs(study, records).items() if [name] != list(metrics)}
     varying = varying_factors(study, study.factors)
     factor = [*study.table.columns[:1], *varying, *study.rows][0]
     levels = {values[factor]: study.level_label(factor, values[factor]) for values, _ in study.points()}
