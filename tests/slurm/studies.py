@@ -202,8 +202,10 @@ TIMES = re.compile(
 
 def content(checkout: Checkout) -> dict[str, list[list[str]]]:
     """All that a study has to say: tables, records and histories, times aside."""
+    tables = checkout.root.glob("results/tables/*.tsv")
     files = [
-        *checkout.root.glob("results/tables/*.tsv"),
+        # Tables of compute have times alone.
+        *(table for table in tables if not table.stem.endswith("_compute")),
         *checkout.root.glob("results/runs/**/*.tsv"),
         checkout.root / "results/records.tsv",
     ]

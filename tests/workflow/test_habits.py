@@ -104,8 +104,8 @@ studies:
 """)
     done = checkout.snakemake("-n", "--configfile", "my.yaml")
     assert done.returncode == 0, done.stderr
-    # With four tables each, four figures, and the learning curves of networks.
-    assert (jobs(done)["make_table"], jobs(done)["plot_study"]) == (2 * 4 + 2, 2 * 4 + 1 + 2)
+    # With five tables each, four figures, and the learning curves of networks.
+    assert (jobs(done)["make_table"], jobs(done)["plot_study"]) == (2 * 5 + 2, 2 * 4 + 1 + 2)
 
 
 def test_two_studies_that_name_the_same_point_train_it_once(finished):
