@@ -8,7 +8,7 @@ from ablations.config.own_kinds import read_kinds
 from ablations.config.studies import parse_study
 from ablations.errors import run_script
 from ablations.files import write_text
-from ablations.presentation.figures import NUMBERS
+from ablations.presentation.figures.numbers import NUMBERS
 from ablations.presentation.page import study_page
 from ablations.presentation.tables import TABLES
 

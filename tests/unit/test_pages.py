@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from ablations.config.studies import Study, parse_study
 from ablations.presentation.document import Table
-from ablations.presentation.figures import FIGURES, NUMBERS
+from ablations.presentation.figures import FIGURES
+from ablations.presentation.figures.numbers import NUMBERS
 from ablations.presentation.figures.style import write_figure
 from ablations.presentation.page import index_page, study_page
 from ablations.presentation.tables import TABLES

@@ -14,25 +14,17 @@ from matplotlib.figure import Figure
 
 from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
-from ablations.presentation.document import Table
-from ablations.presentation.figures.curves import curves_figure, curves_numbers
+from ablations.presentation.figures.curves import curves_figure, histories_of
 from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.figures.grid import grid_figure
-from ablations.presentation.figures.numbers import measured_numbers
 from ablations.presentation.figures.profiles import profiles_figure
 from ablations.presentation.figures.ranks import ranks_figure
 from ablations.presentation.figures.study import study_figure
-from ablations.presentation.figures.tradeoff import tradeoff_figure, tradeoff_numbers
+from ablations.presentation.figures.tradeoff import tradeoff_figure
 from ablations.runs.run import Run
 
 # Called with the study, its records, the file of its published values, and the runs that failed.
 Draw = Callable[[Study, Records, Path | None, Collection[Run]], Figure]
-
-
-def _histories(study: Study, records: Records) -> dict[Run, Path]:
-    # The history of a diverged run is that of fewer steps.
-    whole = [run for run in study.runs() if records.get(run, {}).get("status") != "diverged"]
-    return {run: Path(run.directory) / "history.tsv" for run in whole}
 
 
 FIGURES: dict[str, Draw] = {
@@ -42,12 +34,5 @@ FIGURES: dict[str, Draw] = {
     "grid": lambda study, records, published, failed: grid_figure(study, records, failed),
     "ranks": lambda study, records, published, failed: ranks_figure(study, records),
     "profiles": lambda study, records, published, failed: profiles_figure(study, records),
-    "curves": lambda study, records, published, failed: curves_figure(study, _histories(study, records)),
-}
-# What a figure shows as a table. The others show tables of the study.
-NUMBERS: dict[str, Callable[[Study, Records], Table]] = {
-    "": measured_numbers,
-    "tradeoff": tradeoff_numbers,
-    "grid": measured_numbers,
-    "curves": lambda study, records: curves_numbers(study, _histories(study, records)),
+    "curves": lambda study, records, published, failed: curves_figure(study, histories_of(study, records)),
 }

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ablations.analysis.measurements import Records
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
-from ablations.presentation.document import Table
-from ablations.presentation.figures.numbers import NONE, named_levels, number_table
 from ablations.presentation.figures.style import (
     MOST_METRICS,
     cut_note,
@@ -28,8 +27,6 @@ from ablations.runs.records import AXES, read_history
 from ablations.runs.run import Run
 
 MOST_CURVES, MOST_LINES = 6, 200
-# Epochs or steps in the table of the numbers.
-MOST_SHOWN = 10
 # The rows of each run's history.
 Histories = Mapping[Run, Sequence[Mapping[str, float]]]
 
@@ -52,7 +49,7 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
     recorded = {name for rows in histories.values() for row in rows for name in row}
     shown = shown_metrics(study)
     metrics = [metric for metric in shown.values() if metric.column in recorded]
-    curves = [_curves(study, histories, metric) for metric in metrics]
+    curves = [curves_of(study, histories, metric) for metric in metrics]
     varying = varying_factors(study, study.factors)
     factors = varying[:MOST_CURVES] or study.rows[:1]
     columns = min(3, len(factors))
@@ -84,33 +81,14 @@ def curves_figure(study: Study, paths: Mapping[Run, Path]) -> Figure:
     return finished(figure, axes.flat, f"{study.title}: learning curves{cut}{spread}", legend=None)
 
 
-def curves_numbers(study: Study, paths: Mapping[Run, Path]) -> Table:
-    """The means of the curves as a table: a row per point and metric, with a few of their epochs or steps."""
-    histories = {run: read_history(path) for run, path in paths.items()}
-    of_metrics = {
-        metric: _curves(study, histories, metric)[:MOST_LINES] for metric in shown_metrics(study).values()
-    }
-    every = sorted({int(step) for curves in of_metrics.values() for curve in curves for step in curve.steps})
-    # The first and the last, and others at equal distances.
-    places = np.linspace(0, len(every) - 1, min(MOST_SHOWN, len(every))).astype(int)
-    shown = [every[place] for place in places]
-    axis = next((name for rows in histories.values() for name in AXES if rows and name in rows[0]), AXES[-1])
-    rows = []
-    for metric, curves in of_metrics.items():
-        for point, steps, values in curves:
-            means = dict(zip(steps, np.nanmean(values, axis=0), strict=True))
-            texts = {
-                f"{axis} {step:,}".capitalize(): f"{means[step]:.{metric.decimals}f}"
-                if step in means
-                else NONE
-                for step in shown
-            }
-            rows.append({**named_levels(study, point), "Metric": marked(metric), **texts})
-    left_out = f"Means over seeds. {len(shown)} of {len(every):,} {axis}s are listed."
-    return number_table(rows, [left_out] * (len(shown) < len(every)))
+def histories_of(study: Study, records: Records) -> dict[Run, Path]:
+    """The files with the histories of a study's runs."""
+    # The history of a diverged run is that of fewer steps.
+    whole = [run for run in study.runs() if records.get(run, {}).get("status") != "diverged"]
+    return {run: Path(run.directory) / "history.tsv" for run in whole}
 
 
-def _curves(study: Study, histories: Histories, metric: Metric) -> list[_Curve]:
+def curves_of(study: Study, histories: Histories, metric: Metric) -> list[_Curve]:
     """The points that have a history of the metric."""
     curves: list[_Curve] = []
     for point, runs in study.points():

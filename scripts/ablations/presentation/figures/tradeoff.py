@@ -12,8 +12,6 @@ from ablations.analysis.cells import Cell, cell
 from ablations.analysis.measurements import Records, available, comparable
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
-from ablations.presentation.document import Table
-from ablations.presentation.figures.numbers import points_table, spread_text
 from ablations.presentation.figures.style import (
     MOST_METRICS,
     axis_label,
@@ -50,10 +48,10 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     front have letters, which are explained below the figure. Faint lines are the fronts of single seeds:
     where they differ, the front is not known well. Times are those of the most common device.
     """
-    kind, every = study.kind, _attained(study)
+    kind, every = study.kind, attained(study)
     metrics = {name: kind.metrics[name] for name in every[:MOST_METRICS]}
     # A metric is not drawn against itself.
-    costs = {name: cost for name, cost in _costs(study, records).items() if [name] != list(metrics)}
+    costs = {name: cost for name, cost in costs_of(study, records).items() if [name] != list(metrics)}
     varying = varying_factors(study, study.factors)
     factor = [*study.table.columns[:1], *varying, *study.rows][0]
     levels = {values[factor]: study.level_label(factor, values[factor]) for values, _ in study.points()}
@@ -86,14 +84,14 @@ def tradeoff_figure(study: Study, records: Records) -> Figure:
     return finished(figure, axes.flat, title, study.label(factor))
 
 
-def _attained(study: Study) -> list[str]:
+def attained(study: Study) -> list[str]:
     """The analysed metrics that chance varies, and not the machine; the kind's main one if there is none."""
     kind = study.kind
     of_chance = [name for name in study.analysed if kind.metrics[name].noise in ("proportion", "unknown")]
     return [name for name in of_chance if name not in kind.costs] or [kind.main_metric]
 
 
-def _costs(study: Study, records: Records) -> dict[str, Metric]:
+def costs_of(study: Study, records: Records) -> dict[str, Metric]:
     """The costs of the kind: the first, and the others if they vary between the runs."""
     first, others = study.kind.costs[:1], study.kind.costs[1:]
     found = {name: study.kind.metrics[name] for name in others}
@@ -104,7 +102,7 @@ def _costs(study: Study, records: Records) -> dict[str, Metric]:
 
 def _points(study: Study, records: Records, name: str, cost_name: str) -> list[_Point]:
     """The points that have a value of both metrics."""
-    sides = [_cells(study, records, each) for each in (cost_name, name)]
+    sides = [cells_of(study, records, each) for each in (cost_name, name)]
     scale = axis_scale(study.kind.metrics[cost_name])
     return [
         _Point(values, cost.mean * scale, content.mean, content.sd)
@@ -113,18 +111,11 @@ def _points(study: Study, records: Records, name: str, cost_name: str) -> list[_
     ]
 
 
-def _cells(study: Study, records: Records, name: str) -> list[Cell]:
+def cells_of(study: Study, records: Records, name: str) -> list[Cell]:
     """The cells of the points, of comparable runs."""
     metric = study.kind.metrics[name]
     found = comparable(metric, available(metric, study.runs(), records))
     return [cell(metric, [found.get(run) for run in runs]) for _, runs in study.points()]
-
-
-def tradeoff_numbers(study: Study, records: Records) -> Table:
-    """The points of the trade-off as a table: their costs, and what they attain."""
-    names = [*_costs(study, records), *_attained(study)[:MOST_METRICS]]
-    texts = {name: list(map(spread_text, _cells(study, records, name))) for name in names}
-    return points_table(study, texts)
 
 
 def _signs(cost: Metric, metric: Metric) -> tuple[int, int]:
