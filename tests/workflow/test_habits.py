@@ -635,7 +635,8 @@ studies:
     family = process.children(recursive=True)
     # It stands still in its first epochs, however slow this machine is, until the test lets it continue.
     for member in family:
-        member.suspend()
+        with suppress(psutil.NoSuchProcess):
+            member.suspend()
     yield process, family
     for member in [*family, process]:
         with suppress(psutil.NoSuchProcess):
@@ -645,7 +646,8 @@ studies:
 
 def resume(family: list[psutil.Process]) -> None:
     for member in family:
-        member.resume()
+        with suppress(psutil.NoSuchProcess):  # a short one, which had ended before it could be stopped
+            member.resume()
 
 
 def test_a_study_can_be_planned_while_it_runs(training, checkout):

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import stat
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ SHA = f"sha256:{hashlib.sha256(b'x').hexdigest()}"
 def job(tmp_path, monkeypatch):
     """A job with the output `out/a` and the log `logs/a`, in its own directory."""
     monkeypatch.chdir(tmp_path)
+    # A job looks for the temporary folder anew, which is for the process of a job alone.
+    monkeypatch.setattr(tempfile, "tempdir", None)
     (tmp_path / "mark").touch()
     before = signal.getsignal(signal.SIGTERM)
     yield ShellJob(
