@@ -194,8 +194,8 @@ def definition_flags(kind):
 def interpreter_of(kind):
     """For `params`: the Python of the script, which Snakemake does not compare.
 
-    In the environment of a kind, its own packages are to be found, and not those of the scripts. It is no part
-    of the text of `shell`, which Snakemake evaluates once more when a job begins, after the last kind.
+    The environment of a kind has its own packages, and not those of the scripts. This is not in the text of
+    `shell`, which Snakemake evaluates once more when a job begins, after the last kind.
     """
 
     def python(wildcards, input):

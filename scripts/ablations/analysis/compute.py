@@ -106,7 +106,7 @@ def _of_record(record: Record, energy: Metric | None) -> Compute:
 
 
 def _numbers(text: str) -> list[float]:
-    """The numbers between semicolons; none where one of them is no number of a record."""
+    """The numbers between semicolons; none where one of them is not a duration."""
     try:
         numbers = [float(part) for part in text.split(";") if part]
     except ValueError:

@@ -18,7 +18,7 @@ STARTS, GAIN = 8, 1e-7
 MANY_NUMBERS, MOST_NUMBERS = 4_000_000, 6_000_000
 # The search for a regular fraction tries so many columns.
 MOST_TRIALS = 20_000
-# A regular fraction may have so many times the points that the effects need: each is known twice as well.
+# How many times as many points as the effects need a regular fraction may have.
 MOST_TIMES = 2
 Factors = Mapping[str, Sequence[Any]]
 Pairs = Sequence[tuple[str, str]]
