@@ -8,7 +8,8 @@ All three take the same steps of the same run on random images of 28×28, in tur
 a ratio is of two turns that followed one another, and the median over the rounds is printed. Lightning is
 measured where it is installed (benchmarks/requirements.txt). The roofs are what this machine can do at most:
 the measured rate of a matrix product, and the measured bandwidth for the bytes that a step has to move. How
-near the engine comes is the time of both, one after the other, as a share of the time of a step.
+near the engine comes is the time of both, one after the other, as a share of the time of a step. Below stand
+the passes of each group of layers by itself, the optimizer left out.
 """
 
 import argparse
@@ -160,21 +161,62 @@ def roofs() -> tuple[float, float]:
     return 2 * 1024**3 / product / 1e9, 3 * 4 * 2**24 / add / 1e9
 
 
+def trimmed() -> nn.Module:
+    """The network as the engine trains it."""
+    return live_taps.trim(build_model(MODEL, SHAPE, 10), SHAPE).train()
+
+
+def gflop(module: nn.Module, x: torch.Tensor) -> float:
+    """The GFLOP of a forward and a backward pass: three times those of the forward pass."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(x)
+    # Each product by tap is a matrix product too, which the counter does not see inside its function.
+    own = sum(
+        2 * len(x) * len(conv.pairs) * conv.in_channels * conv.out_channels
+        for conv in module.modules() if isinstance(conv, live_taps.LiveConv2d)
+    )  # fmt: skip
+    return 3 * (counter.get_total_flops() + own) / 1e9
+
+
 def step_costs(hp: CnnHyperparameters) -> tuple[float, float]:
     """The GFLOP and the GB that a step of the engine needs: three passes, weights, gradients, state."""
-    model = live_taps.trim(build_model(MODEL, SHAPE, 10), SHAPE)
-    with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(hp.batch_size, *SHAPE))
-    # Each product by tap is a matrix product too, which the counter does not see inside its function.
-    own = 0
-    for module in model.modules():
-        if isinstance(module, live_taps.LiveConv2d) and module.by_tap:
-            pairs = sum(map(len, module.table))
-            own += 2 * hp.batch_size * pairs * module.in_channels * module.out_channels
+    model = trimmed()
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     # Forward and backward read the weights, backward writes the gradient; then the optimizer's pass.
     passes = 3 + {"sgd": 3, "adam": 7, "adamw": 7}[hp.optimizer]
-    return 3 * (counter.get_total_flops() + own) / 1e9, passes * 4 * weights / 1e9
+    return gflop(model, torch.zeros(hp.batch_size, *SHAPE)), passes * 4 * weights / 1e9
+
+
+def print_groups(hp: CnnHyperparameters, rate: float, rounds: int) -> None:
+    """Time the forward and backward pass of each group of layers by itself, against the rate of products.
+
+    Groups are the children of the network, or, if one child has nearly all of its layers, that one's.
+    """
+    model = trimmed()
+    inner = max(model.children(), key=lambda child: sum(p.numel() for p in child.parameters()))
+    groups = dict(inner.named_children() if len(list(model.children())) < 5 else model.named_children())
+    inputs: dict[str, torch.Tensor] = {}
+    hooks = [
+        group.register_forward_pre_hook(lambda _, given, name=name: inputs.update({name: given[0]}))
+        for name, group in groups.items()
+    ]
+    model(torch.randn(hp.batch_size, *SHAPE))
+    for hook in hooks:
+        hook.remove()
+    for name, x in inputs.items():
+        group = groups[name]
+        # The images need no gradient: one of three passes less.
+        work = gflop(group, x) * (1 if x.requires_grad else 2 / 3)
+        leaf = x.detach().requires_grad_(x.requires_grad)
+
+        def turn(group: nn.Module = group, leaf: torch.Tensor = leaf) -> None:
+            # A copy: the first layer may work in place, which a leaf that needs a gradient forbids.
+            y = group(leaf.clone())
+            y.backward(torch.ones_like(y))
+
+        took = min(seconds(turn) for _ in range(2 + 3 * rounds))
+        share = 100 * work / rate / took
+        print(f"  {name:10} {1000 * took:7.2f} ms {work:7.3f} GFLOP {share:4.0f} % of the rate of products")
 
 
 def peak_memory_mb(name: str, options: argparse.Namespace) -> float:
@@ -219,6 +261,7 @@ def compare(options: argparse.Namespace, hp: CnnHyperparameters) -> dict[str, fl
         f"roofs: {rate:.0f} GFLOP/s, {bandwidth:.1f} GB/s; a step needs {flop:.2f} GFLOP and moves "
         f"{moved * 1000:.0f} MB: {1000 * at_best:.1f} ms at best, of which the engine reaches {share:.0f} %"
     )
+    print_groups(hp, rate, options.rounds)
     return results | {"gflop_per_s": rate, "gb_per_s": bandwidth, "roof_percent": share}
 
 

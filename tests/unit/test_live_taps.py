@@ -89,7 +89,7 @@ def still(model: nn.Module) -> nn.Module:
         if type(module).__name__ == "StochasticDepth":
             module.p = 0.0
         if isinstance(module, nn.BatchNorm2d):
-            module.eps = 0.1
+            module.eps = 1.0
     return model.double().train()
 
 
@@ -137,15 +137,17 @@ def test_dead_taps_become_what_they_would_have_become(optimizer, decay):
 def test_what_is_trimmed_of_resnet18_on_28_by_28():
     model = trim(build_model("resnet18", (1, 28, 28), 10), (1, 28, 28))
     kernels = {
-        path: ((m.rows.out, m.rows.count), m.by_product)
+        path: ((m.rows.out, m.rows.count), m.way)
         for path, m in model.named_modules()
         if isinstance(m, LiveConv2d)
     }
-    # 1×1 maps keep one tap of nine, and 2×2 maps are products of all nine.
-    assert kernels["layer4.1.conv1"] == ((1, 1), True)
-    assert kernels["layer4.0.conv1"] == ((1, 2), True)
-    assert kernels["layer3.1.conv2"] == ((2, 3), True)
-    assert not any(path.startswith(("conv1", "layer1", "layer2")) for path in kernels)
+    # 1×1 maps keep one tap of nine, 2×2 maps are products of all nine, and so are the steps from 4×4 to 2×2.
+    assert kernels["layer4.1.conv1"] == ((1, 1), "of all")
+    assert kernels["layer4.0.conv1"] == ((1, 2), "of all")
+    assert kernels["layer3.1.conv2"] == ((2, 3), "by tap")
+    assert kernels["layer3.0.conv1"] == ((2, 3), "by tap")
+    assert kernels["layer2.0.downsample.0"] == ((4, 1), "of places")
+    assert not any(path.startswith(("conv1", "layer1", "layer2.0.conv", "layer2.1")) for path in kernels)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained < 0.4 * sum(p.numel() for p in build_model("resnet18", (1, 28, 28), 10).parameters())
 
@@ -191,6 +193,13 @@ def test_any_convolution_on_any_small_map(size, options):
         assert dead.abs().max() == 0 if dead.numel() else True
     else:
         torch.testing.assert_close(trimmed[0].weight.grad, plain[0].weight.grad)
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 1}])
+def test_products_hand_on_the_memory_format_that_the_next_product_reads(options):
+    two = nn.Sequential(nn.Conv2d(4, 6, **options), nn.BatchNorm2d(6), nn.ReLU())
+    y = trim(two, (4, 2, 2))(torch.randn(3, 4, 2, 2))
+    assert y.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_convolution_that_sees_two_map_sizes_is_left_alone():

@@ -3,16 +3,18 @@
 On small images the last maps of a network are 2×2 or 1×1, and most taps of a 3×3 kernel lie outside the
 map at every position. Such a dead tap multiplies zeros, and its gradient is exactly zero: without it, the
 network computes the same. `trim` removes the dead taps from the parameters, so that products, gradients and
-the optimizer do not include them. If every output of a convolution sees the whole map, the convolution is
+the optimizer do not include them. On a CPU, convolutions of one tap, and those on the smallest maps, are
 computed as matrix products.
 
 The mathematics is that of the plain model. A state dict contains all taps at their places, with the values
 that they would have in the plain model, and a state dict of the plain model can be loaded.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -21,7 +23,10 @@ from torch.nn import functional as F
 from ablations.training.probes import Probe
 
 # The layout of the parameters after `trim`. The state of an optimizer can be used only with its own layout.
-LAYOUT = "live taps 1"
+LAYOUT = "live taps 2"
+
+# Products by tap are faster up to so many outputs (2×2) and places (4×4); measured with stride 2, of ResNets.
+MOST_BY_TAP = (4, 16)
 
 
 def trim(model: nn.Module, image_shape: tuple[int, int, int], decay: bool = False) -> nn.Module:
@@ -35,11 +40,11 @@ def trim(model: nn.Module, image_shape: tuple[int, int, int], decay: bool = Fals
         conv = model.get_submodule(path)
         assert isinstance(conv, nn.Conv2d)
         rows, columns = _Span.of(conv, size, 0), _Span.of(conv, size, 1)
-        by_product = _is_product(conv, rows, columns) and (conv.weight.is_cpu or rows.out * columns.out == 1)
-        if rows.is_whole and columns.is_whole and not by_product:
+        way = _way_of(conv, rows, columns)
+        if rows.is_whole and columns.is_whole and way == "convolution":
             continue
         parent = model.get_submodule(path.rpartition(".")[0])
-        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, rows, columns, by_product, decay))
+        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, rows, columns, way, decay))
     return model
 
 
@@ -131,35 +136,69 @@ class _Span:
             for place in range(*self.window)
         )
 
-    def taps(self) -> list[list[int]]:
-        """The live tap between each output and each place of the window."""
-        return [[p + self.before - o * self.stride for p in range(*self.window)] for o in range(self.out)]
+    def taps(self) -> list[list[int | None]]:
+        """The live tap between each output and each place of the window, or None."""
+        met = [[p + self.before - o * self.stride for p in range(*self.window)] for o in range(self.out)]
+        return [[tap if 0 <= tap < self.count else None for tap in row] for row in met]
 
 
-def _is_product(conv: nn.Conv2d, rows: _Span, columns: _Span) -> bool:
-    """Whether the convolution equals matrix products: it is dense, and every output sees all places."""
-    return conv.groups == 1 and conv.dilation == (1, 1) and rows.sees_all and columns.sees_all
+class _Pair(NamedTuple):
+    """An output position and a place of the window, in row-major order, and the tap between them."""
+
+    position: int
+    place: int
+    tap: int
+    is_first: bool  # of its position
+
+
+def _pairs(rows: _Span, columns: _Span) -> list[_Pair]:
+    """What each output position sees."""
+    pairs: list[_Pair] = []
+    for position, (down, across) in enumerate(product(rows.taps(), columns.taps())):
+        seen = [
+            (place, row * columns.count + column)
+            for place, (row, column) in enumerate(product(down, across))
+            if row is not None and column is not None
+        ]
+        pairs += [_Pair(position, *pair, is_first=i == 0) for i, pair in enumerate(seen)]
+    return pairs
+
+
+# How a convolution is computed: as such; as one product of all that its only output sees, or of each place
+# and the only tap; or as one product for each pair of an output and a place that it sees.
+Way = Literal["convolution", "of all", "of places", "by tap"]
+
+
+def _way_of(conv: nn.Conv2d, rows: _Span, columns: _Span) -> Way:
+    if conv.groups > 1 or conv.dilation != (1, 1):
+        return "convolution"
+    sees_all = rows.sees_all and columns.sees_all
+    outputs = rows.out * columns.out
+    if sees_all and outputs == 1:
+        return "of all"
+    if not conv.weight.is_cpu:
+        return "convolution"
+    if conv.kernel_size == (1, 1) and not any(conv.padding):
+        return "of places"
+    places = math.prod(end - start for start, end in (rows.window, columns.window))
+    is_small = outputs <= MOST_BY_TAP[0] and places <= MOST_BY_TAP[1]
+    return "by tap" if sees_all or is_small else "convolution"
 
 
 class LiveConv2d(nn.Conv2d):
     """`conv` on maps of one size, with only its live taps in `weight`.
 
-    `weight` has the shape (outputs, inputs, height, width) of the live taps. If several outputs see the
-    whole map, it has the shape (taps, outputs, inputs), one matrix for each tap.
+    `weight` has the shape (outputs, inputs, height, width) of the live taps. By tap, it has the shape (taps,
+    outputs, inputs), one matrix for each tap. Matrix products give maps in the memory format channels-last,
+    in which batch normalisation of small maps is faster too.
     """
 
-    def __init__(self, conv: nn.Conv2d, rows: _Span, columns: _Span, by_product: bool, decay: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, rows: _Span, columns: _Span, way: Way, decay: bool) -> None:
         kept = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         options: dict[str, Any] = {name: getattr(conv, name) for name in kept}
         super().__init__(**options, bias=conv.bias is not None, device="meta")
-        self.rows, self.columns = rows, columns
-        self.by_product = by_product
-        self.by_tap = by_product and rows.out * columns.out > 1
-        # The tap between each output position and each place of the window, both in row-major order.
-        self.table = [
-            [down * columns.count + across for down in row for across in column]
-            for row in rows.taps() for column in columns.taps()
-        ]  # fmt: skip
+        self.rows, self.columns, self.way = rows, columns, way
+        self.pairs = _pairs(rows, columns) if way == "by tap" else []
         self.alive = torch.zeros(conv.kernel_size, dtype=torch.bool)
         self.alive[rows.first : rows.first + rows.count, columns.first : columns.first + columns.count] = True
         live, dead = self._split(conv.weight.detach())
@@ -175,13 +214,13 @@ class LiveConv2d(nn.Conv2d):
         flat = weight.flatten(2)
         alive = self.alive.flatten().to(weight.device)
         live, dead = flat[:, :, alive], flat[:, :, ~alive].contiguous()
-        if self.by_tap:
+        if self.way == "by tap":
             return live.permute(2, 0, 1).contiguous(), dead
         return live.reshape(*live.shape[:2], self.rows.count, self.columns.count).contiguous(), dead
 
     def _live(self) -> torch.Tensor:
         """The live taps as a view of shape (outputs, inputs, height, width)."""
-        if not self.by_tap:
+        if self.way != "by tap":
             return self.weight
         return self.weight.permute(1, 2, 0).unflatten(2, (self.rows.count, self.columns.count))
 
@@ -195,16 +234,20 @@ class LiveConv2d(nn.Conv2d):
         return full
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.by_product:
+        if self.way == "of places":
+            seen = x[:, :, :: self.stride[0], :: self.stride[1]].permute(0, 2, 3, 1)
+            return F.linear(seen, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        if self.way in ("of all", "by tap"):
             top, bottom = self.rows.window
             left, right = self.columns.window
             seen = x[:, :, top:bottom, left:right]
-            if not self.by_tap:
+            if self.way == "of all":
                 return F.linear(seen.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
             if not torch.is_autocast_enabled("cpu"):
-                y = _ProductsByTap.apply(seen.flatten(2), self.weight, self.table)
-                y = y if self.bias is None else y + self.bias[:, None]
-                return y.unflatten(2, (self.rows.out, self.columns.out))
+                places = seen.permute(0, 2, 3, 1).flatten(1, 2)
+                y = _ProductsByTap.apply(places, self.weight, self.pairs)
+                y = y if self.bias is None else y + self.bias
+                return y.unflatten(1, (self.rows.out, self.columns.out)).permute(0, 3, 1, 2)
         rows, columns = self.rows, self.columns
         padding = (rows.before, columns.before)
         if padding != (rows.after, columns.after) or min(padding) < 0:
@@ -228,38 +271,30 @@ class LiveConv2d(nn.Conv2d):
 
 
 class _ProductsByTap(torch.autograd.Function):
-    """A convolution in which every output position sees every place of the map.
+    """A convolution as one product for each output position and each place that it sees.
 
-    The shapes are (images, inputs, places) of x, (taps, outputs, inputs) of the weight, and (images,
-    outputs, positions) of the result. `table[position][place]` is the tap between the two.
+    The shapes are (images, places, inputs) of x, (taps, outputs, inputs) of the weight, and (images,
+    positions, outputs) of the result.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, table: list[list[int]]) -> torch.Tensor:
-        places = [place.contiguous() for place in x.unbind(2)]
-        positions = []
-        for taps in table:
-            y = places[0] @ weight[taps[0]].t()
-            for place, tap in zip(places[1:], taps[1:], strict=True):
-                y.addmm_(place, weight[tap].t())
-            positions.append(y)
-        ctx.save_for_backward(weight, *places)
-        ctx.table = table
-        return torch.stack(positions, 2)
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, pairs: list[_Pair]) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.pairs = pairs
+        y = x.new_empty(len(x), 1 + max(pair.position for pair in pairs), weight.shape[1])
+        places, positions, matrices = x.unbind(1), y.unbind(1), weight.transpose(1, 2).unbind(0)
+        for position, place, tap, is_first in pairs:
+            positions[position].addmm_(places[place], matrices[tap], beta=0 if is_first else 1)
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, None]:
-        weight, *places = ctx.saved_tensors
-        positions = [position.contiguous() for position in gradient.unbind(2)]
-        of_weight = torch.zeros_like(weight)
-        of_places: list[torch.Tensor] = []
-        for i, place in enumerate(places):
-            taps = [row[i] for row in ctx.table]
-            of_place = positions[0] @ weight[taps[0]]
-            for position, tap in zip(positions[1:], taps[1:], strict=True):
-                of_place.addmm_(position, weight[tap])
-            of_places.append(of_place)
-            for position, tap in zip(positions, taps, strict=True):
-                of_weight[tap].addmm_(position.t(), place)
-        return torch.stack(of_places, 2), of_weight, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        places, matrices, positions = x.unbind(1), weight.unbind(0), gradient.unbind(1)
+        of_places, of_matrices = of_x.unbind(1), of_weight.unbind(0)
+        for position, place, tap, _ in ctx.pairs:
+            of_places[place].addmm_(positions[position], matrices[tap])
+            of_matrices[tap].addmm_(positions[position].t(), places[place])
+        return of_x, of_weight, None
