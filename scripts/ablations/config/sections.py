@@ -20,7 +20,8 @@ class ConfigError(AblationsError):
 class Section(BaseModel):
     """A mapping of the config: it knows its keys, and refuses others by name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: a process needs few of the models, and each takes milliseconds to build.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     # Keys that belong elsewhere, with the place.
     elsewhere: ClassVar[Mapping[str, str]] = {}
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -43,7 +43,8 @@ AllOrCount = Count | Literal["all"]
 class Hyperparameters(BaseModel):
     """What all kinds of runs share: parsing and printing of the canonical spelling."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: a process needs few of the models, and each takes milliseconds to build.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     # Fields that every path lists although they have a default: they got it when there were runs already.
     LISTED: ClassVar[tuple[str, ...]] = ()

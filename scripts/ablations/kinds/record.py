@@ -26,7 +26,8 @@ class Record(BaseModel):
     to `DECIMALS`. Where the record is `OPEN`, a file may have more columns, which are not read.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: a process needs few of the models, and each takes milliseconds to build.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     ADDED: ClassVar[tuple[str, ...]] = ("runs_per_job", "code_commit", "code_modified")
     LONGEST: ClassVar[str] = ""
     DECIMALS: ClassVar[int | None] = 6
