@@ -1,5 +1,5 @@
 # The daily commands. Each makes .venv first, from the pins in envs/, if it is not there.
-# ARGS passes options on: make preview ARGS="--configfile my.yaml"
+# ARGS passes options on: make preview ARGS="--configfile my.yaml"; and PIP_ARGS those of pip install.
 
 PYTHON ?= python3
 # Two more than the two cores of CI: tests on SLURM wait for it most of the time. A worker that has nothing to
@@ -142,10 +142,10 @@ PLUGIN = plugins/snakemake-executor-plugin-submitit
 .venv/installed: envs/requirements.txt $(PLUGIN)/pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and this is {v[0]}.{v[1]}; call make with PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
-	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(PLUGIN)
+	.venv/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --require-hashes -r envs/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps --no-build-isolation -e $(PLUGIN)
 	touch $@
 
 .venv/exports-installed .venv/examples-installed: .venv/%-installed: envs/%.txt .venv/installed
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --require-hashes -r $<
 	touch $@
