@@ -11,7 +11,7 @@ from ablations.training.live_taps import LiveConv2d, give_zero_gradients, trim
 from ablations.training.models import build_model
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import ResNet
+from torchvision.models import ConvNeXt, EfficientNet, ResNet, SwinTransformer
 
 # The smallest of each family, and the smallest images that it takes of those that people use.
 FAMILIES = [
@@ -71,11 +71,16 @@ def still(model: nn.Module) -> nn.Module:
 
     And without what takes most of the time and shows nothing more: the wide linear layers of AlexNet and VGG,
     all but the first of equal layers in MaxViT and in a vision transformer, and all but the first two blocks
-    of each stage of a ResNet, of which the first may have a stride.
+    of each stage of a ResNet, a ConvNeXt, an EfficientNet and a Swin transformer, of which the first may
+    have a stride.
     """
     if isinstance(model, ResNet):
         for stage in ("layer1", "layer2", "layer3", "layer4"):
             setattr(model, stage, getattr(model, stage)[:2])
+    if isinstance(model, ConvNeXt | EfficientNet | SwinTransformer):
+        for at, stage in enumerate(model.features):
+            if type(stage) is nn.Sequential and len({type(block) for block in stage}) == 1:
+                model.features[at] = stage[:2]
     for block in getattr(model, "blocks", ()):
         block.layers = block.layers[:1]
     if encoder := getattr(model, "encoder", None):
