@@ -13,7 +13,7 @@ show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
 
 .PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview pages page report design plan status watch tensorboard mlflow check format schema lock \
         test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
-        slurm-up slurm-down audit
+        chaos slurm-up slurm-down audit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "%-20s %s\n", $$1, $$2 }' Makefile
@@ -96,6 +96,12 @@ browser-package: package-lists ## install what the test of the report needs (Deb
 
 tex-packages: package-lists ## install what the test of the LaTeX tables needs (Debian, as root)
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends texlive-latex-recommended
+
+MINUTES = 20
+SEED = 1
+
+chaos: .venv/installed ## studies under random faults, on the same SLURM; MINUTES=20 SEED=1 ARGS="--episode 7"
+	@.venv/bin/python tests/slurm/chaos.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to play on
 	@.venv/bin/python tests/slurm/cluster.py up

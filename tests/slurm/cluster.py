@@ -369,8 +369,8 @@ def _obey(supervisor: Supervisor, control: socket.socket) -> bool:
         verb, *names = stream.readline().split()
         answer = {}
         try:
-            if verb == "start":
-                supervisor.start(names[0])
+            if verb in ("start", "begin"):
+                supervisor.start(names[0], wait=verb == "start")
             elif verb in ("stop", "kill"):
                 supervisor.stop(names[0], signal.SIGKILL if verb == "kill" else signal.SIGTERM)
             elif verb != "down":
@@ -423,7 +423,10 @@ class Cluster:
         return cls(directory, supervisor)
 
     def tell(self, command: str) -> None:
-        """Have the supervisor `start`, `stop` or `kill` a daemon (`slurmctld`, `n1`, …), or go `down`."""
+        """Have the supervisor `start`, `stop` or `kill` a daemon (`slurmctld`, `n1`, …), or go `down`.
+
+        `begin` starts one without waiting for it, as another may be down that it needs.
+        """
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(str(self.root / "control"))
             with control.makefile("rw") as stream:
