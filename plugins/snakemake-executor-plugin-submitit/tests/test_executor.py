@@ -797,6 +797,41 @@ def test_a_job_that_waits_for_room_is_submitted_when_another_ends(tmp_path):
     assert len(submitter.submissions.take_ready(linger=0)) == 1
 
 
+def submitted_sizes(submitter: Submitter, jobs: int, *answers: int) -> list[int]:
+    """The sizes of the arrays that are tried for so many jobs; each answer is how many a queue lets in."""
+    sizes, now = [], time.monotonic()
+
+    def submit(request, part, places, turns):
+        sizes.append(len(part))
+        if len(part) > sum(answers) - sum(sizes[:-1]):
+            made = Submission.create(submitter.folder, "it", "local", [])
+            submitter.unconfirmed.append(UnconfirmedSubmission(made, [], FULL, due=0.0))
+
+    submitter._submit_array, submitter._array_size = submit, 1000
+    submitter.submit([waiting(since=now) for _ in range(jobs)])
+    return sizes
+
+
+def test_ten_thousand_jobs_are_ten_submissions(tmp_path):
+    assert submitted_sizes(make_submitter(tmp_path), 10_000, 10_000) == [1000] * 10
+
+
+def test_after_a_refusal_the_other_jobs_wait_for_room(tmp_path):
+    """One call of sbatch is enough to learn that the queue is full; each takes seconds."""
+    submitter = make_submitter(tmp_path)
+    assert submitted_sizes(submitter, 10_000, 2500) == [1000] * 3
+    left = submitter.submissions._waiting
+    assert len(left) == 7000
+    assert all(each.room and each.since > time.monotonic() for each in left)
+
+
+def test_results_are_read_between_submissions_that_take_long(tmp_path, monkeypatch):
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submitting.SUBMITTING_S", -1.0)
+    submitter = make_submitter(tmp_path)
+    assert submitted_sizes(submitter, 10_000, 10_000) == []
+    assert len(submitter.submissions.take_ready(linger=0)) == 10_000, "they are due again at once"
+
+
 def test_all_conflicting_jobs_are_cancelled_in_one_call(tmp_path):
     calls = []
     cluster = SimpleNamespace(

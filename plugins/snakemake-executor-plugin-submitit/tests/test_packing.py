@@ -1,7 +1,7 @@
 """How jobs, packs and processors are divided."""
 
 import pytest
-from snakemake_executor_plugin_submitit.packing import chunks, packs_of, share_cpus
+from snakemake_executor_plugin_submitit.packing import packs_of, share_cpus
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,6 @@ def test_jobs_are_divided_among_packs(jobs, size, waves, at_a_time, sizes):
     packs = packs_of(range(jobs), size, waves, at_a_time)
     assert [len(pack) for pack in packs] == sizes
     assert [job for pack in packs for job in pack] == list(range(jobs)), "each once, in order"
-
-
-def test_ten_thousand_jobs_are_tens_of_submissions():
-    packs = packs_of(range(10_000), 1, 1, 1000)
-    assert len(list(chunks(packs, 1000))) == 10
 
 
 @pytest.mark.parametrize(

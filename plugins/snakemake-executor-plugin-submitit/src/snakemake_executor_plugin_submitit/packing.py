@@ -1,7 +1,7 @@
-"""How jobs are divided among packs, packs among arrays, and processors among the places of a pack."""
+"""How jobs are divided among packs, and processors among the places of a pack."""
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,12 +35,6 @@ def by_key(jobs: Iterable[tuple[K, T]]) -> dict[K, list[T]]:
     for key, job in jobs:
         groups.setdefault(key, []).append(job)
     return groups
-
-
-def chunks(packs: Sequence[T], most: int) -> Iterator[Sequence[T]]:
-    """Divide packs into parts of at most `most`."""
-    for i in range(0, len(packs), most):
-        yield packs[i : i + most]
 
 
 def share_cpus(cpus: Sequence[int], places: int) -> list[set[int]]:

@@ -20,7 +20,7 @@ from snakemake_executor_plugin_submitit.identity import queue_comment
 from snakemake_executor_plugin_submitit.manifest import ManifestMember
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
-from snakemake_executor_plugin_submitit.packing import by_key, chunks, packs_of
+from snakemake_executor_plugin_submitit.packing import by_key, packs_of
 from snakemake_executor_plugin_submitit.refusals import is_job_limit, may_pass
 from snakemake_executor_plugin_submitit.resources import Request, signal_delay_s
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
@@ -35,6 +35,8 @@ from snakemake_executor_plugin_submitit.submissions import (
 RETRY_S, LONGEST_RETRY_S = 10.0, 60.0
 # How long to wait before the queue is searched for jobs that sbatch may have submitted despite an error.
 CONFIRM_S = 2.0
+# For how long jobs are submitted before results are read again: each sbatch may take seconds.
+SUBMITTING_S = 10.0
 # The longest part of a log's path, in bytes; file systems allow 255.
 LONGEST_NAME = 200
 
@@ -86,6 +88,7 @@ class Submitter:
 
     def submit(self, jobs: Sequence[WaitingJob]) -> None:
         """Submit jobs with equal requests together."""
+        until = time.monotonic() + SUBMITTING_S
         for asked, alike in by_key((each.request, each) for each in jobs).items():
             request = self._fitted(asked)
             alike = self._without_remainder(asked, request.pack, alike)
@@ -93,10 +96,26 @@ class Submitter:
             waves = min(self.settings.waves, max(1, (limit_min or 10**9) // request.runtime_min))
             packs = packs_of(alike, request.pack, waves, self.settings.array_parallelism)
             for (places, turns), same in by_key((_shape(pack, request), pack) for pack in packs).items():
-                for part in chunks(same, self._array_size):
-                    if self.submissions.stopped:
-                        return
-                    self._submit_array(request, part, places, turns)
+                self._submit_arrays(request, same, places, turns, until)
+
+    def _submit_arrays(
+        self, request: Request, packs: list[list[WaitingJob]], places: int, turns: int, until: float
+    ) -> None:
+        """Submit packs array by array, while there is room in the queue and until it has taken too long.
+
+        The jobs of the others wait again. An array may be larger after one that was accepted.
+        """
+        while packs and not self.submissions.stopped:
+            full = any(is_job_limit(each.error) for each in self.unconfirmed)
+            if full or time.monotonic() > until:
+                rest = [each for pack in packs for each in pack]
+                since = time.monotonic() + LONGEST_RETRY_S
+                self.submissions.add(
+                    *(replace(each, since=since, room=True) if full else each for each in rest)
+                )
+                return
+            part, packs = packs[: self._array_size], packs[self._array_size :]
+            self._submit_array(request, part, places, turns)
 
     def _fitted(self, request: Request) -> Request:
         """The request with a smaller pack if a whole pack fits on no node, where it would wait forever."""
