@@ -89,6 +89,7 @@ class World:
         self.pending: dict[str, Undo] = {}
         # Whether a controller was killed: the stock executor then trains finished runs again.
         self.controller_killed = False
+        self.signalled: set[int] = set()
 
     @staticmethod
     def kinds_of(executor: str) -> list[str]:
@@ -202,7 +203,9 @@ def _signal_controller(number: signal.Signals) -> Callable[[World, float], str]:
     def strike(world: World, pick: float) -> str:
         process = psutil.Process(world.study.process.pid)
         process.send_signal(number)
-        world.controller_killed |= number == signal.SIGKILL
+        # A second signal ends the stock executor before it has cancelled its jobs.
+        world.controller_killed |= number == signal.SIGKILL or process.pid in world.signalled
+        world.signalled.add(process.pid)
         return f"process {process.pid}"
 
     return strike
