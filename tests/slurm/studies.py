@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 from checkout import PATIENCE_S, Checkout
-from cluster import Cluster
+from cluster import ACCOUNT, Cluster
 
 AT_A_RUN = re.compile(r"scripts/(train_cnn|fit_svm|run_command)\.py$")
 # Every executor that the project supports, and the profile that uses it.
@@ -63,6 +63,17 @@ class Study:
                 # Ctrl-C works in a user's shell; a shell that starts tests in the background ignores it.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
+
+    def submit(self) -> None:
+        """Call Snakemake in a job of its own, whose number is then in `controller`."""
+        self.calls += 1
+        script = self.root / EXECUTORS[self.executor] / "controller.sh"
+        search = f"PATH={Path(sys.executable).parent}:{self.cluster.environment['PATH']}"
+        self.controller = self.cluster.call(
+            "sbatch", "--parsable", f"--account={ACCOUNT}", "--partition=cpu", "--mem=1000", "--time=30",
+            f"--chdir={self.root}", f"--output={self._output}", f"--export=ALL,{search}",
+            str(script), "--configfile", "my.yaml", "--", *self.targets,
+        ).strip()  # fmt: skip
 
     @property
     def _output(self) -> Path:

@@ -315,6 +315,25 @@ def test_snakemake_that_is_terminated(study, undisturbed):
     assert_finished_as(undisturbed, study, before)
 
 
+@pytest.mark.parametrize("executor", ["submitit"])
+def test_snakemake_in_a_job_leaves_its_jobs_and_takes_them_over(study, undisturbed):
+    """No process is on the login node: near its time limit its own job is told, and returns to the queue."""
+    study.submit()
+    frozen = study.freeze_a_network()
+    study.cluster.call("scancel", "--batch", "--signal=HUP", study.controller)
+    study.wait_for("the leave", lambda: "This call leaves" in study.printed)
+    record = str(frozen.record.relative_to(study.root))
+    assert study.status()[record]["state"] == "running"
+    study.wait_for("the take-over", lambda: "of an earlier call is taken over" in study.printed)
+    frozen.thaw()
+    study.wait_for(
+        "the end", lambda: study.state(study.controller) not in ("PENDING", "RUNNING", "COMPLETING")
+    )
+    assert study.state(study.controller) == "COMPLETED", study.printed
+    assert_finished_as(undisturbed, study)
+    assert frozen.columns()["attempts"] == "1"
+
+
 def test_after_snakemake_was_killed_no_run_has_two_writers(study, undisturbed):
     """Its jobs live on. With the stock executor the same command submits their runs again; those wait, and
     take the records. Ours takes the jobs over.

@@ -14,7 +14,7 @@ holdings direct
 folder pack
 submissions
 clusters.base clusters.nodes
-clusters.slurm clusters.local queue_watch adoption submitting
+clusters.slurm clusters.local queue_watch adoption submitting leaving
 executor
 job
 """

@@ -21,6 +21,7 @@ from snakemake_executor_plugin_submitit.clusters.slurm import Slurm
 from snakemake_executor_plugin_submitit.descriptors import raise_limit
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import job_key
+from snakemake_executor_plugin_submitit.leaving import Departure
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.queue_watch import UNKNOWN_STATE, QueueWatch
 from snakemake_executor_plugin_submitit.resources import request_of
@@ -52,9 +53,13 @@ class Executor(RemoteExecutor):
 
     # Snakemake starts the watching thread before `__post_init__`, until whose end there is nothing to watch.
     _ready = False
+    _has_left = False
 
     def __post_init__(self) -> None:
         settings: ExecutorSettings = self.workflow.executor_settings
+        if settings.detach:
+            # Nobody waits for a pack to fill.
+            settings = replace(settings, gather=0.0)
         self.next_seconds_between_status_checks = LOOK_S
         self.settings = settings
         self.submissions = Submissions()
@@ -75,6 +80,7 @@ class Executor(RemoteExecutor):
         self._submitter = Submitter(
             self, self.cluster, self.submissions, settings, folder, self._logdir, self.logger
         )
+        self._departure = Departure(self.workflow, self.submissions, self.logger, settings.detach)
         self._adoption.find(folder)
         self._ready = True
 
@@ -130,6 +136,10 @@ class Executor(RemoteExecutor):
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncIterator[SubmittedJobInfo]:
         """Submit what is due, report the jobs that have ended, and yield the others."""
+        if self._ready and self._leaves():
+            for info in active_jobs:
+                yield info
+            return
         if self._ready:
             self._submit_ready()
             self._submitter.settle_unconfirmed()
@@ -152,6 +162,12 @@ class Executor(RemoteExecutor):
             self._report_end(info, tracked, result, lost)
         if self._ready:
             self._remove_ended()
+
+    def _leaves(self) -> bool:
+        """Whether this call leaves its jobs. From then on nothing is submitted or reported."""
+        if self._departure.status is None and self._departure.is_due():
+            self._departure.begin()
+        return self._departure.status is not None
 
     def _report_end(
         self, info: SubmittedJobInfo, tracked: TrackedSubmission, result: Result | None, lost: str | None
@@ -197,7 +213,12 @@ class Executor(RemoteExecutor):
     # --- ending ----------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Cancel everything that this call has submitted or taken over, and nothing else."""
+        """Cancel everything that this call has submitted or taken over, and nothing else.
+
+        Raises SystemExit where the call leaves its jobs: Snakemake calls this for what `shutdown` has raised.
+        """
+        if self._has_left:
+            raise SystemExit(self._departure.status)
         self.submissions.stopped = True
         if threading.current_thread() is threading.main_thread():
             # A second Ctrl-C would otherwise leave jobs in the queue that are not cancelled yet.
@@ -221,7 +242,16 @@ class Executor(RemoteExecutor):
             )
 
     def shutdown(self) -> None:
-        """End this executor and remove the submissions that no later call needs."""
+        """End this executor and remove the submissions that no later call needs.
+
+        Raises SystemExit where the call leaves its jobs, which need all that is here.
+        """
+        if self._departure.status is not None and not self.submissions.stopped:
+            with self.lock:
+                self.wait = False
+            self.wait_thread.join()
+            self._has_left = True
+            raise SystemExit(self._departure.status)
         super().shutdown()
         if self.submissions.stopped:
             # The next call may still take over what is available.

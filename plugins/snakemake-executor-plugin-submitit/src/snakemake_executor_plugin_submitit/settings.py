@@ -44,6 +44,12 @@ class ExecutorSettings(ExecutorSettingsBase):
             "choices": ["auto", "never"],
         },
     )
+    detach: bool = field(
+        default=False,
+        metadata={
+            "help": "Submit the jobs that are ready, and leave: the next call takes them over and goes on."
+        },
+    )
     linger: float = field(
         default=1.0,
         metadata={"help": "Seconds to wait for more jobs to submit together.", "type": float},

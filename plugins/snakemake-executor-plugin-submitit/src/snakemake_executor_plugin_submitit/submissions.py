@@ -88,6 +88,13 @@ class UnconfirmedSubmission:
     due: float
 
 
+class Count(NamedTuple):
+    """How many jobs Snakemake waits for: submitted ones, and those that wait for room in the queue."""
+
+    submitted: int
+    without_room: int
+
+
 class Submissions:
     """The jobs of this call that wait to be submitted, and the submissions that it tracks, by id.
 
@@ -140,6 +147,12 @@ class Submissions:
         return any(
             each.waited_for and (request is None or each.request == request) for each in self.tracked.values()
         )
+
+    def count(self) -> Count:
+        """How many jobs Snakemake waits for, apart from those that are about to be submitted."""
+        submitted = sum(len(each.waited_for) for each in self.tracked.values())
+        with self._lock:
+            return Count(submitted, sum(each.room for each in self._waiting))
 
     def submissions(self) -> Iterable[Submission]:
         """The submissions that are tracked."""

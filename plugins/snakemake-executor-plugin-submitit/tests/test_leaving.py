@@ -1,0 +1,105 @@
+"""A call that leaves its jobs: at SIGHUP, or because it was told to (`--submitit-detach`)."""
+
+import logging
+import signal
+from types import SimpleNamespace
+
+import pytest
+from queues import PATIENCE_S
+from snakemake_executor_plugin_submitit.leaving import HANGUP_STATUS, QUIET_LOOKS, Departure
+from snakemake_executor_plugin_submitit.submissions import Count
+from test_executor import Workflow
+
+
+@pytest.mark.parametrize("way", ["detach", "SIGHUP, and Snakemake in each job"])
+def test_a_call_leaves_its_jobs_and_the_next_one_takes_them_over(way, tmp_path):
+    """An allocation runs them in turn: the second starts when no call is there."""
+    workflow = Workflow(tmp_path, "until [ -e go{wildcards.i} ]; do sleep 0.1; done")
+    in_turn = ["--submitit-waves", "3", "--submitit-array-parallelism", "1"]
+    in_turn += ["--submitit-direct", "never"] if "Snakemake" in way else []
+    workflow.start(*in_turn, *(["--submitit-detach"] if way == "detach" else []))
+    workflow.wait_for(lambda: begun(workflow))
+    if way != "detach":
+        workflow.process.send_signal(signal.SIGHUP)
+    assert workflow.process.wait(PATIENCE_S) == (0 if way == "detach" else HANGUP_STATUS), workflow.printed
+    assert "This call leaves 3 jobs in the queue or running, and 1 job of the workflow" in workflow.printed
+    assert "rror" not in workflow.printed, "to leave is not a failure"
+    assert not list((tmp_path / ".snakemake/locks").glob("*")), "the directory is free"
+    (tmp_path / f"go{begun(workflow)[0]}").touch()
+    workflow.wait_for(lambda: len(begun(workflow)) == 2)
+    workflow.start(*in_turn)
+    workflow.wait_for(lambda: workflow.printed.count("is taken over") >= 2)
+    for i in range(3):
+        (tmp_path / f"go{i}").touch()
+    assert workflow.process.wait(PATIENCE_S) == 0, workflow.printed
+    assert workflow.done() == ["0", "1", "2"]
+    assert [workflow.began(i) for i in range(3)] == [1, 1, 1]
+
+
+def begun(workflow: Workflow) -> list[int]:
+    return [i for i in range(3) if workflow.began(i)]
+
+
+def departure(detach: bool = True) -> tuple[Departure, SimpleNamespace, list[Count]]:
+    """One in a call that runs two jobs, both submitted."""
+    scheduler = SimpleNamespace(
+        running=[1, 2], remaining_jobs=[3], executor_error_callback=lambda error: None
+    )
+    workflow = SimpleNamespace(scheduler=scheduler, dag=SimpleNamespace(ready_jobs=set()))
+    counts = [Count(2, 0)]
+    submissions = SimpleNamespace(count=lambda: counts[0])
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        return Departure(workflow, submissions, logging.getLogger("test"), detach), workflow, counts
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def is_due_soon(leaving: Departure) -> bool:
+    return any(leaving.is_due() for _ in range(QUIET_LOOKS + 1))
+
+
+def test_a_call_leaves_when_all_ready_jobs_are_submitted():
+    assert is_due_soon(departure()[0])
+
+
+def test_without_detach_a_call_stays():
+    assert not is_due_soon(departure(detach=False)[0])
+
+
+@pytest.mark.parametrize(
+    ("why", "running", "count"),
+    [
+        ("a local job runs", [1, 2, 3], Count(2, 0)),
+        ("nothing is submitted", [1, 2], Count(0, 2)),
+        ("a job has ended and Snakemake has not heard", [1, 2], Count(1, 0)),
+    ],
+)
+def test_a_call_does_not_leave_while(why, running, count):
+    leaving, workflow, counts = departure()
+    workflow.scheduler.running, counts[0] = running, count
+    assert not is_due_soon(leaving), why
+
+
+def test_a_call_does_not_leave_while_more_jobs_come():
+    leaving, workflow, counts = departure()
+    for number in range(3, 20):
+        workflow.scheduler.running = list(range(number))
+        counts[0] = Count(number, 0)
+        assert not leaving.is_due()
+    assert is_due_soon(leaving)
+
+
+def test_jobs_without_room_in_the_queue_are_left_to_the_next_call():
+    leaving, workflow, counts = departure()
+    workflow.scheduler.running, counts[0] = [1, 2, 3], Count(2, 1)
+    assert is_due_soon(leaving)
+
+
+def test_a_call_that_is_to_outlive_its_terminal_stays():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        Departure(None, None, None, detach=False)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
