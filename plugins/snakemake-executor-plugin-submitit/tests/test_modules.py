@@ -13,7 +13,9 @@ manifest calls member
 holdings direct
 folder pack
 submissions
-clusters.base clusters.nodes
+clusters.nodes
+clusters.partitions
+clusters.base
 clusters.slurm clusters.local queue_watch adoption submitting leaving
 executor
 job

@@ -85,6 +85,8 @@ class Submitter:
         self._environment = changed_environment()
         # Requests about which the user was told that no node has room for a whole pack.
         self._too_large: set[Request] = set()
+        # What the user was told about partitions.
+        self._said: set[str] = set()
 
     def submit(self, jobs: Sequence[WaitingJob]) -> None:
         """Submit jobs with equal requests together."""
@@ -118,7 +120,12 @@ class Submitter:
             self._submit_array(request, part, places, turns)
 
     def _fitted(self, request: Request) -> Request:
-        """The request with a smaller pack if a whole pack fits on no node, where it would wait forever."""
+        """The request with one partition of several, and a smaller pack if a whole one fits on no node."""
+        if choice := self.cluster.choose_partition(request):
+            request, said = choice.request, choice.sentence()
+            if said and said not in self._said:
+                self._said.add(said)
+                (self.logger.info if choice.fits else self.logger.warning)(said)
         room = self.cluster.room(request) if request.pack > 1 else None
         if room is None or room >= request.pack:
             return request

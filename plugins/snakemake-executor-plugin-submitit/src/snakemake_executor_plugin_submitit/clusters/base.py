@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from snakemake_executor_plugin_submitit.clusters.partitions import Choice
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.pack import Pack
 from snakemake_executor_plugin_submitit.resources import Request
@@ -69,6 +70,10 @@ class Cluster(ABC):
     @abstractmethod
     def longest_min(self, request: Request) -> int | None:
         """The longest time limit, in minutes, that such a job may have; None if that is not known."""
+
+    def choose_partition(self, request: Request) -> Choice | None:
+        """The first of the request's partitions in which a job fits; None if there is nothing to choose."""
+        return None
 
     @abstractmethod
     def submit(

@@ -13,6 +13,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_submitit.clusters.base import UNKNOWN, Cluster, Phase, State, pack_command
 from snakemake_executor_plugin_submitit.clusters.nodes import SINFO_FORMAT, Nodes, is_understood
+from snakemake_executor_plugin_submitit.clusters.partitions import Choice, Limits, choose, parse_limits
 from snakemake_executor_plugin_submitit.descriptors import check_left
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.pack import Pack
@@ -47,7 +48,7 @@ FILTERING = re.compile("(SQUEUE|SACCT|SCANCEL|SINFO)_")
 class Slurm(Cluster):
     """SLURM, through its commands.
 
-    `_nodes` is read once, by the watching thread; there is no other state.
+    `_nodes` and `_limits` are read once, by the watching thread; there is no other state.
     """
 
     name = "slurm"
@@ -64,6 +65,7 @@ class Slurm(Cluster):
         limits = [int(each.group(1)) for each in (found, tasks) if each]
         self.most_packs = max(1, min([array_size, *limits] if limits else [array_size, 1000]))
         self._nodes: list[Nodes] | None = None
+        self._limits: dict[str, Limits] | None = None
         # Where the controller itself runs in a SLURM job, the jobs must not inherit that job's variables.
         for name in [name for name in os.environ if re.match(r"SLURM_(?!CONF|CLUSTERS$|JWT$)", name)]:
             del os.environ[name]
@@ -78,12 +80,22 @@ class Slurm(Cluster):
         known = [limit for limit in limits if limit is not None]
         return max(known, default=None) if len(known) == len(limits) else None
 
+    def choose_partition(self, request: Request) -> Choice | None:
+        if "," not in str(dict(request.options).get("partition", "")):
+            return None
+        if self._limits is None:
+            self._limits = parse_limits(call("scontrol", "--oneliner", "show", "partition") or "")
+        return choose(request, self._all_nodes(), self._limits)
+
     def _suitable(self, request: Request) -> list[Nodes]:
+        return [nodes for nodes in self._all_nodes() if nodes.suit(request)]
+
+    def _all_nodes(self) -> list[Nodes]:
         if self._nodes is None:
             listed = call("sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}") or ""
             rows = (line.strip().split("|") for line in listed.splitlines())
             self._nodes = [Nodes(*row) for row in rows if len(row) == 6]
-        return [nodes for nodes in self._nodes if nodes.suit(request)]
+        return self._nodes
 
     def submit(
         self, submission: Submission, packs: Sequence[Pack], options: dict[str, Any], parallel: int
