@@ -9,7 +9,8 @@ ROOT = Path(package.__file__).parent
 # A module imports only from earlier lines, and not from its own line.
 LAYERS = """
 results processes mps packing private_folder settings resources identity refusals descriptors shell_job
-manifest calls member
+manifest calls usage
+member efficiency
 holdings direct
 folder pack
 submissions

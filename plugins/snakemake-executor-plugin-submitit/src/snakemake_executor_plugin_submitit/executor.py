@@ -19,6 +19,7 @@ from snakemake_executor_plugin_submitit.clusters.base import Cluster
 from snakemake_executor_plugin_submitit.clusters.local import Local
 from snakemake_executor_plugin_submitit.clusters.slurm import Slurm
 from snakemake_executor_plugin_submitit.descriptors import raise_limit
+from snakemake_executor_plugin_submitit.efficiency import Efficiency
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import job_key
 from snakemake_executor_plugin_submitit.leaving import Departure
@@ -34,6 +35,7 @@ from snakemake_executor_plugin_submitit.submissions import (
     WaitingJob,
 )
 from snakemake_executor_plugin_submitit.submitting import Submitter
+from snakemake_executor_plugin_submitit.usage import read_usage
 
 # How often results are read. The queue is asked less often: see `QueueWatch`.
 LOOK_S = 1
@@ -63,6 +65,7 @@ class Executor(RemoteExecutor):
         self.next_seconds_between_status_checks = LOOK_S
         self.settings = settings
         self.submissions = Submissions()
+        self._efficiency = Efficiency()
         self._handles_sigterm = False
         raise_limit()
         folder = Path(self.workflow.persistence.path).absolute() / "submitit"
@@ -176,6 +179,8 @@ class Executor(RemoteExecutor):
         member: SubmittedMember = info.aux["member"]
         waiting = member.waiting
         if result is not None and result.exit == 0:
+            used = read_usage(member.submission.results, member.pack, member.member)
+            self._efficiency.add(info.job.name, waiting.request, used)
             self.report_job_success(info)
         elif lost in LOST_ALLOCATION and waiting.again < self.settings.requeues:
             self.logger.info(f"Job {info.job.jobid} lost its allocation ({lost}) and is submitted again.")
@@ -258,6 +263,8 @@ class Executor(RemoteExecutor):
             self._submitter.cancel_unconfirmed()
         else:
             self._adoption.give_up_available()
+            if summary := self._efficiency.summary():
+                self.logger.info(summary)
         self._watch.ask_now()
         self._watch.look()
         self._remove_ended()

@@ -4,12 +4,13 @@ import atexit
 import contextlib
 import logging
 import os
+import resource
 import shlex
 import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ import psutil
 from snakemake_executor_plugin_submitit.private_folder import open_log
 from snakemake_executor_plugin_submitit.processes import family, kill_group, memory_mb
 from snakemake_executor_plugin_submitit.shell_job import ShellJob
+from snakemake_executor_plugin_submitit.usage import Usage
 
 log = logging.getLogger("submitit")
 
@@ -51,7 +53,11 @@ class RunningMember:
     place: int
     member: Member
     status: int | None = None
+    began: float = field(default_factory=time.monotonic)
     ended: float = 0.0
+    largest_mb: float = 0.0
+    # What the kernel tells of it and its descendants when it has ended.
+    used: resource.struct_rusage | None = None
     why: str = ""
     # Whether SIGTERM was sent to what the member runs, and whether it was sent to Snakemake before that ran.
     told: bool = False
@@ -79,6 +85,7 @@ class RunningMember:
         if self.member.memory_mb is None or self.status is not None:
             return
         held = memory_mb(self.pid, self.member.memory_mb)
+        self.largest_mb = max(self.largest_mb, held)
         if held > self.member.memory_mb:
             self.why = (
                 f"it was killed: it held {held:.0f} MB of memory, and its share is {self.member.memory_mb} MB"
@@ -90,6 +97,14 @@ class RunningMember:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             kill_group(self.pid)
+
+    def usage(self) -> Usage | None:
+        """What it used; None as long as it has not ended."""
+        if self.used is None:
+            return None
+        # The kernel's number is that of the largest process, which may have been missed between two looks.
+        largest_mb = max(self.largest_mb, self.used.ru_maxrss / 1024)
+        return Usage(self.ended - self.began, self.used.ru_utime + self.used.ru_stime, largest_mb)
 
 
 def is_plain(command: str) -> bool:

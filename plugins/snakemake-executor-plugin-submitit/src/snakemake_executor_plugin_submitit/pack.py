@@ -35,6 +35,7 @@ from snakemake_executor_plugin_submitit.mps import multi_process_service
 from snakemake_executor_plugin_submitit.packing import share_cpus
 from snakemake_executor_plugin_submitit.processes import bound_cpus, group_is_alive, kill_group
 from snakemake_executor_plugin_submitit.results import Result, has_result, write_result
+from snakemake_executor_plugin_submitit.usage import write_usage
 
 log = logging.getLogger("submitit")
 
@@ -156,7 +157,7 @@ class Pack:
         free = []
         for pid, running in list(self._running.items()):
             if running.status is None:
-                ended, status = os.waitpid(pid, os.WNOHANG)
+                ended, status, running.used = os.wait4(pid, os.WNOHANG)
                 if ended == 0:
                     continue
                 running.status = os.waitstatus_to_exitcode(status)
@@ -181,6 +182,9 @@ class Pack:
         """Write the result of a member; False if that must be tried again, for example on a full disk."""
         try:
             result = Result(running.status or 0, running.why)
+            if result.exit == 0 and (usage := running.usage()):
+                # First: whoever sees the result may read it.
+                write_usage(Path(self.results), self.number, running.number, usage)
             write_result(Path(self.results), self.number, running.number, result)
         except OSError as error:
             log.warning("the result of member %d cannot be written (%s)", running.number, error)
