@@ -77,6 +77,29 @@ def planned_runs(written):
     return read_plan()
 
 
+def planned_run(kind, wildcards):
+    """The plan of a run; None if it was never planned."""
+    # A plan that is made while the study runs counts for further attempts.
+    plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
+    names = {"dataset": "", "model": "", **dict(wildcards.items())}
+    return plan.get(f"{kind.directory(**names)}/record.tsv")
+
+
+def gpu_memory(kind):
+    """For `resources.gpu_mem_mb`: what a run needs of its GPU, by the plan, where the profile has `pack: auto`.
+
+    0 where that is not known: the run is then alone. A further attempt shares its GPU with fewer.
+    """
+    if not read_profile().packs_itself(kind.rule):
+        return 0
+
+    def needed(wildcards, attempt):
+        planned = planned_run(kind, wildcards)
+        return int(planned["gpu_mb"]) * attempt if planned else 0
+
+    return needed
+
+
 def time_limit(kind, otherwise):
     """For `resources.runtime`: minutes, from the plan, where the profile gives bounds for the rule.
 
@@ -90,11 +113,7 @@ def time_limit(kind, otherwise):
         return otherwise
 
     def limit(wildcards, attempt):
-        # A plan that is made while the study runs counts for further attempts.
-        plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
-        names = {"dataset": "", "model": "", **dict(wildcards.items())}
-        planned = plan.get(f"{kind.directory(**names)}/record.tsv")
-        return time_limit_min(planned, attempt, *bounds)
+        return time_limit_min(planned_run(kind, wildcards), attempt, *bounds)
 
     return limit
 
@@ -115,6 +134,7 @@ rule train_cnn:
     resources:
         mem_mb=4000,
         runtime=time_limit(CNN, "4h"),
+        gpu_mem_mb=gpu_memory(CNN),
     params:
         flags=flags_of(CNN),
     message:

@@ -14,6 +14,7 @@ from ablations.data.staged import count_images
 from ablations.errors import run_script
 from ablations.runs.records import quick_record, read_profile, write_table
 from ablations.runs.run import Run
+from ablations.tracking.gpu_memory import GpuMemory
 from ablations.tracking.plan import (
     BASES,
     COLUMNS,
@@ -48,6 +49,7 @@ def plan(
     macs = {key: read_profile(Path(path))["macs"] for key, path in profiles.items()}
     images = {name: count for name, path in datasets.items() if (count := count_images(Path(path)))}
     costs = Costs(records.values(), macs, images, own)
+    gpu_memory = GpuMemory(records.values(), {run.kind.name: run.kind for run in records})
     estimates = {run: costs.of(run) for run in every if run not in records}
     for line in _lines(runs, records, estimates, slots, gpu_shares):
         print(line)
@@ -67,6 +69,7 @@ def plan(
             "seconds": f"{estimate.seconds:.1f}",
             "basis": estimate.basis,
             "planned_on": today,
+            "gpu_mb": str(gpu_memory.of(run)),
         }
         for run, estimate in estimates.items()
     }

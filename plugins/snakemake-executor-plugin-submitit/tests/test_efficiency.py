@@ -66,5 +66,8 @@ def test_a_call_ends_with_what_its_jobs_did_not_use(tmp_path: Path):
     holding = f"{sys.executable} -c 'bytearray(120 * 2**20)'"
     text = (workflow := Workflow(tmp_path, holding)).root / "Snakefile"
     text.write_text(text.read_text().replace("mem_mb=500", "mem_mb=2000"))
-    assert workflow.run("--submitit-pack", "3") == 0, workflow.printed
+    packed = ["one:pack=auto", "one:gpu_mem_mb=1000", "one:gpu_total_mb=4000"]
+    assert workflow.run("--set-resources", *packed) == 0, workflow.printed
+    assert "pack: auto chooses 3: a job needs 1000 MB of a GPU with 4000 MB." in workflow.printed
+    assert "3 jobs in 1 allocation." in workflow.printed
     assert "  one:    # 3 jobs\n    mem_mb: 500    # asked 2000 MB, used at most 1" in workflow.printed

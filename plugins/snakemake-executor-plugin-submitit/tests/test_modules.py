@@ -8,6 +8,7 @@ import snakemake_executor_plugin_submitit as package
 ROOT = Path(package.__file__).parent
 # A module imports only from earlier lines, and not from its own line.
 LAYERS = """
+auto_pack
 results processes mps packing private_folder settings resources identity refusals descriptors shell_job
 manifest calls usage
 member efficiency

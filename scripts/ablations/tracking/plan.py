@@ -43,7 +43,7 @@ COUNT = re.compile(r"[0-9]{1,15}")
 
 # Where `snakemake plan` writes its estimates.
 PLAN = Path("results/plan.tsv")
-COLUMNS = ("run", "seconds", "basis", "planned_on")
+COLUMNS = ("run", "seconds", "basis", "planned_on", "gpu_mb")
 # Of a run: 30 years.
 MOST_S = 1e9
 
@@ -93,7 +93,7 @@ class Costs:
         startup = sum(float(record.get(column) or 0) for column in once) / 1000
         self._startup[kind.name].append(startup)
         repeat = (seconds_taken(kind, record) - startup) / _count_repeats(kind, record)
-        for key in _keys(kind, record):
+        for key in settings_of(kind, record):
             self._repeats[key].append(repeat)
         macs = self.macs.get((record["dataset"], record["model"]))
         if macs and kind.models_are_counted:
@@ -110,7 +110,7 @@ class Costs:
         if kind.duration.repeats:
             startup = median(self._startup.get(kind.name, [USUAL_STARTUP_S]))
         repeats = _count_repeats(kind, values)
-        for basis, key in zip(BASES, _keys(kind, values), strict=False):
+        for basis, key in zip(BASES, settings_of(kind, values), strict=False):
             if key in self._repeats:
                 return Estimate(startup + repeats * median(self._repeats[key]), basis)
         samples = run.values().get("train_samples") if kind.is_shipped else None
@@ -135,8 +135,8 @@ def _count(value: object) -> int:
     return int(text) if COUNT.fullmatch(text := str(value)) else 0
 
 
-def _keys(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """What the time of one repeat depends on: first all of it, then the most important part."""
+def settings_of(kind: Kind, values: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """What the cost of one repeat depends on: first all of it, then the most important part."""
     place = (kind.name, values["dataset"], values.get("train_samples", ""), values["model"])
     return [(*place, *(values.get(name, "") for name in kind.duration.settings)), place]
 
@@ -146,6 +146,8 @@ def read_plan(path: Path = PLAN) -> dict[str, dict[str, str]]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t"))
         usable = [row for row in rows if row["basis"] in BASES and 0 < float(row["seconds"]) < MOST_S]
+        # An earlier version wrote no `gpu_mb`.
+        usable = [{**row, "gpu_mb": str(_count(row.get("gpu_mb")))} for row in usable]
         return {row["run"]: {name: row[name] for name in COLUMNS} for row in usable}
     except FileNotFoundError:
         return {}

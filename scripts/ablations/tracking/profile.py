@@ -55,6 +55,10 @@ class Profile:
         pack = self.resource(rule, "pack")
         return int(pack) if NATURAL.fullmatch(pack) else 1
 
+    def packs_itself(self, rule: str) -> bool:
+        """Whether the executor chooses how many runs share a GPU."""
+        return self.resource(rule, "pack").strip("'\"") == "auto"
+
     def slots(self, kind: Kind) -> int:
         """How many runs of a kind can run at the same time."""
         if not self.nodes:

@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
+
+from snakemake_executor_plugin_submitit.auto_pack import auto_pack
 
 # Options of sbatch that this executor sets itself.
 OWN = {
@@ -30,7 +32,8 @@ class Request:
     """What one job requests. Jobs with equal requests can share a pack and an array.
 
     `options` are the options of sbatch that do not grow with a pack. `memory_mb` is None if the job has no
-    memory limit; then no member is killed for the memory it uses.
+    memory limit; then no member is killed for the memory it uses. `auto` is why the size of the pack was
+    chosen, with `pack: auto`.
     """
 
     runtime_min: int
@@ -39,6 +42,7 @@ class Request:
     memory_per_cpu_mb: int | None
     options: tuple[tuple[str, str | bool], ...]
     pack: int
+    auto: str = field(default="", compare=False)
 
     def of_pack(self, size: int) -> dict[str, str | bool | int]:
         """sbatch's options for `size` members at a time: the GPUs of one, and `size` times the rest."""
@@ -86,6 +90,13 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         pack = 1
     options["nodes"], options["ntasks"] = str(nodes), str(tasks)
     options |= _extra(str(resources.get("slurm_extra") or ""))
+    wanted, auto = resources.get("pack") or pack, ""
+    if wanted == "auto":
+        needed_mb, gpu_mb = (
+            0 if resources.get(name) in (None, "", 0, "0") else _count(name, resources[name])
+            for name in ("gpu_mem_mb", "gpu_total_mb")
+        )
+        wanted, auto = auto_pack(needed_mb, gpu_mb)
     memory, per_cpu = resources.get("mem_mb"), resources.get("mem_mb_per_cpu")
     return Request(
         runtime_min=_count("runtime", resources.get("runtime") or USUAL_RUNTIME_MIN),
@@ -94,7 +105,8 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         memory_mb=None if memory in (None, "", 0, "0") else _count("mem_mb", memory),
         memory_per_cpu_mb=None if per_cpu in (None, "", 0, "0") else _count("mem_mb_per_cpu", per_cpu),
         options=tuple(sorted(options.items())),
-        pack=_count("pack", resources.get("pack") or pack) if nodes == tasks == 1 else 1,
+        pack=_count("pack", wanted) if nodes == tasks == 1 else 1,
+        auto=auto,
     )
 
 

@@ -127,6 +127,15 @@ class Submitter:
                 self._said.add(said)
                 (self.logger.info if choice.fits else self.logger.warning)(said)
         room = self.cluster.room(request) if request.pack > 1 else None
+        if request.auto:
+            fewer = room is not None and room < request.pack
+            request = replace(request, pack=max(1, room or 1)) if fewer else request
+            said = f"pack: auto chooses {request.pack}: {request.auto}"
+            said += f"; a node has CPUs and memory for {request.pack} on each GPU." if fewer else "."
+            if said not in self._said:
+                self._said.add(said)
+                self.logger.info(said)
+            return request
         if room is None or room >= request.pack:
             return request
         fitted = replace(request, pack=max(1, room))

@@ -59,7 +59,18 @@ class Nodes:
         """How many such jobs fit on one node by processors and memory."""
         cpus, memory_mb = (int(text.rstrip("+") or 0) for text in (self.cpus, self.memory_mb))
         asked_mb = request.member_memory_mb()
-        return min(cpus // request.cpus, memory_mb // asked_mb if asked_mb else cpus)
+        room = min(cpus // request.cpus, memory_mb // asked_mb if asked_mb else cpus)
+        # A pack that chose its size leaves the other GPUs of the node their share.
+        return max(min(room, 1), room // self._gpus(request)) if request.auto else room
+
+    def _gpus(self, request: Request) -> int:
+        """How many such requests can have GPUs of a node at the same time, at least 1."""
+        options = dict(request.options)
+        asked = GPUS.findall(
+            f"gpu:{options['gpus']}" if options.get("gpus") else str(options.get("gres", ""))
+        )
+        count = sum(int(number or 1) for _, number in asked)
+        return max(1, sum(int(number or 1) for _, number in GPUS.findall(self.gres)) // max(1, count))
 
     def limit_min(self) -> int | None:
         """The partition's time limit (`30:00`, `12:00:00`, `2-00:00:00`); None if there is no limit."""
