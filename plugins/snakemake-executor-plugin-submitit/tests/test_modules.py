@@ -10,15 +10,18 @@ ROOT = Path(package.__file__).parent
 LAYERS = """
 auto_pack
 results processes mps packing private_folder settings resources identity refusals descriptors shell_job
-manifest calls usage
+manifest calls usage allocation
 member efficiency
-holdings direct
+places
+holdings direct free_places
 folder pack
 submissions
 clusters.nodes
 clusters.partitions
 clusters.base
-clusters.slurm clusters.local queue_watch adoption submitting leaving
+clusters.slurm clusters.local queue_watch adoption leaving fitting
+refill
+submitting
 executor
 job
 """

@@ -1,9 +1,10 @@
 """What earlier calls left behind: which of their jobs this call takes over, and which it must end first."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
@@ -26,6 +27,15 @@ QUEUE_UNSEEN = (
     "The queue does not answer, and an earlier call left jobs in it. Run the same command again when it "
     "answers. Their runs would be submitted twice otherwise."
 )
+
+
+class _Left(NamedTuple):
+    """A member of an earlier call: when it was made, and whether it may still write and can be taken over."""
+
+    member: TrackedMember
+    made_at: float
+    running: bool
+    available: bool
 
 
 class Adoption:
@@ -63,8 +73,10 @@ class Adoption:
         states = self._states_when_settled(left) if left else {}
         # The key of the last job that was submitted for an output.
         newest: dict[str, str] = {}
+        members = [found for submission in left for found in self._members(submission, states)]
+        for found in sorted(members, key=lambda each: each.made_at):
+            self._add(found, newest)
         for submission in left:
-            self._add(submission, states, newest)
             if all(states.get(job, UNKNOWN).phase is not Phase.ALIVE for job in submission.jobs):
                 self._over.append(submission)
 
@@ -76,6 +88,7 @@ class Adoption:
             if submission.cluster != self.cluster.name:
                 continue
             if submission.hold():
+                submission.take_back()
                 left.append(submission)
             else:
                 self.logger.warning(
@@ -108,26 +121,32 @@ class Adoption:
                 return states
             time.sleep(SETTLING_POLL_S)
 
-    def _add(self, submission: Submission, states: Mapping[str, State], newest: dict[str, str]) -> None:
-        """Note which members of a submission are available and which may still write."""
+    def _members(self, submission: Submission, states: Mapping[str, State]) -> Iterator[_Left]:
+        """The members of a submission, apart from those that no pack has taken."""
         tracked = TrackedSubmission(submission, results=submission.read_results(set()))
         reported, cancelled = submission.read_reported(), submission.read_cancelled()
         for p, (pack, job) in enumerate(zip(submission.packs, submission.jobs, strict=False)):
             state = states.get(job, UNKNOWN)
-            for m, described in enumerate(pack):
+            for m in (m for m, described in enumerate(pack) if described["key"]):
                 result = tracked.results.get((p, m))
                 running = state.phase is Phase.ALIVE and result is None
-                member = TrackedMember(tracked, p, m)
-                for output in described["outputs"]:
-                    # This submission has overwritten what an earlier one wrote.
-                    self._available.pop(newest.get(output, ""), None)
-                    newest[output] = described["key"]
-                    if running:
-                        self._writers.setdefault(output, []).append(member)
                 succeeded = result is not None and result.exit == 0
                 to_end = job in cancelled or state.word in ENDING
-                if (p, m) not in reported and (succeeded or (running and not to_end)):
-                    self._available[described["key"]] = member
+                wanted = (p, m) not in reported and (succeeded or (running and not to_end))
+                yield _Left(TrackedMember(tracked, p, m), submission.made_at(p, m), running, wanted)
+
+    def _add(self, left: _Left, newest: dict[str, str]) -> None:
+        """Note whether a member is available and whether it may still write."""
+        member = left.member
+        described = member.tracked.submission.packs[member.pack][member.member]
+        for output in described["outputs"]:
+            # This member has overwritten what an earlier one wrote.
+            self._available.pop(newest.get(output, ""), None)
+            newest[output] = described["key"]
+            if left.running:
+                self._writers.setdefault(output, []).append(member)
+        if left.available:
+            self._available[described["key"]] = member
 
     def take_over(self, waiting: WaitingJob) -> TrackedMember | None:
         """The member of an earlier call that does the work of this job; None if there is none.

@@ -25,6 +25,7 @@ from snakemake_executor_plugin_submitit.identity import job_key
 from snakemake_executor_plugin_submitit.leaving import Departure
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.queue_watch import UNKNOWN_STATE, QueueWatch
+from snakemake_executor_plugin_submitit.refill import Refill
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.results import Result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
@@ -38,7 +39,9 @@ from snakemake_executor_plugin_submitit.submitting import Submitter
 from snakemake_executor_plugin_submitit.usage import read_usage
 
 # How often results are read. The queue is asked less often: see `QueueWatch`.
-LOOK_S = 1
+LOOK_S = 1.0
+# How often while places of running packs are to be filled.
+REFILL_LOOK_S = 0.25
 # States in which an allocation was lost through no fault of its runs. They are submitted again, and the loss
 # does not count as an attempt.
 LOST_ALLOCATION = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
@@ -80,8 +83,9 @@ class Executor(RemoteExecutor):
         interval_s = float(settings.status_interval)
         self._adoption = Adoption(self.cluster, self.submissions, self.logger, interval_s)
         self._watch = QueueWatch(self.cluster, self.submissions, self.logger, settings.latency, interval_s)
+        self._refill = Refill(self.submissions, self._watch, settings.array_parallelism)
         self._submitter = Submitter(
-            self, self.cluster, self.submissions, settings, folder, self._logdir, self.logger
+            self, self.cluster, self.submissions, settings, folder, self._logdir, self.logger, self._refill
         )
         self._departure = Departure(self.workflow, self.submissions, self.logger, settings.detach)
         self._adoption.find(folder)
@@ -113,7 +117,7 @@ class Executor(RemoteExecutor):
     def report_submitted(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
         """Track a submission that the cluster has accepted."""
         self._watch.ask_soon()
-        tracked = TrackedSubmission(submission)
+        tracked = self.submissions.tracked.get(submission.id) or TrackedSubmission(submission)
         for member in members:
             self._track(member, tracked)
 
@@ -126,7 +130,7 @@ class Executor(RemoteExecutor):
     def _submit_ready(self) -> None:
         """Submit the jobs that are due, except those that an earlier call has submitted already."""
         left = []
-        for waiting in self.submissions.take_ready(self.settings.linger):
+        for waiting in self.submissions.take_ready(self.settings.linger, self._refill.free()):
             found = self._adoption.take_over(waiting)
             if found is None:
                 left.append(waiting)
@@ -147,10 +151,17 @@ class Executor(RemoteExecutor):
             self._submit_ready()
             self._submitter.settle_unconfirmed()
             self._watch.look()
+            if self.settings.refill:
+                self._refill.look()
+                self.next_seconds_between_status_checks = REFILL_LOOK_S if self._refill.is_open else LOOK_S
         for info in active_jobs:
             member: SubmittedMember = info.aux["member"]
             tracked = self.submissions.tracked[member.submission.id]
             result = tracked.results.get((member.pack, member.member))
+            if self._ready and result is None and self._refill.is_returned(member):
+                tracked.waited_for.discard((member.pack, member.member))
+                self.submissions.add(replace(member.waiting, held=True))
+                continue
             lost = self._watch.lost_state(member.external_id) if result is None else None
             if result is None and lost is None:
                 yield info
@@ -265,6 +276,7 @@ class Executor(RemoteExecutor):
             self._adoption.give_up_available()
             if summary := self._efficiency.summary():
                 self.logger.info(summary)
+        self._refill.close()
         self._watch.ask_now()
         self._watch.look()
         self._remove_ended()

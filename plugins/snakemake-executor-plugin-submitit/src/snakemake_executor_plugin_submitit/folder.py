@@ -5,6 +5,7 @@
 <folder>/<submission>/reported            members whose end was reported to Snakemake
 <folder>/<submission>/cancelled           jobs that were cancelled
 <folder>/<submission>/results/P-M.json    written by the job: how member M of pack P ended
+<folder>/<submission>/places/             runs that were handed to its packs later: see `places`
 <folder>/<submission>/jobs/               submitit's: the script, the pickles and the log of each job
 """
 
@@ -31,6 +32,14 @@ from snakemake_executor_plugin_submitit.manifest import (
     ManifestMember,
     is_member,
     read_manifest,
+)
+from snakemake_executor_plugin_submitit.places import (
+    FOLDER,
+    HANDED,
+    WITHDRAWN,
+    claim,
+    handed_members,
+    list_places,
 )
 from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
 from snakemake_executor_plugin_submitit.results import (
@@ -123,8 +132,10 @@ class Submission:
         """The process that has this submission, as it recorded itself."""
         return next(iter(self._recorded()), "unknown")
 
-    def made_at(self) -> float:
-        """When it was made, by the clock of its file system; 0 if it has no manifest."""
+    def made_at(self, pack: int | None = None, member: int = 0) -> float:
+        """When it, or a member, was made, by the clock of its file system; 0 if it has no manifest."""
+        if pack is not None and "made_at" in self.packs[pack][member]:
+            return self.packs[pack][member]["made_at"]
         with suppress(OSError):
             return (self.folder / "manifest.json").stat().st_mtime
         return 0.0
@@ -171,7 +182,7 @@ class Submission:
 
         The age of an `ancient` input does not count, as in Snakemake.
         """
-        made_at = self.made_at()
+        made_at = self.made_at(pack, member)
         try:
             if self.has_result(pack, member):
                 for output in job.output:
@@ -243,7 +254,19 @@ class Submission:
 
     def is_complete(self) -> bool:
         """Whether all its members have a result."""
-        return all(self.has_result(p, m) for p, pack in enumerate(self.packs) for m in range(len(pack)))
+        return all(
+            self.has_result(p, m) or not member["key"]
+            for p, pack in enumerate(self.packs)
+            for m, member in enumerate(pack)
+        )
+
+    def take_back(self) -> None:
+        """Withdraw what an earlier call handed over and no pack has taken; note what they have taken."""
+        for run in list_places(self.folder / FOLDER)[0]:
+            if run.state == HANDED:
+                claim(self.folder / FOLDER, run.pack, run.member, WITHDRAWN)
+        for (pack, _), member in handed_members(self.folder, list(map(len, self.packs))).items():
+            self.packs[pack].append(member)
 
     def refresh(self) -> None:
         """Make a network file system read the list of results again: a local change ends its cache."""

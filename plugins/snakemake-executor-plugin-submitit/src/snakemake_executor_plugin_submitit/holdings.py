@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snakemake_executor_plugin_submitit.manifest import is_member, read_manifest
+from snakemake_executor_plugin_submitit.places import handed_members
 from snakemake_executor_plugin_submitit.results import parse_result_name, read_json, result_path
 
 # Where the executor keeps its files, below the working directory of the workflow.
@@ -52,23 +53,28 @@ def read_packs(root: Path) -> dict[str, PackedJob]:
     left out. So are those that the executor has removed: it does that when all their members succeeded.
     """
     found: dict[str, PackedJob] = {}
-    for manifest in sorted(root.glob(f"{FOLDER}/*/manifest.json"), key=_modified_at):
-        for job in _packed_jobs(manifest):
-            found |= dict.fromkeys(job.outputs, job)
+    listed = [each for manifest in root.glob(f"{FOLDER}/*/manifest.json") for each in _packed_jobs(manifest)]
+    for _, job in sorted(listed, key=lambda each: each[0]):
+        found |= dict.fromkeys(job.outputs, job)
     return found
 
 
-def _packed_jobs(manifest: Path) -> Iterator[PackedJob]:
+def _packed_jobs(manifest: Path) -> Iterator[tuple[float, PackedJob]]:
+    """Each job, and when it was submitted or handed over."""
     content = read_manifest(manifest.parent, manifest.parent.name)
     if content is None:
         return
     results = manifest.parent / "results"
-    ended = _ended_members(results)
+    ended, made_at = _ended_members(results), _modified_at(manifest)
+    handed = handed_members(manifest.parent, list(map(len, content["packs"])))
+    for (pack, _), described in handed.items():
+        content["packs"][pack].append(described)
     for p, (job, pack) in enumerate(zip(content["jobs"], content["packs"], strict=False)):
         for m, member in enumerate(pack):
             if is_member(member):
                 outputs, log = tuple(member["outputs"]), Path(member["log"])
-                yield PackedJob(job, outputs, log, (p, m) in ended, result_path(results, p, m))
+                packed = PackedJob(job, outputs, log, (p, m) in ended, result_path(results, p, m))
+                yield member.get("made_at", made_at), packed
 
 
 def _ended_members(results: Path) -> set[tuple[int, int]]:

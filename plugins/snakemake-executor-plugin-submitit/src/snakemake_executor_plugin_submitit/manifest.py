@@ -6,7 +6,7 @@ This module imports the standard library only.
 
 import re
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from snakemake_executor_plugin_submitit.results import read_json
 
@@ -15,11 +15,15 @@ SUBMISSION_ID, JOB_ID = re.compile(r"[0-9a-f]{12}"), re.compile(r"[0-9]+(_[0-9]+
 
 
 class ManifestMember(TypedDict):
-    """A member as the manifest lists it: the identity of its job, its outputs, and the path of its log."""
+    """A member as the manifest lists it: the identity of its job, its outputs, and the path of its log.
+
+    `made_at` is given for a member that was handed over later: see `places`.
+    """
 
     key: str
     outputs: list[str]
     log: str
+    made_at: NotRequired[float]
 
 
 def read_manifest(folder: Path, number: str) -> dict[str, Any] | None:

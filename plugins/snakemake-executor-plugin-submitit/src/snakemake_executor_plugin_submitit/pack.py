@@ -14,15 +14,16 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 from submitit.core.utils import DelayedSubmission
 
+from snakemake_executor_plugin_submitit.allocation import ends_at, is_preempted, signal_due
+from snakemake_executor_plugin_submitit.free_places import FreePlaces
 from snakemake_executor_plugin_submitit.member import (
     MEMBER_OF,
     PLACES,
@@ -52,8 +53,6 @@ REQUEUE_TRIES = 5
 WRITING_S = 120.0
 # SLURM may send the signal this much too early.
 EARLY_S = 65.0
-# If SLURM does not report when a job ends: how much of its limit may have passed before its process began.
-PROLOG_S = 15.0
 
 
 @dataclass
@@ -77,33 +76,42 @@ class Pack:
     requeues: int
     mps: bool = False
     requeued: int = 0
+    # Seconds for which it waits for further runs when nothing runs; 0 if it takes none.
+    refill_s: float = 0.0
+    _further: FreePlaces | None = field(default=None, repr=False)
     _running: dict[int, RunningMember] = field(default_factory=dict, repr=False)
     _signals: set[int] = field(default_factory=set, repr=False)
     # Whether the members were told to stop.
     _stopping: bool = field(default=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_running": {}, "_signals": set(), "_stopping": False}
+        return {**self.__dict__, "_running": {}, "_signals": set(), "_stopping": False, "_further": None}
 
     def __call__(self) -> None:
         """Run the members until all have ended, or until the allocation is told to stop."""
         os.chdir(self.workdir)
         requeue = self._listen()
-        waiting = deque(i for i in range(len(self.members)) if not self._has_ended(i))
-        if any(is_plain(self.members[i].command) and not self.members[i].direct for i in waiting):
-            # Once for all members, which are forks of this process. Snakemake loads this plugin in each.
-            for name in ("snakemake.cli", f"{__package__}.executor"):
-                importlib.import_module(name)
+        further = self._further = FreePlaces(
+            Path(self.results).parent, self.number, self.refill_s, ends_at(self.runtime_min)
+        )
+        if self.refill_s:
+            further.open(self.places)
+        waiting = deque(i for i in self._numbers() if not self._has_ended(i))
+        self._import_for(waiting)
         shares = share_cpus(bound_cpus(), self.places)
         free = deque(range(self.places))
         looked = 0.0
         # A pack without a GPU has nothing to share. SLURM names the GPUs of an allocation in this variable.
         wanted = self.mps and self.places > 1 and bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
         with multi_process_service(wanted) as environment, self._none_left_behind():
-            while (waiting and not self._stopping) or self._running:
+            while self._running or (not self._stopping and (waiting or further.await_more(busy=False))):
+                if not waiting and not self._signals and (taken := further.take(len(free))):
+                    self._import_for(taken)
+                    waiting.extend(taken)
                 while waiting and free and not self._signals:
                     place = free.popleft()
                     self._start(waiting.popleft(), place, shares[place], environment)
+                further.await_more(busy=bool(self._running))
                 free.extend(self._collect())
                 if time.monotonic() > looked + MEMORY_EVERY_S:
                     looked = time.monotonic()
@@ -116,7 +124,7 @@ class Pack:
                     requeue()
                 if signal.SIGTERM in self._signals and not self._stopping:
                     # SLURM does not requeue a preempted job that ends within its grace time, unless asked to.
-                    requeue() if _is_preempted() else self._tell()
+                    requeue() if is_preempted() else self._tell()
                 time.sleep(POLL_S)
 
     @contextlib.contextmanager
@@ -127,11 +135,27 @@ class Pack:
             for pid in self._running:
                 kill_group(pid)
 
+    def _numbers(self) -> list[int]:
+        """The numbers of all members, with those that were taken later."""
+        return [*range(len(self.members)), *(self._further.members if self._further else ())]
+
+    def _member(self, number: int) -> Member:
+        further = self._further.members if self._further else {}
+        return self.members[number] if number < len(self.members) else further[number]
+
+    def _import_for(self, numbers: Iterable[int]) -> None:
+        """Import Snakemake if one of these members needs it: once, as members are forks of this process."""
+        members = map(self._member, numbers)
+        if any(is_plain(member.command) and not member.direct for member in members):
+            # Snakemake loads this plugin in each.
+            for name in ("snakemake.cli", f"{__package__}.executor"):
+                importlib.import_module(name)
+
     def _has_ended(self, member: int) -> bool:
         return has_result(Path(self.results), self.number, member)
 
     def _start(self, number: int, place: int, cpus: set[int], environment: dict[str, str]) -> None:
-        member = self.members[number]
+        member = self._member(number)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
@@ -194,7 +218,7 @@ class Pack:
 
     def _listen(self) -> Callable[[], None]:
         """Record signals from now on, and return a function that requeues by submitit's own handler."""
-        due, slack_s = self._signal_due()
+        due, slack_s = signal_due(self.runtime_min, self.delay_s)
         handler = signal.getsignal(signal.SIGUSR2)
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -231,25 +255,17 @@ class Pack:
 
     def _give_up(self, why: str) -> None:
         """Write that the members without a result have failed; the job is about to end."""
-        for member in range(len(self.members)):
+        for member in self._numbers():
             if not self._has_ended(member):
                 write_result(Path(self.results), self.number, member, Result(1, why))
-
-    def _signal_due(self) -> tuple[float | None, float]:
-        """When the members must be told to stop (None if there is no limit), and how far that may be off."""
-        given = os.environ.get("SLURM_JOB_END_TIME", "")  # since SLURM 23.02
-        limit_s = 60 * self.runtime_min
-        end = float(given) if given.isdigit() else psutil.Process().create_time() + limit_s
-        # A prolog may have run before this process; it counts towards the limit too.
-        slack_s = 1.0 if given.isdigit() else min(PROLOG_S, limit_s / 4)
-        due = end - self.delay_s if given.isdigit() or "SLURM_JOB_ID" in os.environ else None
-        return due, slack_s
 
     def _tell(self) -> None:
         """Tell the members to stop; start no more."""
         if not self._stopping:
             log.info("the members are told to stop")
         self._stopping = True
+        if self._further:
+            self._further.close()
         for running in self._running.values():
             running.tell()
 
@@ -264,7 +280,7 @@ class Pack:
             kill_group(pid)
         # A member that survives even this, for example on a file system that hangs, is not waited for.
         self._await_members(KILLING_S)
-        left = [i for i in range(len(self.members)) if not self._has_ended(i)]
+        left = [i for i in self._numbers() if not self._has_ended(i)]
         if not left:
             return None
         if self.requeued >= self.requeues:
@@ -280,18 +296,3 @@ class Pack:
             self._collect()
             self._tell()
             time.sleep(POLL_S)
-
-
-def _is_preempted() -> bool:
-    """Whether SLURM preempts this allocation, and neither cancelled nor ended it."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return False
-    try:
-        done = subprocess.run(
-            ["scontrol", "show", "job", job], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    shown = dict(word.partition("=")[::2] for word in done.stdout.split())
-    return shown.get("JobState") == "RUNNING" and shown.get("PreemptTime", "None") not in ("None", "")

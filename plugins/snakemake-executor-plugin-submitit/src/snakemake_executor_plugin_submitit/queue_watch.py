@@ -32,6 +32,8 @@ class QueueWatch:
         self.cluster, self.submissions, self.logger = cluster, submissions, logger
         self.latency_s, self.longest_interval_s = latency_s, longest_interval_s
         self.next_query = 0.0
+        # When the queue gave its last answer.
+        self.asked_at = 0.0
         self._interval_s = FIRST_QUERY_S
         self._states: dict[str, State] = {}
         # Since when a job is not alive in the queue; and the jobs that still were not after the latency.
@@ -66,6 +68,11 @@ class QueueWatch:
         """Whether the last answer did not show a job as alive."""
         return job in self._over_since
 
+    def is_waiting(self, job: str) -> bool:
+        """Whether the last answer showed a job as alive and not as running."""
+        state = self._states.get(job, UNKNOWN)
+        return state.phase is Phase.ALIVE and state.word.lower() != "running"
+
     def lost_state(self, job: str) -> str | None:
         """The final state of a job, once any result that it wrote must be visible; None before that."""
         if job not in self._over:
@@ -82,7 +89,7 @@ class QueueWatch:
         now = time.monotonic()
         self._interval_s = min(self._interval_s * 1.5, self.longest_interval_s)
         if states is not None:
-            self._states = states
+            self._states, self.asked_at = states, now
             self._warn_of_held(states)
             if any(s.phase is not Phase.ALIVE and job not in self._over_since for job, s in states.items()):
                 self.submissions.note_room()

@@ -36,6 +36,15 @@ class ExecutorSettings(ExecutorSettingsBase):
             "type": int,
         },
     )
+    refill: float = field(
+        default=0.0,
+        metadata={
+            "help": "Seconds for which an allocation without a running job waits for further jobs. Above 0, "
+            "places that become free take jobs with the same request, as long as the time left in the "
+            "allocation (--submitit-waves) suffices for the `runtime` of the job.",
+            "type": float,
+        },
+    )
     direct: str = field(
         default="auto",
         metadata={
@@ -116,7 +125,7 @@ class ExecutorSettings(ExecutorSettingsBase):
                 raise WorkflowError(
                     f"--submitit-{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1"
                 )
-        for name in ("linger", "gather", "requeues", "latency"):
+        for name in ("refill", "linger", "gather", "requeues", "latency"):
             if getattr(self, name) < 0:
                 raise WorkflowError(f"--submitit-{name} is {getattr(self, name)}; it must be at least 0")
         if not re.fullmatch(r"[A-Za-z0-9._+-]+", self.jobname_prefix):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -125,21 +125,25 @@ class Submissions:
                 for each in self._waiting
             ]
 
-    def take_ready(self, linger: float) -> list[WaitingJob]:
-        """Remove and return the jobs that are due, once no more have arrived for `linger` seconds."""
-        now = time.monotonic()
+    def take_ready(self, linger: float, free: Mapping[Request, int] | None = None) -> list[WaitingJob]:
+        """Remove and return the jobs that are due, once no more have arrived for `linger` seconds.
+
+        Those for which places are `free`, by their request without its length, do not wait for others.
+        """
+        now, left = time.monotonic(), dict(free or {})
         with self._lock:
             jobs = [each for each in self._waiting if each.since <= now]
             arrived = [each.since for each in jobs if not each.held]
             if arrived and now < min(max(arrived) + linger, min(arrived) + LONGEST_LINGER * linger):
-                return []
-            self._waiting = [each for each in self._waiting if each.since > now]
+                jobs = [each for each in jobs if _takes_place(each, left)] if left else []
+            taken = set(map(id, jobs))
+            self._waiting = [each for each in self._waiting if id(each) not in taken]
         return jobs
 
     def track(self, member: SubmittedMember, tracked: TrackedSubmission) -> None:
         """Note that Snakemake waits for this member."""
         self.tracked[member.submission.id] = tracked
-        tracked.request = member.waiting.request
+        tracked.request = tracked.request or member.waiting.request
         tracked.waited_for.add((member.pack, member.member))
 
     def is_running(self, request: Request | None = None) -> bool:
@@ -157,3 +161,10 @@ class Submissions:
     def submissions(self) -> Iterable[Submission]:
         """The submissions that are tracked."""
         return [each.submission for each in self.tracked.values()]
+
+
+def _takes_place(waiting: WaitingJob, left: dict[Request, int]) -> bool:
+    """Whether one of the places that are left is for this job; it is then no longer left."""
+    kind = replace(waiting.request, runtime_min=0)
+    left[kind] = left.get(kind, 0) - 1
+    return left[kind] >= 0

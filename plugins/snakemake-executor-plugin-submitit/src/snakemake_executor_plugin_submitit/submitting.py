@@ -4,7 +4,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +16,16 @@ from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterf
 
 from snakemake_executor_plugin_submitit.clusters.base import Cluster
 from snakemake_executor_plugin_submitit.direct import changed_environment, describe
+from snakemake_executor_plugin_submitit.fitting import Fitting
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import queue_comment
 from snakemake_executor_plugin_submitit.manifest import ManifestMember
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
 from snakemake_executor_plugin_submitit.packing import by_key, packs_of
+from snakemake_executor_plugin_submitit.places import FOLDER
+from snakemake_executor_plugin_submitit.private_folder import make_private
+from snakemake_executor_plugin_submitit.refill import Opening, Refill
 from snakemake_executor_plugin_submitit.refusals import is_job_limit, may_pass
 from snakemake_executor_plugin_submitit.resources import Request, signal_delay_s
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
@@ -75,7 +80,9 @@ class Submitter:
         folder: Path,
         logdir: Path,
         logger: LoggerExecutorInterface,
+        refill: Refill,
     ) -> None:
+        self.refill = refill
         self.controller, self.cluster, self.submissions = controller, cluster, submissions
         self.settings, self.folder, self.logdir, self.logger = settings, folder, logdir, logger
         self.unconfirmed: list[UnconfirmedSubmission] = []
@@ -83,22 +90,23 @@ class Submitter:
         self._array_size = cluster.most_packs
         # As the Snakefile, which was read before, has changed it.
         self._environment = changed_environment()
-        # Requests about which the user was told that no node has room for a whole pack.
-        self._too_large: set[Request] = set()
-        # What the user was told about partitions.
-        self._said: set[str] = set()
+        self._fitting = Fitting(cluster, logger)
 
     def submit(self, jobs: Sequence[WaitingJob]) -> None:
         """Submit jobs with equal requests together."""
         until = time.monotonic() + SUBMITTING_S
         for asked, alike in by_key((each.request, each) for each in jobs).items():
-            request = self._fitted(asked)
+            request = self._fitting.fit(asked)
+            if self.settings.refill:
+                hand = partial(self._hand, request=request)
+                alike = self.refill.hand_over(alike, request.pack, hand)
             alike = self._without_remainder(asked, request.pack, alike)
             limit_min = self.cluster.longest_min(request)
             waves = min(self.settings.waves, max(1, (limit_min or 10**9) // request.runtime_min))
-            packs = packs_of(alike, request.pack, waves, self.settings.array_parallelism)
+            turns_each = 1 if self.settings.refill else waves
+            packs = packs_of(alike, request.pack, turns_each, self.settings.array_parallelism)
             for (places, turns), same in by_key((_shape(pack, request), pack) for pack in packs).items():
-                self._submit_arrays(request, same, places, turns, until)
+                self._submit_arrays(request, same, places, waves if self.settings.refill else turns, until)
 
     def _submit_arrays(
         self, request: Request, packs: list[list[WaitingJob]], places: int, turns: int, until: float
@@ -119,33 +127,14 @@ class Submitter:
             part, packs = packs[: self._array_size], packs[self._array_size :]
             self._submit_array(request, part, places, turns)
 
-    def _fitted(self, request: Request) -> Request:
-        """The request with one partition of several, and a smaller pack if a whole one fits on no node."""
-        if choice := self.cluster.choose_partition(request):
-            request, said = choice.request, choice.sentence()
-            if said and said not in self._said:
-                self._said.add(said)
-                (self.logger.info if choice.fits else self.logger.warning)(said)
-        room = self.cluster.room(request) if request.pack > 1 else None
-        if request.auto:
-            fewer = room is not None and room < request.pack
-            request = replace(request, pack=max(1, room or 1)) if fewer else request
-            said = f"pack: auto chooses {request.pack}: {request.auto}"
-            said += f"; a node has CPUs and memory for {request.pack} on each GPU." if fewer else "."
-            if said not in self._said:
-                self._said.add(said)
-                self.logger.info(said)
-            return request
-        if room is None or room >= request.pack:
-            return request
-        fitted = replace(request, pack=max(1, room))
-        if request not in self._too_large:
-            self._too_large.add(request)
-            self.logger.info(
-                f"No node has room for a pack of {request.pack} (a job needs {request.cpus} CPUs and "
-                f"{request.member_memory_mb()} MB). Packs of {fitted.pack} are submitted instead."
-            )
-        return fitted
+    def _hand(self, waiting: WaitingJob, opening: Opening, request: Request) -> None:
+        submission, described = opening.tracked.submission, self._describe(waiting)
+        work = self._member(waiting.job, described["log"], request.member_memory_mb())
+        number = opening.hand(described, waiting.request.runtime_min, asdict(work))
+        members = [SubmittedMember(submission, opening.pack, number, waiting)]
+        self.controller.report_submitted(submission, members)
+        if self.submissions.stopped:
+            self.cluster.cancel(submission.named([opening.job]))
 
     def _without_remainder(self, asked: Request, pack: int, jobs: list[WaitingJob]) -> list[WaitingJob]:
         """The jobs that fill packs; the remainder waits for a while if more jobs can be expected.
@@ -180,6 +169,8 @@ class Submitter:
             ]
             # Saved before as well: if this controller dies in between, the next one finds the jobs by name.
             submission.save()
+            if self.settings.refill:
+                make_private(submission.folder / FOLDER)
             submission.jobs = self.cluster.submit(submission, calls, options, self.settings.array_parallelism)
             submission.save()
         except (OSError, WorkflowError) as error:
@@ -219,6 +210,7 @@ class Submitter:
             delay_s=signal_delay_s(runtime_min),
             requeues=self.settings.requeues,
             mps=self.settings.mps,
+            refill_s=self.settings.refill,
         )
 
     def _member(self, job: JobExecutorInterface, log: str, memory_mb: int | None) -> Member:

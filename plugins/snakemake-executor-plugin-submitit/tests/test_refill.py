@@ -1,0 +1,311 @@
+"""Further runs for packs that run: each is run once, whoever dies when, and none is forgotten."""
+
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.holdings import read_packs
+from snakemake_executor_plugin_submitit.places import (
+    FOLDER,
+    HANDED,
+    TAKEN,
+    WITHDRAWN,
+    HandedRun,
+    OpenPack,
+    claim,
+    hand,
+    handed_members,
+    list_places,
+    open_path,
+    run_path,
+)
+from snakemake_executor_plugin_submitit.private_folder import make_private
+from snakemake_executor_plugin_submitit.refill import Opening, Refill
+from snakemake_executor_plugin_submitit.resources import request_of
+from snakemake_executor_plugin_submitit.results import Result, write_json
+from snakemake_executor_plugin_submitit.submissions import (
+    Submissions,
+    SubmittedMember,
+    TrackedSubmission,
+    WaitingJob,
+)
+from test_executor import Workflow, jobs_of, kill
+from test_pack import Allocation, wait_for
+
+REQUEST = request_of({"runtime": 10, "mem_mb": 100}, 1, 2)
+
+
+def described(name: str) -> dict:
+    return {"key": f"key of {name}", "outputs": [f"done/{name}"], "log": f"{name}.log"}
+
+
+def give(root: Path, number: int, command: str, runtime_min: int = 1) -> None:
+    """Hand a run to pack 0 of the submission in `root`."""
+    work = {"command": command, "log": str(root / f"{number}.log"), "memory_mb": None, "direct": ""}
+    content = {"described": described(str(number)), "runtime_min": runtime_min, "work": work}
+    hand(root / FOLDER, 0, number, content)
+
+
+def states(root: Path) -> dict[int, str]:
+    return {run.member: run.state for run in list_places(root / FOLDER)[0]}
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_private(tmp_path / FOLDER)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("first", "second"), [(TAKEN, WITHDRAWN), (WITHDRAWN, TAKEN)])
+def test_one_side_alone_claims_a_run(first, second, root):
+    give(root, 1, "true")
+    assert claim(root / FOLDER, 0, 1, first)
+    assert not claim(root / FOLDER, 0, 1, second)
+    assert claim(root / FOLDER, 0, 1, first), "a rename that the server did not confirm"
+    assert states(root) == {1: first}
+
+
+def test_members_are_numbered_without_those_that_cannot_be_read(root):
+    for number in (2, 3, 5):
+        give(root, number, "true")
+    claim(root / FOLDER, 0, 3, WITHDRAWN)
+    run_path(root / FOLDER, HandedRun(1, 1, HANDED)).write_text("{")
+    found = handed_members(root, [2, 1])
+    assert list(found) == [(0, 2), (0, 3)], "4 is missing, so 5 is of another version"
+    assert [member["key"] for member in found.values()] == ["key of 2", ""]
+
+
+# --- the pack ------------------------------------------------------------------------------------
+
+
+def test_free_places_take_runs_that_fit_into_the_time_left(root):
+    """The members wait for each other: the one that was handed over runs beside the first."""
+    pack = Allocation(root, "until [ -e second ]; do sleep 0.05; done", places=2, refill_s=0.2)
+    give(root, 1, "exit 7", runtime_min=11)
+    give(root, 2, "touch second; exit 3")
+    assert pack.run() == 0
+    assert states(root) == {1: WITHDRAWN, 2: TAKEN}
+    assert pack.results() == {0: 0, 2: 3}, "its own status, and nothing of the one that would not fit"
+    assert not open_path(root / FOLDER, 0).exists(), "its places were given back"
+
+
+def test_a_pack_runs_what_it_has_taken_again_after_a_requeue(root):
+    slow = "trap 'exit 1' TERM; echo begun >> began; until [ -e go ]; do sleep 0.05; done"
+    pack = Allocation(root, "true", places=1, refill_s=60)
+    give(root, 1, slow)
+    process = pack.start()
+    wait_for(lambda: (root / "began").exists())
+    give(root, 2, "touch third")
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(60) == 99, "it is requeued"
+    assert states(root) == {1: TAKEN, 2: HANDED}, "it takes no more when it ends"
+    (root / "go").touch()
+    process = pack.start()
+    wait_for(lambda: len(pack.results()) == 3)
+    open_path(root / FOLDER, 0).unlink()
+    assert process.wait(60) == 0, "its controller may close it"
+    assert pack.results() == {0: 0, 1: 0, 2: 0}
+    assert pack.lines("began") == ["begun"] * 2
+
+
+@pytest.mark.parametrize("others", [0o077, None], ids=["open to others", "missing"])
+def test_a_pack_takes_nothing_from_a_folder_that_is_not_private(others, root):
+    give(root, 1, "touch planted")
+    if others is None:
+        (root / FOLDER).rename(root / "elsewhere")
+    else:
+        (root / FOLDER).chmod(0o700 | others)
+    pack = Allocation(root, "true", refill_s=5)
+    assert pack.run() == 0
+    assert pack.results() == {0: 0}
+    assert not (root / "planted").exists()
+
+
+# --- the controller ------------------------------------------------------------------------------
+
+
+class Queue:
+    """What the queue's last answer said."""
+
+    def __init__(self) -> None:
+        self.over, self.waiting, self.asked_at = set(), set(), 0.0
+
+    def is_over(self, job):
+        return job in self.over
+
+    def is_waiting(self, job):
+        return job in self.waiting
+
+
+class Controller:
+    """A controller with packs that run, of two places each."""
+
+    def __init__(self, root: Path, packs: int = 1) -> None:
+        self.queue, self.submissions = Queue(), Submissions()
+        self.refill = Refill(self.submissions, self.queue, packs)
+        members = [[described(f"{pack}-0")] for pack in range(packs)]
+        self.submission = Submission.create(root, "test", "slurm", members)
+        self.submission.jobs = [f"7_{pack}" for pack in range(packs)]
+        self.submission.folder.mkdir(mode=0o700)
+        make_private(self.places)
+        self.tracked = TrackedSubmission(self.submission, request=REQUEST)
+        self.submissions.tracked[self.submission.id] = self.tracked
+        for pack in range(packs):
+            self.open(pack)
+
+    @property
+    def places(self) -> Path:
+        return self.submission.folder / FOLDER
+
+    def open(self, pack: int) -> None:
+        content = OpenPack(2, time.time() + 3000, time.time())
+        write_json(open_path(self.places, pack), content.__dict__)
+
+    def hand(self, pack: int = 0) -> SubmittedMember:
+        said = OpenPack(2, 0.0, 0.0)
+        number = Opening(self.tracked, pack, said).hand(described(f"{pack}-x"), 10, {})
+        self.refill.look()
+        return SubmittedMember(self.submission, pack, number, WaitingJob(None, REQUEST, ""))
+
+
+def test_a_run_goes_where_most_room_is(tmp_path):
+    controller = Controller(tmp_path, packs=2)
+    controller.hand(pack=0)
+    assert controller.refill.free() == {replace(REQUEST, runtime_min=0): 1}
+    assert controller.refill.place_for(REQUEST).pack == 1
+    controller.hand(pack=1)
+    assert controller.refill.place_for(REQUEST) is None
+    for pack in (0, 1, 0, 1):
+        assert controller.refill.place_for(REQUEST, ahead=True).pack == pack
+        controller.hand(pack)
+    assert controller.refill.place_for(REQUEST, ahead=True) is None, "one for each place"
+
+
+@pytest.mark.parametrize(
+    ("runtime_min", "mem_mb", "fits"), [(10, 100, True), (49, 100, True), (51, 100, False), (10, 200, False)]
+)
+def test_a_run_fits_by_its_request_and_its_length(runtime_min, mem_mb, fits, tmp_path):
+    refill = Controller(tmp_path).refill
+    refill.look()
+    request = request_of({"runtime": runtime_min, "mem_mb": mem_mb}, 1, 2)
+    assert (refill.place_for(request) is not None) == fits
+
+
+def closes(controller):
+    open_path(controller.places, 0).unlink()
+
+
+def is_killed(controller):
+    controller.queue.over.add("7_0")
+
+
+def waits_again(controller):
+    controller.queue.waiting.add("7_0")
+    controller.queue.asked_at = time.monotonic() + 1
+
+
+def returns_it(controller):
+    claim(controller.places, 0, 1, WITHDRAWN)
+
+
+def nothing(controller):
+    pass
+
+
+def takes_it(controller):
+    claim(controller.places, 0, 1, TAKEN)
+
+
+def takes_it_and_closes(controller):
+    takes_it(controller)
+    closes(controller)
+
+
+def takes_it_unseen_and_closes(controller):
+    closes(controller)
+    controller.refill.look()
+    takes_it(controller)
+
+
+@pytest.mark.parametrize(
+    ("happens", "returned"),
+    [(closes, True), (is_killed, True), (waits_again, True), (returns_it, True), (nothing, False),
+     (takes_it, False), (takes_it_and_closes, False)],
+)  # fmt: skip
+def test_a_run_is_placed_again_only_if_its_pack_will_never_run_it(happens, returned, tmp_path):
+    controller = Controller(tmp_path)
+    member = controller.hand()
+    happens(controller)
+    controller.refill.look()
+    assert controller.refill.is_returned(member) == returned
+    assert controller.refill.is_returned(member) == returned
+    if returned:
+        assert not claim(controller.places, 0, 1, TAKEN)
+        assert controller.refill.place_for(REQUEST) is None, "not where it came from"
+
+
+def test_a_run_that_is_taken_after_the_look_is_not_placed_again(tmp_path):
+    controller = Controller(tmp_path)
+    member = controller.hand()
+    takes_it_unseen_and_closes(controller)
+    assert not controller.refill.is_returned(member)
+
+
+def test_a_run_that_waits_for_a_place_moves_to_a_free_one(tmp_path):
+    controller = Controller(tmp_path, packs=2)
+    for pack in (0, 1, 0):
+        member = controller.hand(pack)
+    assert not controller.refill.is_returned(member), "no other place is free"
+    controller.tracked.results[1, 0] = Result(0)
+    controller.refill.look()
+    assert controller.refill.is_returned(member)
+    assert controller.refill.place_for(REQUEST).pack == 1
+
+
+def test_the_next_call_takes_back_what_no_pack_has_taken(tmp_path):
+    folder = tmp_path / ".snakemake/submitit"
+    make_private(folder)
+    controller = Controller(folder)
+    controller.submission.save()
+    controller.hand()
+    controller.hand()
+    takes_it(controller)
+    assert set(read_packs(tmp_path)) == {"done/0-0", "done/0-x"}
+    found = Submission.load(controller.submission.folder)
+    found.take_back()
+    assert not claim(controller.places, 0, 2, TAKEN)
+    assert [member["key"] for member in found.packs[0]] == ["key of 0-0", "key of 0-x", ""]
+    assert set(read_packs(tmp_path)) == {"done/0-0", "done/0-x"}
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+ONE_PACK = ("--submitit-pack", "2", "--submitit-array-parallelism", "1", "--submitit-waves", "9")
+
+
+def test_one_allocation_runs_all(tmp_path):
+    workflow = Workflow(tmp_path, "[ {wildcards.i} != 4 ] || exit 7", jobs=7)
+    assert workflow.run(*ONE_PACK, "--submitit-refill", "3") == 1
+    assert workflow.done() == ["0", "1", "2", "3", "5", "6"]
+    assert workflow.printed.count("has been submitted") == 1
+    assert [workflow.began(i) for i in range(7)] == [1] * 7
+    workflow.wait_for(lambda: not jobs_of(tmp_path))
+
+
+def test_after_a_crash_nothing_that_was_handed_over_runs_twice(tmp_path):
+    """The first two runs end at once; the next two end after the crash."""
+    waits = "until [ -e go ]; do sleep 0.05; done"
+    workflow = Workflow(tmp_path, f"mkdir first || mkdir second || {waits}", jobs=6)
+    workflow.start(*ONE_PACK, "--submitit-refill", "60")
+    workflow.wait_for(lambda: sum(workflow.began(i) for i in range(6)) == 4)
+    workflow.wait_for(lambda: len(list(tmp_path.glob(".snakemake/submitit/*/places/*.handed"))) == 2)
+    kill(workflow)
+    workflow.start("--nolock", *ONE_PACK, "--submitit-refill", "1")
+    workflow.wait_for(lambda: workflow.printed.count("is taken over") >= 2)
+    (tmp_path / "go").touch()
+    assert workflow.process.wait(60) == 0, workflow.printed
+    assert [workflow.began(i) for i in range(6)] == [1] * 6
+    assert len(workflow.done()) == 6
