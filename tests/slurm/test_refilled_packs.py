@@ -1,4 +1,4 @@
-"""Places of running jobs that take further runs, on a real SLURM."""
+"""Jobs over all GPUs of a node whose places take further runs, on a real SLURM."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ rule all:
     input: [f"done/{{i}}" for i in range(6)]
 rule stub:
     output: "done/{{i}}"
-    resources: mem_mb=500, runtime=1, slurm_account="{ACCOUNT}", slurm_partition="gpu", gres="gpu:1"
+    resources: mem_mb=500, runtime=1, slurm_account="{ACCOUNT}", gres="gpu:1", gpus_per_job=2
     shell: "echo {{wildcards.i}} >> begun; mkdir a || mkdir b || until [ -e go ]; do sleep 0.1; done; "
-        "echo $SLURM_JOB_ID >> jobs; touch {{output}}"
+        "echo $SLURM_JOB_ID:$CUDA_VISIBLE_DEVICES >> jobs; touch {{output}}"
 """
 CALL = {
-    "executor": "submitit", "jobs": 100, "submitit-linger": 0.2, "submitit-pack": 2,
+    "executor": "submitit", "jobs": 100, "submitit-linger": 0.2,
     "submitit-array-parallelism": 1, "submitit-waves": 9, "submitit-refill": 60,
 }  # fmt: skip
 
@@ -59,6 +59,8 @@ def test_one_job_runs_all(fault, cluster, tmp_path):
         wait_until(lambda: (tmp_path / "out").read_text().count("is taken over") >= 2)
     (tmp_path / "go").touch()
     assert process.wait(PATIENCE_S) == 0, (tmp_path / "out").read_text()
-    assert lines(tmp_path / "jobs") == [job] * 6, "no other allocation was needed"
+    ran = Counter(lines(tmp_path / "jobs"))
+    assert ran.keys() == {f"{job}:0", f"{job}:1"}, "no other job was needed; each run had one of its GPUs"
+    assert ran.total() == 6
     assert Counter(lines(tmp_path / "begun")) == Counter([*map(str, range(6)), *interrupted])
     wait_until(lambda: not cluster.call("squeue", "-h"))

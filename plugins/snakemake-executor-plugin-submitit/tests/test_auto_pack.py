@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 from snakemake_executor_plugin_submitit.auto_pack import LARGEST
 from snakemake_executor_plugin_submitit.clusters.nodes import Nodes
+from snakemake_executor_plugin_submitit.fitting import Fitting
 from snakemake_executor_plugin_submitit.resources import request_of
-from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.submitting import Submitter
 from snakemake_interface_common.exceptions import WorkflowError
 
 GPU = {"gres": "gpu:1", "gpu_total_mb": 80_000, "mem_mb": 4000, "cpus_per_task": 2, "pack": "auto"}
@@ -56,13 +55,12 @@ def test_jobs_whose_packs_have_equal_sizes_share_them():
         ("8", "gpu:8", 1, "for 1 on each GPU."),
     ],
 )
-def test_each_gpu_of_a_node_keeps_its_share_of_processors(cpus, gres, pack, said, tmp_path, caplog):
+def test_each_gpu_of_a_node_keeps_its_share_of_processors(cpus, gres, pack, said, caplog):
     nodes = Nodes("gpu*", cpus, "256000", gres, "(null)", "infinite")
     cluster = SimpleNamespace(most_packs=1, room=nodes.room, choose_partition=lambda request: None)
-    log = logging.getLogger("test")
-    submitter = Submitter(None, cluster, None, ExecutorSettings(), tmp_path, tmp_path, log)
+    fitting = Fitting(cluster, logging.getLogger("test"))
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            assert submitter._fitted(request_of(GPU | {"gpu_mem_mb": 9000}, 1, 1)).pack == pack
+            assert fitting.fit(request_of(GPU | {"gpu_mem_mb": 9000}, 1, 1)).pack == pack
     (message,) = caplog.messages
     assert said in message

@@ -13,7 +13,7 @@ results processes mps packing private_folder settings resources identity refusal
 manifest calls usage allocation
 member efficiency
 places
-holdings direct free_places
+holdings direct free_places gpus
 folder pack
 submissions
 clusters.nodes

@@ -145,6 +145,7 @@ MODELS = "gpu*|64|512000|gpu:v100:4(S:0-1)|v100,ib|12:00:00\ngpu*|16|128000|gpu:
         (MODELS, {"gres": "gpu:1"}, 64),
         (MODELS, {"gres": "gpu:a100:1"}, 16),
         (MODELS, {"gres": "gpu:3"}, 64),
+        ("gpu*|64|64000|gpu:a100:4|(null)|infinite", {"gres": "gpu:1", "gpus_per_job": 8, "pack": 3}, 12),
         (MODELS, {"gpu": 1, "gpu_model": "a100"}, 16),
         (MODELS, {"gpu": 3, "gpu_model": "a100"}, None),
         (MODELS, {"constraint": "a100&ib"}, 16),

@@ -29,8 +29,9 @@ class Fitting:
         if request.auto:
             fewer = room is not None and room < request.pack
             request = replace(request, pack=max(1, room or 1)) if fewer else request
-            said = f"pack: auto chooses {request.pack}: {request.auto}"
-            said += f"; a node has CPUs and memory for {request.pack} on each GPU." if fewer else "."
+            said = f"pack: auto chooses {request.per_gpu or request.pack}: {request.auto}"
+            where = "in all" if request.per_gpu else "on each GPU"
+            said += f"; a node has CPUs and memory for {request.pack} {where}." if fewer else "."
             if said not in self._said:
                 self._said.add(said)
                 self.logger.info(said)

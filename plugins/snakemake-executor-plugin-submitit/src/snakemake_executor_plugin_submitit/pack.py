@@ -24,17 +24,16 @@ from submitit.core.utils import DelayedSubmission
 
 from snakemake_executor_plugin_submitit.allocation import ends_at, is_preempted, signal_due
 from snakemake_executor_plugin_submitit.free_places import FreePlaces
+from snakemake_executor_plugin_submitit.gpus import Share, shares_of
 from snakemake_executor_plugin_submitit.member import (
     MEMBER_OF,
-    PLACES,
     Member,
     RunningMember,
     become,
     is_plain,
 )
 from snakemake_executor_plugin_submitit.mps import multi_process_service
-from snakemake_executor_plugin_submitit.packing import share_cpus
-from snakemake_executor_plugin_submitit.processes import bound_cpus, group_is_alive, kill_group
+from snakemake_executor_plugin_submitit.processes import group_is_alive, kill_group
 from snakemake_executor_plugin_submitit.results import Result, has_result, write_result
 from snakemake_executor_plugin_submitit.usage import write_usage
 
@@ -78,6 +77,8 @@ class Pack:
     requeued: int = 0
     # Seconds for which it waits for further runs when nothing runs; 0 if it takes none.
     refill_s: float = 0.0
+    # How many members share a GPU if they are spread over several; 0 if all have all GPUs.
+    per_gpu: int = 0
     _further: FreePlaces | None = field(default=None, repr=False)
     _running: dict[int, RunningMember] = field(default_factory=dict, repr=False)
     _signals: set[int] = field(default_factory=set, repr=False)
@@ -98,19 +99,19 @@ class Pack:
             further.open(self.places)
         waiting = deque(i for i in self._numbers() if not self._has_ended(i))
         self._import_for(waiting)
-        shares = share_cpus(bound_cpus(), self.places)
         free = deque(range(self.places))
         looked = 0.0
         # A pack without a GPU has nothing to share. SLURM names the GPUs of an allocation in this variable.
         wanted = self.mps and self.places > 1 and bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
         with multi_process_service(wanted) as environment, self._none_left_behind():
+            shares = shares_of(self.places, self.per_gpu, {**self.environment, **environment})
             while self._running or (not self._stopping and (waiting or further.await_more(busy=False))):
                 if not waiting and not self._signals and (taken := further.take(len(free))):
                     self._import_for(taken)
                     waiting.extend(taken)
                 while waiting and free and not self._signals:
                     place = free.popleft()
-                    self._start(waiting.popleft(), place, shares[place], environment)
+                    self._start(waiting.popleft(), place, shares[place])
                 further.await_more(busy=bool(self._running))
                 free.extend(self._collect())
                 if time.monotonic() > looked + MEMORY_EVERY_S:
@@ -154,19 +155,19 @@ class Pack:
     def _has_ended(self, member: int) -> bool:
         return has_result(Path(self.results), self.number, member)
 
-    def _start(self, number: int, place: int, cpus: set[int], environment: dict[str, str]) -> None:
+    def _start(self, number: int, place: int, share: Share) -> None:
         member = self._member(number)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            become(member, cpus, {**self.environment, **environment, **self._own_share(member)})
+            become(member, share.cpus, {**share.environment, **self._own_share(member)})
         log.info("member %d is process %d", number, pid)
         self._running[pid] = RunningMember(pid, number, place, member)
 
     def _own_share(self, member: Member) -> dict[str, str | None]:
         """The environment that tells a member its pack, and its share of the pack's CPUs and memory."""
-        own: dict[str, str | None] = {MEMBER_OF: self.results, PLACES: str(self.places)}
+        own: dict[str, str | None] = {MEMBER_OF: self.results}
         cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
         if self.places > 1 and cpus.isdigit():
             own["SLURM_CPUS_PER_TASK"] = str(max(1, int(cpus) // self.places))

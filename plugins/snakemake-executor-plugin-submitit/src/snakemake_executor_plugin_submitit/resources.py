@@ -1,5 +1,6 @@
 """The request of a job: what its resources ask of SLURM."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ RESOURCES = {
     "ntasks": "tasks",
     "time": "runtime",
 }
+# A request of one GPU, of any model or of one.
+ONE_GPU = re.compile(r"((?:^|(?<=,))gpu(?::[^:,]*[^:,0-9][^:,]*)?)(?::1)?(?=$|,)")
 # For a job without a time limit. SLURM would use the partition's, but a requeue must know the limit.
 USUAL_RUNTIME_MIN = 60
 
@@ -42,11 +45,19 @@ class Request:
     memory_per_cpu_mb: int | None
     options: tuple[tuple[str, str | bool], ...]
     pack: int
+    # How many members share a GPU if a pack has several GPUs; 0 if it has those of one job.
+    per_gpu: int = 0
     auto: str = field(default="", compare=False)
 
     def of_pack(self, size: int) -> dict[str, str | bool | int]:
-        """sbatch's options for `size` members at a time: the GPUs of one, and `size` times the rest."""
+        """sbatch's options for `size` members at a time: the GPUs of one, and `size` times the rest.
+
+        With `per_gpu`, there are as many GPUs as that takes.
+        """
         options: dict[str, str | bool | int] = dict(self.options)
+        for name in ("gres", "gpus") if self.per_gpu else ():
+            if name in options:
+                options[name] = with_gpus(str(options[name]), -(-size // self.per_gpu))
         options["cpus-per-task"] = self.cpus * size
         if self.memory_per_cpu_mb:
             options["mem-per-cpu"] = f"{self.memory_per_cpu_mb}M"
@@ -97,6 +108,14 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
             for name in ("gpu_mem_mb", "gpu_total_mb")
         )
         wanted, auto = auto_pack(needed_mb, gpu_mb)
+    gpus_per_job = _count("gpus_per_job", resources.get("gpus_per_job") or 1) if nodes == tasks == 1 else 1
+    asked = f"gpu:{options['gpus']}" if "gpus" in options else str(options.get("gres", ""))
+    if gpus_per_job > 1 and not re.search(ONE_GPU, asked):
+        raise WorkflowError(
+            f"the resource gpus_per_job is {gpus_per_job}, and a job asks for '{asked}'; give the one GPU of "
+            'each job, as gres: "gpu:1" or gpu: 1'
+        )
+    size = _count("pack", wanted) if nodes == tasks == 1 else 1
     memory, per_cpu = resources.get("mem_mb"), resources.get("mem_mb_per_cpu")
     return Request(
         runtime_min=_count("runtime", resources.get("runtime") or USUAL_RUNTIME_MIN),
@@ -105,9 +124,17 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         memory_mb=None if memory in (None, "", 0, "0") else _count("mem_mb", memory),
         memory_per_cpu_mb=None if per_cpu in (None, "", 0, "0") else _count("mem_mb_per_cpu", per_cpu),
         options=tuple(sorted(options.items())),
-        pack=_count("pack", wanted) if nodes == tasks == 1 else 1,
+        pack=size * gpus_per_job,
+        per_gpu=size if gpus_per_job > 1 else 0,
         auto=auto,
     )
+
+
+def with_gpus(asked: str, count: int) -> str:
+    """A request of one GPU, `gpu:a100:1` or `1`, as one of `count`."""
+    if asked.isdigit():
+        return str(count)
+    return re.sub(ONE_GPU if "gpu" in asked else r"(\w)(:1)?$", rf"\g<1>:{count}", asked)
 
 
 def _count(name: str, value: Any) -> int:

@@ -211,6 +211,7 @@ class Submitter:
             requeues=self.settings.requeues,
             mps=self.settings.mps,
             refill_s=self.settings.refill,
+            per_gpu=request.per_gpu,
         )
 
     def _member(self, job: JobExecutorInterface, log: str, memory_mb: int | None) -> Member:

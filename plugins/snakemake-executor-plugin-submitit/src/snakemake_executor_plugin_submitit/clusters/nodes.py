@@ -60,20 +60,22 @@ class Nodes:
         cpus, memory_mb = (int(text.rstrip("+") or 0) for text in (self.cpus, self.memory_mb))
         asked_mb = request.member_memory_mb()
         room = min(cpus // request.cpus, memory_mb // asked_mb if asked_mb else cpus)
+        # Of the model that is asked for, which these nodes have: see `suit`.
+        gpus = sum(int(count or 1) for _, count in GPUS.findall(self.gres))
+        if request.per_gpu:
+            return min(room, gpus * request.per_gpu)
         # A pack that chose its size leaves the other GPUs of the node their share.
-        return max(min(room, 1), room // self._gpus(request)) if request.auto else room
-
-    def _gpus(self, request: Request) -> int:
-        """How many such requests can have GPUs of a node at the same time, at least 1."""
-        options = dict(request.options)
-        asked = GPUS.findall(
-            f"gpu:{options['gpus']}" if options.get("gpus") else str(options.get("gres", ""))
-        )
-        count = sum(int(number or 1) for _, number in asked)
-        return max(1, sum(int(number or 1) for _, number in GPUS.findall(self.gres)) // max(1, count))
+        return max(min(room, 1), room // max(1, gpus // _gpus_of(request))) if request.auto else room
 
     def limit_min(self) -> int | None:
         """The partition's time limit (`30:00`, `12:00:00`, `2-00:00:00`); None if there is no limit."""
         found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", self.limit)
         days, hours, minutes = (int(part or 0) for part in found.groups()[:3]) if found else (0, 0, 0)
         return 1440 * days + 60 * hours + minutes if found else None
+
+
+def _gpus_of(request: Request) -> int:
+    """How many GPUs a request asks for, at least 1."""
+    options = dict(request.options)
+    asked = GPUS.findall(f"gpu:{options['gpus']}" if options.get("gpus") else str(options.get("gres", "")))
+    return max(1, sum(int(number or 1) for _, number in asked))
