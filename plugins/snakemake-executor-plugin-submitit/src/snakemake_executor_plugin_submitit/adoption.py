@@ -1,7 +1,7 @@
 """What earlier calls left behind: which of their jobs this call takes over, and which it must end first."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from snakemake_executor_plugin_submitit.submissions import (
 
 # How long the jobs that an earlier call cancelled may take to end before this call starts.
 SETTLING_S, SETTLING_POLL_S = 90.0, 2.0
+# SLURM's word for a job that has not begun.
+PENDING = "PENDING"
 # The first pause between two checks whether conflicting jobs have ended. It grows while none has.
 CONFLICT_PAUSE_S = 3.0
 QUEUE_UNSEEN = (
@@ -61,6 +63,8 @@ class Adoption:
         self._writers: dict[str, list[TrackedMember]] = {}
         # Conflicting jobs that were cancelled.
         self._cancelled: set[str] = set()
+        # Packs in the queue that would execute something else than this call, by submission.
+        self._outdated: set[tuple[str, int]] = set()
         # Submissions of which nothing is left in the queue; removed at the end of this call.
         self._over: list[Submission] = []
 
@@ -148,10 +152,11 @@ class Adoption:
         if left.available:
             self._available[described["key"]] = member
 
-    def take_over(self, waiting: WaitingJob) -> TrackedMember | None:
+    def take_over(self, waiting: WaitingJob, work_of: Callable[[WaitingJob], str]) -> TrackedMember | None:
         """The member of an earlier call that does the work of this job; None if there is none.
 
-        A member is not taken over if an input is newer than it, or if another job writes its outputs too.
+        A member is not taken over if an input is newer than it, or if another job writes its outputs too,
+        or if it has not begun and would execute something else than `work_of` the job.
         """
         found = self._available.pop(waiting.key, None)
         if found is None:
@@ -162,6 +167,8 @@ class Adoption:
         alone = all(_is_same(writer, found) for writer in writers)
         if not alone or not submission.is_current(found.pack, found.member, waiting.job):
             return None
+        if self._is_outdated(found, waiting, work_of):
+            return None
         for output in outputs:
             self._writers.pop(output, None)
         self.logger.info(
@@ -169,6 +176,30 @@ class Adoption:
             f"{self.cluster.name} job {found.external_id}."
         )
         return found
+
+    def _is_outdated(
+        self, found: TrackedMember, waiting: WaitingJob, work_of: Callable[[WaitingJob], str]
+    ) -> bool:
+        """Whether a member would execute something else than this job, and its pack waits in the queue.
+
+        A pack is ended as a whole, so its other members are not taken over either.
+        """
+        at, tracked = (found.tracked.submission.id, found.pack), found.tracked
+        if at in self._outdated:
+            return True
+        work = tracked.submission.packs[found.pack][found.member].get("work", "")
+        if not work or (found.pack, found.member) in tracked.results or work == work_of(waiting):
+            return False
+        shared = any(pack == found.pack for pack, _ in tracked.waited_for)
+        states = None if shared else self.cluster.states([tracked.submission])
+        if states and states.get(found.external_id, UNKNOWN).word == PENDING:
+            self._outdated.add(at)
+            return True
+        self.logger.info(
+            f"Job {waiting.job.jobid} has another command or other threads now. {self.cluster.name} job "
+            f"{found.external_id} of an earlier call, which has begun with the earlier ones, keeps them."
+        )
+        return False
 
     def without_conflicts(self, jobs: list[WaitingJob]) -> list[WaitingJob]:
         """The jobs whose outputs no member of an earlier call still writes.
@@ -214,8 +245,8 @@ class Adoption:
             return
         shown = f"{' '.join(list(packs)[:10])}{' …' if len(packs) > 10 else ''}"
         self.logger.info(
-            f"{self.cluster.name} job {shown} of an earlier call has other inputs or params and writes the "
-            "same outputs as this call: it is cancelled, and this call waits for its end."
+            f"{self.cluster.name} job {shown} of an earlier call has another command, inputs or params and "
+            "writes the same outputs as this call: it is cancelled, and this call waits for its end."
         )
         for job, each in packs.items():
             each.tracked.submission.note_cancelled([job])

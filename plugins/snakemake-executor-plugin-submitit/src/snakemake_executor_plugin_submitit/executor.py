@@ -131,7 +131,7 @@ class Executor(RemoteExecutor):
         """Submit the jobs that are due, except those that an earlier call has submitted already."""
         left = []
         for waiting in self.submissions.take_ready(self.settings.linger, self._refill.free()):
-            found = self._adoption.take_over(waiting)
+            found = self._adoption.take_over(waiting, self._submitter.work_of)
             if found is None:
                 left.append(waiting)
             else:

@@ -24,6 +24,15 @@ def job_key(job: JobExecutorInterface) -> str:
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
+def work_digest(direct: str) -> str:
+    """A digest of what a direct job executes, from its description; nothing for any other job."""
+    if not direct:
+        return ""
+    described = json.loads(direct)
+    executed = [described["command"], described["executable"], described["threads"]]
+    return hashlib.sha256(json.dumps(executed).encode()).hexdigest()
+
+
 def queue_comment(jobs: Sequence[JobExecutorInterface]) -> str:
     """The comment in the queue from which a person can tell what the jobs are."""
     if len(jobs) > 1:

@@ -17,13 +17,15 @@ SUBMISSION_ID, JOB_ID = re.compile(r"[0-9a-f]{12}"), re.compile(r"[0-9]+(_[0-9]+
 class ManifestMember(TypedDict):
     """A member as the manifest lists it: the identity of its job, its outputs, and the path of its log.
 
-    `made_at` is given for a member that was handed over later: see `places`.
+    `made_at` is given for a member that was handed over later: see `places`. `work` is a digest of what a
+    direct job executes; an earlier version did not write it.
     """
 
     key: str
     outputs: list[str]
     log: str
     made_at: NotRequired[float]
+    work: NotRequired[str]
 
 
 def read_manifest(folder: Path, number: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from snakemake_executor_plugin_submitit.clusters.base import Cluster
 from snakemake_executor_plugin_submitit.direct import changed_environment, describe
 from snakemake_executor_plugin_submitit.fitting import Fitting
 from snakemake_executor_plugin_submitit.folder import Submission
-from snakemake_executor_plugin_submitit.identity import queue_comment
+from snakemake_executor_plugin_submitit.identity import queue_comment, work_digest
 from snakemake_executor_plugin_submitit.manifest import ManifestMember
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
@@ -80,7 +80,7 @@ class Submitter:
         folder: Path,
         logdir: Path,
         logger: LoggerExecutorInterface,
-        refill: Refill,
+        refill: Refill | None = None,
     ) -> None:
         self.refill = refill
         self.controller, self.cluster, self.submissions = controller, cluster, submissions
@@ -97,7 +97,7 @@ class Submitter:
         until = time.monotonic() + SUBMITTING_S
         for asked, alike in by_key((each.request, each) for each in jobs).items():
             request = self._fitting.fit(asked)
-            if self.settings.refill:
+            if self.settings.refill and self.refill:
                 hand = partial(self._hand, request=request)
                 alike = self.refill.hand_over(alike, request.pack, hand)
             alike = self._without_remainder(asked, request.pack, alike)
@@ -130,6 +130,7 @@ class Submitter:
     def _hand(self, waiting: WaitingJob, opening: Opening, request: Request) -> None:
         submission, described = opening.tracked.submission, self._describe(waiting)
         work = self._member(waiting.job, described["log"], request.member_memory_mb())
+        described["work"] = work_digest(work.direct)
         number = opening.hand(described, waiting.request.runtime_min, asdict(work))
         members = [SubmittedMember(submission, opening.pack, number, waiting)]
         self.controller.report_submitted(submission, members)
@@ -167,6 +168,9 @@ class Submitter:
                 self._pack(submission, number, pack, request, places, waves)
                 for number, pack in enumerate(packs)
             ]
+            for pack, call in zip(submission.packs, calls, strict=True):
+                for described, member in zip(pack, call.members, strict=True):
+                    described["work"] = work_digest(member.direct)
             # Saved before as well: if this controller dies in between, the next one finds the jobs by name.
             submission.save()
             if self.settings.refill:
@@ -213,6 +217,10 @@ class Submitter:
             refill_s=self.settings.refill,
             per_gpu=request.per_gpu,
         )
+
+    def work_of(self, waiting: WaitingJob) -> str:
+        """A digest of what a job would execute if it was submitted now."""
+        return work_digest(self._member(waiting.job, "", None).direct)
 
     def _member(self, job: JobExecutorInterface, log: str, memory_mb: int | None) -> Member:
         command, direct = self.controller.format_job_exec(job), ""
