@@ -1,12 +1,16 @@
 """What a cluster's time is spent on: makespan, held GPU time and controller CPU, per executor and size.
 
     python benchmarks/slurm.py [--runs 8 40 200] [--length-s 2] [--json PATH]
+    python benchmarks/slurm.py --against hyperqueue [--rounds 3]
 
 Brings up the test cluster (two nodes of eight CPUs and four GPUs, which are only names; the machine may have
 fewer cores) and sends N runs that only sleep through each executor, with the settings of its profile.
 Every allocation asks for one GPU, so that there are eight slots. The ideal makespan of one run per job is
 runs × length / slots; a run holds its allocation, and so a GPU, for its length at best, or a share of it in
 a pack.
+
+With `--against hyperqueue`, 64 runs go through eight slots of this machine without SLURM, by HyperQueue and
+by the executor in turn; see `short_runs.py`.
 """
 
 import argparse
@@ -23,6 +27,7 @@ import yaml
 PROJECT = Path(__file__).parent.parent
 sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/slurm")]
 
+import short_runs
 from cluster import ACCOUNT, NODES, Cluster
 from studies import EXECUTORS
 
@@ -94,8 +99,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[8, 40, 200])
     parser.add_argument("--length-s", type=float, default=2)
     parser.add_argument("--executors", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--against", choices=["hyperqueue"])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.against:
+        found = short_runs.compare(8 * SLOTS, options.length_s, SLOTS, options.rounds)
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+        return
     cluster = Cluster.launch(cpus=CPUS, gpus=GPUS)
     results: dict[str, float] = {}
     columns = f"{'executor':21} {'runs':>5} {'makespan':>9} {'ideal ×':>8} {'held/run':>9} {'ideal ×':>8}"

@@ -143,9 +143,9 @@ class Queue:
 class Controller:
     """A controller with packs that run, of two places each."""
 
-    def __init__(self, root: Path, packs: int = 1) -> None:
+    def __init__(self, root: Path, packs: int = 1, parallel: int = 1) -> None:
         self.queue, self.submissions = Queue(), Submissions()
-        self.refill = Refill(self.submissions, self.queue, packs)
+        self.refill = Refill(self.submissions, self.queue, parallel)
         members = [[described(f"{pack}-0")] for pack in range(packs)]
         self.submission = Submission.create(root, "test", "slurm", members)
         self.submission.jobs = [f"7_{pack}" for pack in range(packs)]
@@ -182,6 +182,21 @@ def test_a_run_goes_where_most_room_is(tmp_path):
         assert controller.refill.place_for(REQUEST, ahead=True).pack == pack
         controller.hand(pack)
     assert controller.refill.place_for(REQUEST, ahead=True) is None, "one for each place"
+
+
+@pytest.mark.parametrize(("parallel", "handed", "left", "wait"), [(1, 3, 0, 4), (2, 3, 2, 2), (9, 1, 6, 0)])
+def test_runs_wait_only_where_no_further_pack_may_be_submitted(parallel, handed, left, wait, tmp_path):
+    """One place is free, and one run for each of the two places is handed over ahead."""
+    controller = Controller(tmp_path, parallel=parallel)
+    controller.refill.look()
+    jobs = [WaitingJob(None, REQUEST, str(i)) for i in range(7)]
+
+    def hand_over(waiting, opening):
+        opening.hand(described(waiting.key), 10, {})
+
+    assert len(controller.refill.hand_over(jobs, 2, hand_over)) == left
+    assert len(states(controller.submission.folder)) == handed
+    assert len(controller.submissions.take_ready(0)) == wait
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ from snakemake_executor_plugin_submitit.usage import read_usage
 
 # How often results are read. The queue is asked less often: see `QueueWatch`.
 LOOK_S = 1.0
-# How often while places of running packs are to be filled.
-REFILL_LOOK_S = 0.25
+# How often before anything is submitted, and while places of packs on this machine are to be filled.
+QUICK_LOOK_S = 0.25
 # States in which an allocation was lost through no fault of its runs. They are submitted again, and the loss
 # does not count as an attempt.
 LOST_ALLOCATION = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
@@ -65,7 +65,6 @@ class Executor(RemoteExecutor):
         if settings.detach:
             # Nobody waits for a pack to fill.
             settings = replace(settings, gather=0.0)
-        self.next_seconds_between_status_checks = LOOK_S
         self.settings = settings
         self.submissions = Submissions()
         self._efficiency = Efficiency()
@@ -147,13 +146,15 @@ class Executor(RemoteExecutor):
             for info in active_jobs:
                 yield info
             return
+        quick = True
         if self._ready:
             self._submit_ready()
             self._submitter.settle_unconfirmed()
             self._watch.look()
             if self.settings.refill:
                 self._refill.look()
-                self.next_seconds_between_status_checks = REFILL_LOOK_S if self._refill.is_open else LOOK_S
+            quick = not self.submissions.tracked or (self._refill.is_open and isinstance(self.cluster, Local))
+        self.next_seconds_between_status_checks = QUICK_LOOK_S if quick else LOOK_S
         for info in active_jobs:
             member: SubmittedMember = info.aux["member"]
             tracked = self.submissions.tracked[member.submission.id]

@@ -268,9 +268,9 @@ class Submission:
         for (pack, _), member in handed_members(self.folder, list(map(len, self.packs))).items():
             self.packs[pack].append(member)
 
-    def refresh(self) -> None:
-        """Make a network file system read the list of results again: a local change ends its cache."""
-        probe = self.results / f".probe-{uuid.uuid4().hex}"
+    def refresh(self, folder: Path | None = None) -> None:
+        """Make a network file system list the results, or `folder`, again: a local change ends its cache."""
+        probe = (folder or self.results) / f".probe-{uuid.uuid4().hex}"
         with suppress(OSError):
             probe.touch()
             probe.unlink()

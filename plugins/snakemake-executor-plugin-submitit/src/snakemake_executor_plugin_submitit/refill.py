@@ -27,6 +27,9 @@ from snakemake_executor_plugin_submitit.submissions import (
     WaitingJob,
 )
 
+# How often a network file system is made to list the places again.
+REFRESH_S = 10.0
+
 
 class Opening(NamedTuple):
     """A pack that takes runs."""
@@ -82,6 +85,7 @@ class Refill:
         self._handed: dict[str, dict[tuple[int, int], str]] = {}
         # When each attempt of a pack was first seen to be open.
         self._opened: dict[tuple[str, int, float], float] = {}
+        self._refreshed = time.monotonic()
         # Packs that returned a run: their clock may differ from the one here.
         self._refusing: set[tuple[str, int]] = set()
         # Free places for which a run that waits elsewhere was taken back.
@@ -95,8 +99,13 @@ class Refill:
     def look(self) -> None:
         """Read which packs are open, and what has become of the runs that were handed to them."""
         self._openings, self._handed, self._promised = [], {}, 0
+        is_due = time.monotonic() > self._refreshed + REFRESH_S
+        if is_due:
+            self._refreshed = time.monotonic()
         for tracked in self._submissions.tracked.values():
             folder = tracked.submission.folder / FOLDER
+            if is_due:
+                tracked.submission.refresh(folder)
             handed, opened = list_places(folder)
             self._handed[tracked.submission.id] = {(run.pack, run.member): run.state for run in handed}
             for pack in opened:

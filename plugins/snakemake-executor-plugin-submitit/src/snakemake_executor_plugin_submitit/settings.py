@@ -147,5 +147,5 @@ common_settings = CommonSettings(
     # The executor sets the variables in the job's process and does not write them into a command.
     pass_envvar_declarations_to_cmd=False,
     auto_deploy_default_storage_provider=False,
-    init_seconds_before_status_checks=1,
+    init_seconds_before_status_checks=0,
 )
