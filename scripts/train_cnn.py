@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,11 @@ from ablations.command_line import add_hyperparameters, log_to_stderr, take_hype
 from ablations.errors import AblationsError, run_script
 from ablations.kinds.cnn import CNN, CnnRecord
 from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
-from ablations.runs import attempts
+from ablations.runs import attempts, lanes
 from ablations.runs.run import Run
 
 if TYPE_CHECKING:
+    from ablations.training.checkpoints import Checkpoint
     from ablations.training.trainer import Trainer, Training
 
 log = logging.getLogger("train_cnn")
@@ -27,16 +28,16 @@ def main() -> None:
     log_to_stderr()
     # Read when torch makes its thread pool; too late afterwards.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    from ablations.data.staged import read_metadata
-
-    run = Run(CNN, read_metadata(options.dataset)["name"], options.model, hp)
-    deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
+    # A model of the user's own may keep something in its module, where others would find it.
+    if options.model_code is None:
+        # torch has these settings once for a process.
+        settings = (options.device, str(options.threads), str(hp.precision == "tf32"))
+        status = lanes.hand_over(Path(__file__).with_name("train_lanes.py"), settings, sys.argv[1:])
+        if status is not None:
+            sys.exit(status)
     try:
-        # Before torch is imported: a process that waits takes no memory, neither on the host nor on the GPU.
-        with attempts.attempt(options.record, run, deadline) as attempt:
-            if attempt is not None:
-                log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
-                train(options, run, hp, attempt, deadline)
+        for _ in steps(options, hp):
+            pass
     except AblationsError as error:
         # By its name: importing the class would import torch for every error.
         if type(error).__name__ != "CannotRecord":
@@ -46,8 +47,30 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--no-graph"])  # noqa: S606  # no shell
 
 
-def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
-    """The options of the command line, and the hyperparameters among them."""
+def steps(
+    options: argparse.Namespace,
+    hp: CnnHyperparameters,
+    listen: "Callable[[Checkpoint], None] | None" = None,
+) -> Iterator[None]:
+    """Carry out the run, with a pause after each step.
+
+    `listen` is given the checkpoint, to stop the run by it; without it, the run obeys the signals that this
+    process receives. With it, the process has other runs, so that HeldError is raised where another process
+    executes this one.
+    """
+    from ablations.data.staged import read_metadata
+
+    run = Run(CNN, read_metadata(options.dataset)["name"], options.model, hp)
+    deadline = attempts.job_deadline(os.environ, options.time_limit_min and 60 * options.time_limit_min)
+    # Before torch is imported: a process that waits takes no memory, neither on the host nor on the GPU.
+    with attempts.attempt(options.record, run, deadline, wait=listen is None) as attempt:
+        if attempt is not None:
+            log.info("%s on %s: %s", run.model, run.dataset, hp.canonical())
+            yield from train(options, run, hp, attempt, deadline, listen)
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, CnnHyperparameters]:
+    """The options of the command line, or of these arguments, and the hyperparameters among them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="a staged dataset")
     parser.add_argument("--definition-digest", help="refuse a dataset staged from another definition")
@@ -71,7 +94,7 @@ def parse() -> tuple[argparse.Namespace, CnnHyperparameters]:
     parser.add_argument("--checkpoint-interval-s", type=float, default=60, help="least time between two")
     parser.add_argument("--time-limit-min", type=float, help="the time limit of the job, in minutes")
     add_hyperparameters(parser, CnnHyperparameters)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     hp = take_hyperparameters(options, CnnHyperparameters)
     if (hp.pretrained != "none") != (options.weights is not None):
         parser.error("--pretrained and --weights go together")
@@ -84,7 +107,8 @@ def train(
     hp: CnnHyperparameters,
     attempt: attempts.Attempt,
     deadline: float | None,
-) -> None:
+    listen: "Callable[[Checkpoint], None] | None",
+) -> Iterator[None]:
     """Train the network, and write its history, its record, and what a study keeps of it."""
     import torch
     from ablations.data.held_out import hold_out
@@ -131,7 +155,7 @@ def train(
     # No output: Snakemake deletes the outputs of a job that fails.
     path = options.record.with_name("checkpoint.pt")
     checkpoint = checkpoints.Checkpoint(path, attempt, deadline, options.checkpoint_interval_s)
-    checkpoint.catch_signals()
+    (listen or checkpoints.Checkpoint.catch_signals)(checkpoint)
     with progress(attempt, hp.epochs) as on_step:
         trainer = training.Trainer(
             model, dataset, hp, device, on_step, checkpoint, options.batches, graph=not options.no_graph
@@ -140,12 +164,11 @@ def train(
             why = "the images are on the device" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
         startup_ms = attempt.elapsed_s * 1000
-        result = trainer.train()
+        result = yield from trainer.steps()
     measured = {
         "startup_time_ms": startup_ms,
         # Of the training alone, whatever is kept of it.
-        "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if on_gpu else provenance.peak_memory_mb(),
-        "reserved_memory_mb": torch.cuda.max_memory_reserved() / 1e6 if on_gpu else None,
+        **memory(on_gpu),
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
         "model_sha256": model_digest,
@@ -161,6 +184,19 @@ def train(
     attempt.write_record(record_of(trainer, result, measured | origin))
     checkpoint.remove()
     log.info("%s: wrote %s", result.status, options.record)
+
+
+def memory(on_gpu: bool) -> dict[str, object]:
+    """The columns of a record for memory; nothing in a process that several runs share."""
+    import torch
+    from ablations.runs import provenance
+
+    if provenance.ASKED.get():
+        return {}
+    if not on_gpu:
+        return {"peak_memory_mb": provenance.peak_memory_mb()}
+    used, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    return {"peak_memory_mb": used / 1e6, "reserved_memory_mb": reserved / 1e6}
 
 
 def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) -> CnnRecord:

@@ -56,7 +56,8 @@ class Record(BaseModel):
 class ImageRecord(Record):
     """The record of a classifier of images.
 
-    `test_correct` tells which test images the run classified correctly, as `hits.pack` writes it.
+    `test_correct` tells which test images the run classified correctly, as `hits.pack` writes it. A run that
+    shared its process has no `peak_memory_mb`.
     """
 
     ADDED: ClassVar[tuple[str, ...]] = (*Record.ADDED, "test_correct")
@@ -66,7 +67,7 @@ class ImageRecord(Record):
     train_time_ms: NotNegative
     test_time_ms: NotNegative
     startup_time_ms: NotNegative
-    peak_memory_mb: NotNegative
+    peak_memory_mb: NotNegative | None = None
     test_samples: Images
     numpy_version: Text
     test_correct: str | None = None

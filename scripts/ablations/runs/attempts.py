@@ -44,13 +44,19 @@ class Stopped(AblationsError):
         self.why = why
 
 
+class HeldError(AblationsError):
+    """Another process executes the run."""
+
+
 @contextmanager
-def attempt(record: Path, run: Run, deadline: float | None = None) -> Iterator["Attempt | None"]:
+def attempt(
+    record: Path, run: Run, deadline: float | None = None, *, wait: bool = True
+) -> Iterator["Attempt | None"]:
     """Execute `run` in the block, which no other process executes at the same time.
 
-    Waits for a process that executes the run already. Yields None if that process has written `record`
-    meanwhile. `deadline` is in seconds of the epoch. An exception that ends the block is stored in the run's
-    state file, and raised again.
+    Waits for a process that executes the run already, or raises HeldError if it may not `wait`. Yields None
+    if that process has written `record` meanwhile. `deadline` is in seconds of the epoch. An exception that
+    ends the block is stored in the run's state file, and raised again.
 
     Raises AblationsError if the other process still executes the run at the deadline, or if the state file
     cannot be written.
@@ -60,7 +66,7 @@ def attempt(record: Path, run: Run, deadline: float | None = None) -> Iterator["
     lock = FileLock(record.with_name("run.lock"), fallback_to_soft=False)
     before = _version(record)
     try:
-        waited_s = _acquire(lock, record, deadline)
+        waited_s = _acquire(lock, record, deadline, wait)
         if waited_s and _version(record) not in (None, before) and _is_of(record, run):
             log.info("%s has been written meanwhile", record)
             yield None
@@ -76,13 +82,15 @@ def attempt(record: Path, run: Run, deadline: float | None = None) -> Iterator["
         lock.release()
 
 
-def _acquire(lock: FileLock, record: Path, deadline: float | None) -> float:
+def _acquire(lock: FileLock, record: Path, deadline: float | None, wait: bool) -> float:
     """Acquire `lock`, and return the seconds of waiting for another process; 0 if there was none."""
     try:
         if _acquired(lock, timeout_s=0):
             return 0.0
         found = state.read(record.with_name(state.NAME))
         holder = str(found.process) if found else "another process"
+        if not wait:
+            raise HeldError(f"{holder} is at this run")
         log.info("%s is at this run; waiting for it to end", holder)
         start = time.monotonic()
         if not _acquired(lock, -1 if deadline is None else max(0.0, deadline - time.time())):

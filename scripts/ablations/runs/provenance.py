@@ -7,6 +7,8 @@ import resource
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,12 +39,24 @@ GIT_PATIENCE_S = 10.0
 OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The process that asked for a run, and when it was started, in seconds since the machine was."""
+
+    process: int
+    since: float
+
+
+# In a process that carries out several runs in turn: who asked for the one whose turn it is.
+ASKED: ContextVar[Asked | None] = ContextVar("asked", default=None)
+
+
 def describe(libraries: Iterable[str], threads: int, code: Mapping[str, object]) -> dict[str, object]:
-    """The provenance columns of a record, of the process that calls.
+    """The provenance columns of a record, of the run whose turn it is.
 
     `code` is what `code_version` returned when the run began: the files may change while it runs.
     """
-    created = psutil.Process().create_time()
+    created = time.time() - seconds_since_start()
     return {
         "threads": threads,
         "runs_per_job": runs_per_job(os.environ),
@@ -165,14 +179,21 @@ def _git(
 
 
 def seconds_since_start() -> float:
-    """Seconds since this process was started, its imports included."""
+    """Seconds since this process was started, its imports included, or the one that asked for this run."""
+    if asked := ASKED.get():
+        return since_boot() - asked.since
     # Not by psutil's time of creation: it counts from a time of boot in whole seconds.
     try:
         stat = Path("/proc/self/stat").read_text(encoding="utf-8")
     except OSError:
         return time.time() - psutil.Process().create_time()
     ticks = int(stat.rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return since_boot() - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def since_boot() -> float:
+    """Seconds since the machine was started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def peak_memory_mb() -> float:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ablations.files import read_bytes, write_text
-from ablations.runs.provenance import seconds_since_start
+from ablations.runs.provenance import ASKED, seconds_since_start
 from ablations.runs.run import Run
 
 NAME = "state.json"
@@ -44,9 +44,10 @@ class Process:
 
     @classmethod
     def current(cls) -> "Process":
-        """The process that calls."""
-        job = os.environ.get("SLURM_JOB_ID")
-        return cls(os.getpid(), platform.node(), job, round(time.time() - seconds_since_start(), 3))
+        """The process that calls, or the one that asked it for the run whose turn it is."""
+        job, asked = os.environ.get("SLURM_JOB_ID"), ASKED.get()
+        number = asked.process if asked else os.getpid()
+        return cls(number, platform.node(), job, round(time.time() - seconds_since_start(), 3))
 
     def __str__(self) -> str:
         return f"process {self.id} on {self.host}" + (f" (job {self.job})" if self.job else "")

@@ -128,7 +128,11 @@ class Checkpoint:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        self._signal = signal.Signals(number).name
+        self.stop(signal.Signals(number).name)
+
+    def stop(self, name: str) -> None:
+        """Stop the run after its current step, as the signal of this name does."""
+        self._signal = name
 
     @property
     def reason_to_stop(self) -> Stopped | None:

@@ -23,6 +23,7 @@ from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import WARM_UP_STEPS, GraphedStep
 from ablations.training.evaluation import PIXELS, Evaluation, evaluate
 from ablations.training.exact_pooling import pool_exactly
+from ablations.training.lanes import Steps, take_all
 from ablations.training.loss_watch import LossWatch
 from ablations.training.progress import Epoch, State, Training
 from ablations.training.schedules import LearningRate
@@ -96,24 +97,34 @@ class Trainer:
         return isinstance(self._step, GraphedStep) and self._step.recorded
 
     def train(self) -> Training:
+        """Train to the end; see `steps`."""
+        return take_all(self.steps())
+
+    def steps(self) -> Steps[Training]:
         """Train, and evaluate after every epoch; the evaluation does not influence the training.
 
-        If the loss or the logits of an evaluated image are no longer finite, the training ends at once with
-        the status `diverged`. `tested` is the last evaluation of the test images, with the logits if it is
-        that of the last epoch.
+        Between two steps, other trainings may take theirs. If the loss or the logits of an evaluated image
+        are no longer finite, the training ends at once with the status `diverged`. `tested` is the last
+        evaluation of the test images, with the logits if it is that of the last epoch.
 
         Raises Stopped, after writing a checkpoint, if the run has to stop; and CannotRecord, before the
         first checkpoint, if a step cannot be recorded as a CUDA graph.
         """
         if self._stream:
             self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
-            return self._train()
+        training = self._train()
+        while True:
+            with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+                try:
+                    next(training)
+                except StopIteration as end:
+                    return end.value
+            yield
 
-    def _train(self) -> Training:
+    def _train(self) -> Steps[Training]:
         while self.state.epoch <= self.hp.epochs:
             self._counters.take()
-            is_finite = self._train_epoch()
+            is_finite = yield from self._train_epoch()
             self._counters.give_back()
             if not is_finite:
                 log.warning("the loss is not finite in epoch %d: the run has diverged", self.state.epoch)
@@ -129,9 +140,10 @@ class Trainer:
                 log.warning("logits are not finite after epoch %d: the run has diverged", self.state.epoch)
                 return self._outcome("diverged")
             self._end_epoch(validated, test_seconds)
+            yield
         return self._outcome("ok")
 
-    def _train_epoch(self) -> bool:
+    def _train_epoch(self) -> Steps[bool]:
         """Train the rest of the current epoch; False if the loss is no longer finite."""
         state, device, size = self.state, self.device, self.hp.batch_size
         self.model.train()
@@ -143,7 +155,7 @@ class Trainer:
         done = (state.epoch - 1) * self.steps_per_epoch
         watch = LossWatch(self._loss_sum)
         changed = self._augment.of_epoch(state.epoch, len(order), device) if self._augment else None
-        _synchronize(device)
+        self._synchronize()
         start = time.perf_counter()
         for images, labels in self._batches.take(order[state.step * size :], size):
             if changed:
@@ -154,22 +166,28 @@ class Trainer:
             if self._warm_up_left and len(labels) == size:
                 self._warm_up_left -= 1
                 if not self._warm_up_left:
-                    _synchronize(device)
+                    self._synchronize()
                     state.warm_up_seconds += time.perf_counter() - start
             if state.step % LOSS_CHECK_STEPS == 0 and not watch.is_finite():
                 break
             self.on_step(done + state.step, total)
             if self.checkpoint and (self.checkpoint.due or self.checkpoint.reason_to_stop):
-                _synchronize(device)
+                self._synchronize()
                 state.epoch_seconds += time.perf_counter() - start
                 state.loss_sum, state.correct = self._loss_sum.item(), int(self._correct.item())
                 self._save()
                 start = time.perf_counter()
-        _synchronize(device)
+            yield
+        self._synchronize()
         state.epoch_seconds += time.perf_counter() - start
         state.train_seconds += state.epoch_seconds
         state.loss_sum, state.correct = self._loss_sum.item(), int(self._correct.item())
         return math.isfinite(state.loss_sum)
+
+    def _synchronize(self) -> None:
+        """Wait until the device has done what this training asked of it, and not what others did."""
+        if self._stream:
+            self._stream.synchronize()
 
     def _plain_step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self._clear_gradients()
@@ -276,8 +294,3 @@ def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.
     mean = torch.tensor(dataset.mean, dtype=torch.float64)[:, None, None]
     std = torch.tensor(dataset.std, dtype=torch.float64)[:, None, None]
     return (1 / (255 * std)).float().to(device), (-mean / std).float().to(device)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
