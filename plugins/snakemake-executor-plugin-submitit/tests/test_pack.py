@@ -354,3 +354,19 @@ def test_members_run_without_that_service(gpus, tmp_path):
     assert pack.results() == {0: 0, 1: 0}
     # A pack without a GPU has nothing to say of it.
     assert ("no CUDA MPS" in (tmp_path / "err").read_text()) == bool(gpus)
+
+
+# Each says what it is told of lanes, and whether it may write there.
+TELLS = 'echo "$SNAKEMAKE_SUBMITIT_LANES $(stat -c %a "$SNAKEMAKE_SUBMITIT_LANES_FOLDER" 2> /dev/null)"'
+
+
+@pytest.mark.parametrize(("lanes", "places", "told"), [(2, 3, "2 700"), (8, 1, " "), (1, 3, " ")])
+def test_members_learn_how_many_may_share_a_process_and_where(tmp_path, lanes, places, told):
+    pack = Allocation(tmp_path, TELLS, places=places, lanes=lanes)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    # As they are in the allocation of a controller that is a member of a pack itself.
+    inherited = {"SNAKEMAKE_SUBMITIT_LANES": "9", "SNAKEMAKE_SUBMITIT_LANES_FOLDER": "/"}
+    assert pack.run(TMPDIR=str(scratch), **inherited) == 0
+    assert pack.log(0).splitlines()[1] == told
+    assert not list(scratch.iterdir()), "the folder is gone with the pack"

@@ -284,3 +284,10 @@ def test_a_job_with_another_name_is_neither_cancelled_nor_looked_at(monkeypatch)
     assert "scancel" not in calls
     submission = Submission(Path(), "0123456789ab", "a-0123456789ab", "slurm", [[]], ["5"])
     assert cluster.states([submission])["5"].phase is Phase.UNKNOWN
+
+
+def test_jobs_that_share_processes_differently_share_no_pack():
+    assert request().lanes == 1
+    assert request(lanes=8) != request(lanes=2)
+    with pytest.raises(WorkflowError, match="the resource lanes is 'all'"):
+        request(lanes="all")

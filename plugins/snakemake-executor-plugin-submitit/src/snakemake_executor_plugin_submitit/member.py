@@ -115,6 +115,19 @@ def is_plain(command: str) -> bool:
     return called and not {"&&", ";", "|", "||", "&"} & set(words)
 
 
+def own_environment(member: Member, places: int, results: str) -> dict[str, str | None]:
+    """What tells a member its pack, and its share of the CPUs and the memory of the pack's places."""
+    own: dict[str, str | None] = {MEMBER_OF: results}
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if places > 1 and cpus.isdigit():
+        own["SLURM_CPUS_PER_TASK"] = str(max(1, int(cpus) // places))
+        # srun refuses to start if the two variables differ.
+        own["SLURM_TRES_PER_TASK"] = None
+    if places > 1 and member.memory_mb and "SLURM_MEM_PER_NODE" in os.environ:
+        own["SLURM_MEM_PER_NODE"] = str(member.memory_mb)
+    return own
+
+
 def become(member: Member, cpus: set[int], environment: dict[str, str | None]) -> NoReturn:
     """Run the member in this forked process, and end the process with its exit status."""
     status = 1

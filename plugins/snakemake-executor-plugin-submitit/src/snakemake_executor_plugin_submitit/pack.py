@@ -25,12 +25,13 @@ from submitit.core.utils import DelayedSubmission
 from snakemake_executor_plugin_submitit.allocation import ends_at, is_preempted, signal_due
 from snakemake_executor_plugin_submitit.free_places import FreePlaces
 from snakemake_executor_plugin_submitit.gpus import Share, shares_of
+from snakemake_executor_plugin_submitit.lanes import shared_folder
 from snakemake_executor_plugin_submitit.member import (
-    MEMBER_OF,
     Member,
     RunningMember,
     become,
     is_plain,
+    own_environment,
 )
 from snakemake_executor_plugin_submitit.mps import multi_process_service
 from snakemake_executor_plugin_submitit.processes import group_is_alive, kill_group
@@ -74,6 +75,7 @@ class Pack:
     delay_s: int
     requeues: int
     mps: bool = False
+    lanes: int = 1
     requeued: int = 0
     # Seconds for which it waits for further runs when nothing runs; 0 if it takes none.
     refill_s: float = 0.0
@@ -103,8 +105,12 @@ class Pack:
         looked = 0.0
         # A pack without a GPU has nothing to share. SLURM names the GPUs of an allocation in this variable.
         wanted = self.mps and self.places > 1 and bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
-        with multi_process_service(wanted) as environment, self._none_left_behind():
-            shares = shares_of(self.places, self.per_gpu, {**self.environment, **environment})
+        with (
+            multi_process_service(wanted) as service,
+            shared_folder(self.lanes, self.places) as shared,
+            self._none_left_behind(),
+        ):
+            shares = shares_of(self.places, self.per_gpu, {**self.environment, **service, **shared})
             while self._running or (not self._stopping and (waiting or further.await_more(busy=False))):
                 if not waiting and not self._signals and (taken := further.take(len(free))):
                     self._import_for(taken)
@@ -161,21 +167,10 @@ class Pack:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            become(member, share.cpus, {**share.environment, **self._own_share(member)})
+            own = own_environment(member, self.places, self.results)
+            become(member, share.cpus, {**share.environment, **own})
         log.info("member %d is process %d", number, pid)
         self._running[pid] = RunningMember(pid, number, place, member)
-
-    def _own_share(self, member: Member) -> dict[str, str | None]:
-        """The environment that tells a member its pack, and its share of the pack's CPUs and memory."""
-        own: dict[str, str | None] = {MEMBER_OF: self.results}
-        cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
-        if self.places > 1 and cpus.isdigit():
-            own["SLURM_CPUS_PER_TASK"] = str(max(1, int(cpus) // self.places))
-            # srun refuses to start if the two variables differ.
-            own["SLURM_TRES_PER_TASK"] = None
-        if self.places > 1 and member.memory_mb and "SLURM_MEM_PER_NODE" in os.environ:
-            own["SLURM_MEM_PER_NODE"] = str(member.memory_mb)
-        return own
 
     def _collect(self) -> list[int]:
         """Write the results of the members that have ended, and return their places."""

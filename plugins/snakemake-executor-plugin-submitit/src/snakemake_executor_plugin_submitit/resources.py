@@ -36,7 +36,7 @@ class Request:
 
     `options` are the options of sbatch that do not grow with a pack. `memory_mb` is None if the job has no
     memory limit; then no member is killed for the memory it uses. `auto` is why the size of the pack was
-    chosen, with `pack: auto`.
+    chosen, with `pack: auto`. Up to `lanes` jobs of a pack may share a process.
     """
 
     runtime_min: int
@@ -48,6 +48,7 @@ class Request:
     # How many members share a GPU if a pack has several GPUs; 0 if it has those of one job.
     per_gpu: int = 0
     auto: str = field(default="", compare=False)
+    lanes: int = 1
 
     def of_pack(self, size: int) -> dict[str, str | bool | int]:
         """sbatch's options for `size` members at a time: the GPUs of one, and `size` times the rest.
@@ -127,6 +128,7 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
         pack=size * gpus_per_job,
         per_gpu=size if gpus_per_job > 1 else 0,
         auto=auto,
+        lanes=_count("lanes", resources.get("lanes") or 1),
     )
 
 

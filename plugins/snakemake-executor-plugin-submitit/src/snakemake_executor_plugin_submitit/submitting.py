@@ -216,6 +216,7 @@ class Submitter:
             mps=self.settings.mps,
             refill_s=self.settings.refill,
             per_gpu=request.per_gpu,
+            lanes=request.lanes,
         )
 
     def work_of(self, waiting: WaitingJob) -> str:
