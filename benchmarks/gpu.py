@@ -31,7 +31,7 @@ TOGETHER = (
     "failed_capture",
     "determinism",
 )
-ALONE = ("speed", "packs", "kernels", "ratio", "memory", "ratio_tf32")
+ALONE = ("speed", "packs", "lanes", "kernels", "ratio", "memory", "ratio_tf32")
 NEED_DATA = ("real_runs", "failed_capture")
 NEED_GPU = ("speed", "memory", "kernels")
 INSIDE = ("digest", "member")

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).parent.parent
 # Of the plugin, one module, which needs neither Snakemake nor submitit.
@@ -28,6 +30,7 @@ from ablations.runs import state
 from ablations.training import models, setup
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import GraphedStep
+from ablations.training.lanes import Lane, Steps, take_all
 from ablations.training.trainer import Trainer
 from snakemake_executor_plugin_submitit.mps import multi_process_service
 
@@ -546,6 +549,62 @@ def packs(at: Setting) -> Iterator[Line]:
             f"{count} at a time {how}: {rate:.0f} images/s together, {rate / alone[0]:.2f} times one; "
             f"bits as alone {equal}",
         )
+
+
+def lanes(at: Setting) -> Iterator[Line]:
+    """Trainings that take their steps in turn have the bits of each alone; on a GPU, also their speed."""
+    # As train_lanes.py does. Read when the GPU is first used.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
+    cells = [
+        ("resnet18", ADAM), ("resnet18", ADAM | {"seed": 1}), ("mobilenet_v2", ADAM), ("mobilenet_v2", BF16),
+        ("efficientnet_b0", SGD), ("resnet18", SGD | LAST | {"epochs": 1}),
+    ]  # fmt: skip
+    if not at.on_gpu:
+        cells = [("mobilenet_v3_small", ADAM), ("mobilenet_v3_small", ADAM | {"seed": 1, "epochs": 1})]
+    data = random_data() if at.on_gpu else random_data(88)
+
+    def training(model: str, changes: dict[str, object]) -> Steps[tuple[dict[str, int], bool]]:
+        trainer = make_trainer(at, model, hyperparameters(**changes), data)
+        yield from trainer.steps()
+        return checksums(trainer), trainer.graphed
+
+    alone = [take_all(training(*cell)) for cell in cells]
+    together = [Lane(training(*cell), on_gpu=at.on_gpu) for cell in cells]
+    _take_turns(together)
+    for (model, changes), (expected, _), lane in zip(cells, alone, together, strict=True):
+        found, graphed = lane.result
+        different = [name for name in expected if expected[name] != found[name]]
+        text = f"{model} {changes} in turn with {len(cells) - 1} others, graph {graphed}"
+        if different or not graphed:
+            yield "FAIL", f"{text}: {len(different)} tensors differ from the run alone, {different[:1]}"
+        else:
+            yield "PASS", f"{text}: the bits of the run alone"
+    if at.on_gpu:
+        one, eight = (_rate_in_turn(at, count) for count in (1, 8))
+        yield "VALUE", f"8 in turn in one process: {eight:.0f} images/s together, {eight / one:.2f} times one"
+
+
+def _take_turns(left: list[Lane[Any]], rounds: float = math.inf) -> list[Lane[Any]]:
+    """Let all take their steps in turn, for so many rounds; those that have steps left."""
+    while left and rounds > 0:
+        left = [lane for lane in left if lane.turn()]
+        rounds -= 1
+    return left
+
+
+def _rate_in_turn(at: Setting, count: int, steps: int = 400, before: int = 20) -> float:
+    """The images per second of `count` trainings together, after their first steps."""
+    data = random_data(16 * steps)
+
+    def training() -> Steps[None]:
+        yield from make_trainer(at, "resnet18", hyperparameters(epochs=1), data).steps()
+
+    left = _take_turns([Lane(training(), on_gpu=True) for _ in range(count)], before)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    _take_turns(left)
+    torch.cuda.synchronize()
+    return count * (steps - before) * 16 / (time.perf_counter() - start)
 
 
 def kernels(at: Setting) -> Iterator[Line]:

@@ -1,15 +1,18 @@
 """Seconds from the start of a process to the end of its first training step, part by part.
 
     python benchmarks/startup.py [--rounds 5] [--model resnet18] [--json PATH]
+    python benchmarks/startup.py --lanes 8     # 8 short runs in one process, and each in its own
 
 A run, and the plain script that a user would write (torch and torchvision as they import), on the 8×8
-digits, one thread, in turn; medians. Then what the run's own record says of a call of its script.
+digits, one thread, in turn; medians. Then what the run's own record says of a call of its script. With
+`--lanes`, the seconds of processors that all processes take together, of one round after the other.
 """
 
 import argparse
 import csv
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -106,28 +109,83 @@ def parts(code: str, *arguments: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def startup_of_a_run(dataset: Path, model: str, folder: Path) -> float:
-    """The seconds that the record of a real call says: to its first step, that step not included."""
+def command_of_a_run(dataset: Path, model: str, folder: Path) -> list[str]:
+    """A short run: two steps and an evaluation."""
     flags = (
         f"--dataset {dataset} --model {model} --batch-size 32 --optimizer adam --lr 0.001 --epochs 1 "
         f"--pin-memory false --train-samples 64 --seed 0 --device cpu --history {folder}/history.tsv"
     )
-    record = folder / "record.tsv"
-    command = [sys.executable, str(PROJECT / "scripts/train_cnn.py"), *flags.split(), "--record", str(record)]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    with record.open(encoding="utf-8") as file:
+    script = str(PROJECT / "scripts/train_cnn.py")
+    return [sys.executable, script, *flags.split(), "--record", str(folder / "record.tsv")]
+
+
+def startup_of_a_run(dataset: Path, model: str, folder: Path) -> float:
+    """The seconds that the record of a real call says: to its first step, that step not included."""
+    subprocess.run(command_of_a_run(dataset, model, folder), check=True, stderr=subprocess.DEVNULL)
+    with (folder / "record.tsv").open(encoding="utf-8") as file:
         return float(next(csv.DictReader(file, delimiter="\t"))["startup_time_ms"]) / 1000
+
+
+def processor_seconds(dataset: Path, model: str, runs: int, most: int) -> float:
+    """What the processes of `runs` short runs take together, of which up to `most` share one."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folders = [Path(name, str(number)) for number in range(runs)]
+        variables = {
+            **os.environ,
+            "SNAKEMAKE_SUBMITIT_LANES": str(most),
+            "SNAKEMAKE_SUBMITIT_LANES_FOLDER": name,
+        }
+        started = []
+        for folder in folders:
+            folder.mkdir()
+            command = command_of_a_run(dataset, model, folder)
+            started.append(subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL))
+        if any(process.wait() for process in started):
+            sys.exit("a run has failed")
+    # The shared process is no child of this one, which adopts it.
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def compare_lanes(dataset: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Runs that share a process against as many that share none, in turns."""
+    from ablations.commands.process import adopt_orphans
+
+    adopt_orphans()
+    ratios = []
+    for _ in range(options.rounds):
+        alone, shared = (
+            processor_seconds(dataset, options.model, options.lanes, most) for most in (1, options.lanes)
+        )
+        ratios.append(shared / alone)
+        print(
+            f"{options.lanes} runs, processor seconds: {alone:.1f} in as many processes, {shared:.1f} in one"
+        )
+    print(f"shared / alone: {statistics.median(ratios):.2f}")
+    return {"lanes": options.lanes, "lanes_to_alone_ratio": statistics.median(ratios)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default="resnet18", help="a ResNet: the plain script replaces its conv1")
+    parser.add_argument("--lanes", type=int, help="compare runs that share a process; so many")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         dataset = stage(Path(name))
+        if options.lanes:
+            results = compare_lanes(dataset, options)
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=1) + "\n")
+            return
         taken: dict[str, list[dict[str, float]]] = {"plain": [], "run": []}
         recorded = []
         # The first call of each reads files that later ones find in memory.

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import gpu_checks
@@ -31,6 +32,15 @@ def test_the_command_prints_and_keeps_the_lines_of_each_check(tmp_path):
     assert results["families"]["lines"] == ["PASS shufflenet_v2_x0_5 at 32×32, graph True"]
     assert "speed: left out, for want of a GPU" in done.stdout
     assert "2 checks, 0 with a FAIL: none" in done.stdout
+
+
+def test_trainings_in_turn_have_the_bits_of_each_alone(at):
+    assert [verdict for verdict, _ in gpu_checks.lanes(at)] == ["PASS", "PASS"]
+
+
+def test_trainings_that_share_random_numbers_are_found(at, monkeypatch):
+    monkeypatch.setattr("ablations.training.lanes._RandomNumbers.in_use", lambda self: nullcontext())
+    assert "FAIL" in [verdict for verdict, _ in gpu_checks.lanes(at)]
 
 
 def test_a_replay_with_other_bits_is_found(at, monkeypatch):

@@ -50,13 +50,14 @@ def statuses(root: Path, names: Iterable[str]) -> dict[str, int]:
     return {name: read_result(root / "results" / f"0-{i}.json").exit for i, name in enumerate(names)}
 
 
-def kill_shared(root: Path) -> None:
-    """Kill the process that the members of this pack share, and no other."""
+def shared_process(root: Path) -> psutil.Process | None:
+    """The process that the members of this pack share, and no other."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             shared = any(word.endswith("train_lanes.py") for word in process.cmdline())
             if shared and process.environ()[MEMBER_OF] == str(root / "results"):
-                process.kill()
+                return process
+    return None
 
 
 def test_both_sides_use_the_same_names():
@@ -89,14 +90,16 @@ def test_members_that_share_a_process_are_judged_each_by_itself(staged, tmp_path
 
 
 def test_a_run_goes_on_by_itself_when_the_shared_process_is_killed(staged, tmp_path):
-    flags = ("--model", "shufflenet_v2_x0_5", "--epochs", "20", "--checkpoint-interval-s", "0")
+    flags = ("--model", "shufflenet_v2_x0_5", "--epochs", "8", "--checkpoint-interval-s", "0")
     folder = tmp_path / "killed"
     train = f"{sys.executable} scripts/train_cnn.py {' '.join(words(staged, folder, *flags))}"
     pack = start_pack(tmp_path, {"killed": f"{train} 2>> {folder}/run.log", "other": "true"})
-    while not (folder / "checkpoint.pt").exists():
+    # It imports torch now, so that there is time to look for it.
+    while (shared := shared_process(tmp_path)) is None:
         assert pack.poll() is None
+    while not (folder / "checkpoint.pt").exists():
         time.sleep(0.01)
-    kill_shared(tmp_path)
+    shared.kill()
     assert pack.wait() == 0
     log = (folder / "run.log").read_text()
     assert statuses(tmp_path, ["killed"]) == {"killed": 0}, log
