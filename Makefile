@@ -95,7 +95,8 @@ browser-package: package-lists ## install what the test of the report needs (Deb
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
 
 tex-packages: package-lists ## install what the test of the LaTeX tables needs (Debian, as root)
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends texlive-latex-recommended
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    texlive-latex-recommended texlive-science
 
 MINUTES = 20
 SEED = 1

@@ -1,8 +1,6 @@
 """What a study took: attempts and times by device, and the statement for an appendix."""
 
 import json
-import shutil
-import subprocess
 
 import pytest
 from ablations.analysis.compute import compute
@@ -13,6 +11,7 @@ from ablations.presentation.compute_table import compute_table
 from ablations.presentation.tables import TABLES
 from ablations.runs import state
 from ablations.runs.state import Process, RunState
+from latex import compiled, needs_latex
 from payloads import LATEX, PAGES
 from test_tables import record, study
 
@@ -192,7 +191,7 @@ def test_the_table_reads_what_unfinished_runs_have_noted(tmp_path, monkeypatch):
     assert state.last_notes(of.runs()).keys() == {first.directory, second.directory}
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the statement was not compiled")
+@needs_latex
 def test_the_statement_compiles_with_any_text_in_it(tmp_path):
     of = study("question_2", seeds=[0, 1], title="α_β & 100 % #1 {x} ~^ \\")
     names = [*LATEX, *PAGES]
@@ -202,11 +201,4 @@ def test_the_statement_compiles_with_any_text_in_it(tmp_path):
     }
     table = compute_table("it", of, records, {})
     assert "<script" not in table.html()
-    (tmp_path / "it.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
-        + table.latex()
-        + r"\end{document}"
-    )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "it.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    compiled(tmp_path, table.latex())

@@ -3,8 +3,6 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -13,6 +11,7 @@ from ablations.presentation.document import Table
 from ablations.presentation.escapes import rst, script_json
 from ablations.readable import as_line
 from docutils.core import publish_parts
+from latex import PACKAGES, compiled, needs_latex
 from markdown_it import MarkdownIt
 from payloads import FORMULAS, LATEX, PAGES, SECRETS, TERMINALS
 
@@ -91,25 +90,16 @@ def test_a_tsv_has_no_formula(text, tmp_path):
     assert "".join(fields).isprintable()
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO TEX HERE: the LaTeX tables were not compiled")
+@needs_latex
 def test_latex_sets_text(tmp_path):
     """All at once: to start LaTeX takes a second."""
     tables = [table_of(text).latex() for text in EVERY if as_line(text).isascii()]
     # More floats than that LaTeX cannot hold back.
     body = "\n\\clearpage\n".join(tables)
-    packages = "\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx}"
-    (tmp_path / "all.tex").write_text(
-        f"\\documentclass{{article}}{packages}\\begin{{document}}\n{body}\\end{{document}}\n"
-    )
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-shell-escape", "-recorder", "all.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
+    packages = r"\usepackage[T1]{fontenc}" + PACKAGES
+    compiled(tmp_path, body, packages, ("-shell-escape", "-recorder"))
     assert not (tmp_path / "attacked").exists()
-    assert "passwd" not in (tmp_path / "all.fls").read_text()
+    assert "passwd" not in (tmp_path / "document.fls").read_text()
 
 
 def test_the_texts_are_escaped_once():

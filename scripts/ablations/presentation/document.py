@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablations.files import write_text
 from ablations.presentation import layout
+from ablations.presentation.decimal_columns import SETUP, decimal_columns
 from ablations.presentation.escapes import TEX, html_text, markdown, markdown_cell, tex
 from ablations.presentation.headings import Heads, shown_once
 from ablations.readable import as_field, as_line
@@ -64,19 +65,25 @@ class Table:
         is_long = len(self.display) > layout.MOST_ROWS
         caption = f"\\caption{{{tex(self.title)}}}"
         label = f"\\label{{tab:{self.label}}}"
-        cells = self._cells(tex, r"\textbf{{{}}}")
+        cells, aligned = self._cells(tex, r"\textbf{{{}}}"), decimal_columns(self.display)
+        for i, column in aligned.items():
+            texts = enumerate(self.display.iloc[:, i])
+            cells.isetitem(i, [column.cell(text, (row, i) in self.bold) for row, text in texts])
         for i, is_broken in enumerate(layout.has_sentences(self.display)):
             if is_broken:
                 cells.isetitem(i, cells.iloc[:, i].map(layout.latex_lines))
         # Not as `header`, in which pandas takes braces for those of Python.
         heads = Heads(list(self.display), self.heads)
-        cells.columns = pd.Index(layout.latex_headings(self.display, tex, heads.lowest))
+        headings = layout.latex_headings(self.display, tex, heads.lowest)
+        cells.columns = pd.Index([f"{{{name}}}" if i in aligned else name for i, name in enumerate(headings)])
+        sides = [side[0] for side in layout.sides(self.display)]
+        columns = [aligned[i].preamble if i in aligned else side for i, side in enumerate(sides)]
         if self.groups and not is_long:
             cells = shown_once(cells)
         body = cells.to_latex(
             index=False,
             escape=False,
-            column_format=layout.latex_columns(self.display),
+            column_format="".join(columns),
             longtable=is_long,
         )
         body = heads.in_latex(body)
@@ -84,7 +91,8 @@ class Table:
         foreign = _beyond_pdftex("".join([self.title, body, notes, *(words for _, words in self.text)]))
         text = [rf"\paragraph{{{heading}.}} {{\sloppy {tex(words)}\par}}" for heading, words in self.text]
         below = [f"\\par\\smallskip\\raggedright\\footnotesize {notes}"] if notes else []
-        packages = "booktabs,longtable" if is_long else "booktabs,graphicx"
+        packages = ("booktabs,longtable" if is_long else "booktabs,graphicx") + ",siunitx" * bool(aligned)
+        setup = [SETUP] * bool(aligned)
         lines = [
             f"% needs \\usepackage{{{packages}}}",
             *([f"% needs XeLaTeX or LuaLaTeX, and a font that has {foreign}"] if foreign else []),
@@ -93,7 +101,7 @@ class Table:
             first = body.index("\n") + 1
             table = f"{body[:first]}{caption}{label}\\\\\n{body[first:]}".rstrip("\n")
             lines += [f"\\begingroup\\setlength{{\\tabcolsep}}{{3pt}}\\{layout.latex_size(self.display)}"]
-            lines += [table, *below, "\\par\\endgroup", *text]
+            lines += [*setup, table, *below, "\\par\\endgroup", *text]
             return "\n".join(lines) + "\n"
         # Where a page has two columns of text, a wide table takes both.
         environment = "table*" if layout.is_wide(self.display) else "table"
@@ -102,6 +110,7 @@ class Table:
             "\\centering",
             caption,
             label,
+            *setup,
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             body.rstrip("\n") + "}",
             *below,

@@ -51,11 +51,6 @@ def html_style(display: pd.DataFrame) -> str:
     return "".join(rules)
 
 
-def latex_columns(display: pd.DataFrame) -> str:
-    """The columns of a tabular."""
-    return "".join(side[0] for side in sides(display))
-
-
 def latex_lines(text: str) -> str:
     """A sentence in a cell, already escaped, broken into lines."""
     return rf"\parbox[t]{{0.4\linewidth}}{{\raggedright\strut {text}\strut}}"
