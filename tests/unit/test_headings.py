@@ -79,17 +79,24 @@ def test_differences_stand_under_the_level_of_their_column():
     assert list(table.display.iloc[0])[-1] == ""
 
 
-def test_a_group_of_rows_is_named_once_in_latex():
+def test_a_group_of_rows_is_named_once():
     _, _, table = made()
     body = table.latex().split(r"\midrule")
     assert len(body) == 3
     assert [part.count("sgd") for part in body] == [0, 1, 0]
     assert body[2].lstrip().startswith("adam &")
-    # Each row a group, or all of one: nothing to group. The other formats repeat the cell.
+    names = re.findall(r"^\| (\w*) ", table.markdown(), re.M)
+    assert names == ["Optimizer", "sgd", *[""] * 3, "adam", *[""] * 3]
+    page = table.html()
+    assert [page.count(f"<td>{name}</td>") for name in ("sgd", "adam")] == [1, 1]
+    assert page.count('<tr class="group">') == 1
+    assert page.index('<tr class="group">') < page.index("<td>adam</td>")
+    # Each row a group, or all of one: nothing to group.
     _, _, alone = made(table={"rows": ["lr", "optimizer"], "columns": ["dataset", "model", "batch_size"]},
                        exclude=[{"optimizer": "adam"}])  # fmt: skip
     assert alone.latex().count(r"\midrule") == 1
-    assert table.markdown().count("| sgd") == 4
+    assert alone.markdown().count("| sgd") == 2
+    assert "tr class" not in alone.html()
 
 
 def test_a_long_table_repeats_its_headings_and_names_each_row():

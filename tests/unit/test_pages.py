@@ -158,6 +158,27 @@ def test_a_heading_sorts_by_a_click_and_by_a_key(large, opened):
     assert page.locator("#section-table th[aria-sort]").count() == 1
 
 
+def test_levels_above_each_other_are_headings_above_each_other(tmp_path, monkeypatch, opened):
+    monkeypatch.chdir(tmp_path)
+    study = study_of_runs(
+        table={"rows": ["batch_size", "lr"], "columns": ["optimizer", "model"], "values": "test_accuracy"}
+    )
+    records = measured(study)
+    table = TABLES[""]("s", study, records, None)
+    (tmp_path / "s.html").write_text(study_page(study, records, {"": table}, {}, {}))
+    page = opened(tmp_path / "s.html")
+    upper = page.locator("#section-table thead tr:first-child > *").all_inner_texts()
+    assert upper == ["", "sgd", "adam"]
+    # One above others sorts nothing; one below sorts its own column, and says which.
+    page.locator("#section-table").get_by_role("columnheader", name="adam").first.click()
+    page.get_by_role("button", name="adam, resnet34").click()
+    page.get_by_text("sorted by adam, resnet34, descending").wait_for(state="attached")
+    values = [float(text.split()[0]) for text in column(page, 2 + len(MODELS) + 2)]
+    assert values == sorted(values, reverse=True)
+    # Rows can be sorted and filtered, so that each has its own names.
+    assert all(column(page, 1))
+
+
 def test_a_filter_keeps_the_rows_with_all_of_its_words(large, opened):
     page = opened(large)
     page.locator("#section-table").get_by_label("Filter rows").fill("RESNET18 0.01")

@@ -11,7 +11,7 @@ from ablations.files import write_text
 from ablations.presentation import layout
 from ablations.presentation.decimal_columns import SETUP, decimal_columns
 from ablations.presentation.escapes import TEX, html_text, markdown, markdown_cell, tex
-from ablations.presentation.headings import Heads, shown_once
+from ablations.presentation.headings import Heads, group_starts, ruled, shown_once
 from ablations.readable import as_field, as_line
 
 
@@ -30,7 +30,7 @@ class Table:
     text: list[tuple[str, str]] = field(default_factory=list)
     # What stands above each other in the headings of columns that have several levels, from above.
     heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    # Whether rows with the same first cell are a group, which LaTeX shows once.
+    # Whether rows with the same first cell are a group, which has this cell once.
     groups: bool = False
 
     def __post_init__(self) -> None:
@@ -39,6 +39,11 @@ class Table:
         self.text = [(heading, as_line(paragraph)) for heading, paragraph in self.text]
         self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
         self.heads = {as_line(name): tuple(map(as_line, head)) for name, head in self.heads.items()}
+
+    @property
+    def _starts(self) -> set[int]:
+        """The rows that begin a group."""
+        return group_starts(list(self.display.iloc[:, 0])) if self.groups else set()
 
     def _cells(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
         """The cells as text of a format, in which `bold` is a cell in bold."""
@@ -49,7 +54,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the notes below it."""
-        cells = self._cells(markdown_cell, "**{}**").rename(columns=markdown_cell)
+        cells = shown_once(self._cells(markdown_cell, "**{}**"), self._starts).rename(columns=markdown_cell)
         sides = layout.sides(self.display) if len(cells) else None
         body = cells.to_markdown(index=False, disable_numparse=True, colalign=sides)
         notes = "".join(f"\n{i}. {markdown(note)}" for i, note in enumerate(self.notes, 1))
@@ -78,8 +83,8 @@ class Table:
         cells.columns = pd.Index([f"{{{name}}}" if i in aligned else name for i, name in enumerate(headings)])
         sides = [side[0] for side in layout.sides(self.display)]
         columns = [aligned[i].preamble if i in aligned else side for i, side in enumerate(sides)]
-        if self.groups and not is_long:
-            cells = shown_once(cells)
+        if not is_long:
+            cells = shown_once(cells, self._starts, r"\midrule ")
         body = cells.to_latex(
             index=False,
             escape=False,
@@ -121,9 +126,10 @@ class Table:
 
     def html(self) -> str:
         """A complete page without external files."""
-        cells, heads = self._cells(html_text, "<strong>{}</strong>"), Heads(list(self.display), self.heads)
+        cells = shown_once(self._cells(html_text, "<strong>{}</strong>"), self._starts)
+        heads = Heads(list(self.display), self.heads)
         cells.columns = pd.Index(map(html_text, heads.lowest))
-        body = heads.in_html(cells.to_html(index=False, escape=False, border=0))
+        body = ruled(heads.in_html(cells.to_html(index=False, escape=False, border=0)), self._starts)
         notes = "".join(f"<li>{html_text(note)}</li>" for note in self.notes)
         text = "".join(f"<p><strong>{head}.</strong> {html_text(words)}</p>\n" for head, words in self.text)
         title = html_text(self.title)
@@ -158,6 +164,7 @@ _STYLE = (
     "table{border-collapse:collapse;border-top:2px solid #222;border-bottom:2px solid #222}"
     "th{text-align:left;border-bottom:1px solid #222}th,td{padding:.25em .8em;vertical-align:top}"
     "thead th.group{text-align:center;border-bottom-color:#bbb}"
+    "tr.group td{border-top:1px solid #222}"
     "th,td{white-space:nowrap;font-variant-numeric:tabular-nums}tr:nth-child(even) td{background:#f5f5f5}"
     "ol{color:#555;max-width:60em}p{max-width:60em}"
 )

@@ -1,7 +1,7 @@
 """Headings of several levels: a level above others spans their columns."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -20,8 +20,12 @@ class Heads:
         """The headings right above the cells."""
         return [head[-1] for head in self._heads]
 
+    @property
+    def upper(self) -> list[list[tuple[str, int]]]:
+        """The headings of each level above the lowest, and how many columns each spans; empty over none."""
+        return [list(self._spans(level)) for level in range(self._depth - 1)]
+
     def _spans(self, level: int) -> Iterator[tuple[str, int]]:
-        """The headings of a level above the lowest, and how many columns each spans; empty over none."""
         above = [head[: level + 1] if len(head) > level + 1 else () for head in self._heads]
         for head, columns in itertools.groupby(above):
             yield (head[-1] if head else "", len(list(columns)))
@@ -29,8 +33,7 @@ class Heads:
     def in_latex(self, tabular: str) -> str:
         """A tabular of pandas with the upper levels, each with a rule over what it spans."""
         lines = ""
-        for level in range(self._depth - 1):
-            spans = list(self._spans(level))
+        for spans in self.upper:
             cells = [rf"\multicolumn{{{n}}}{{c}}{{{tex(name)}}}" for name, n in spans]
             ends = itertools.accumulate(n for _, n in spans)
             rules = [
@@ -48,28 +51,38 @@ class Heads:
             + "".join(
                 f'<th class="group" colspan="{n}" scope="colgroup">{html_text(name)}</th>' if name
                 else f'<td colspan="{n}"></td>'
-                for name, n in self._spans(level)
+                for name, n in spans
             )
             + "</tr>\n"
-            for level in range(self._depth - 1)
+            for spans in self.upper
         )  # fmt: skip
         return table.replace("<thead>\n", f"<thead>\n{rows}", 1)
 
 
-def shown_once(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells of LaTeX in which equal first cells one below the other are a group: one cell, and a rule below.
+def group_starts(first: Sequence[str]) -> set[int]:
+    """The rows that begin a group: of several with equal first cells, one below the other.
 
-    Where each row is a group, or all are one, they stay as they are.
+    There are none where each row is a group, or all are one.
     """
-    first = list(cells.iloc[:, 0])
     sizes = [len(list(group)) for _, group in itertools.groupby(first)]
     if len(sizes) in (1, len(first)):
+        return set()
+    return {0, *itertools.accumulate(sizes[:-1])}
+
+
+def shown_once(cells: pd.DataFrame, starts: Collection[int], rule: str = "") -> pd.DataFrame:
+    """Cells of which each group shows its first one once, behind a rule where another group is above it."""
+    if not starts:
         return cells
-    starts = set(itertools.accumulate(sizes[:-1]))
-    shown = [
-        rf"\midrule {text}" if i in starts else "" if i and first[i - 1] == text else text
-        for i, text in enumerate(first)
-    ]
+    texts = enumerate(cells.iloc[:, 0])
     cells = cells.copy()
-    cells.isetitem(0, shown)
+    cells.isetitem(0, [(rule * (i > 0) + text if i in starts else "") for i, text in texts])
     return cells
+
+
+def ruled(table: str, starts: Collection[int]) -> str:
+    """A page's table of pandas with a rule above each group of rows."""
+    head, body, rows = table.partition("<tbody>\n")
+    first, *others = rows.split("<tr>")
+    tags = ('<tr class="group">' if i and i in starts else "<tr>" for i in range(len(others)))
+    return head + body + first + "".join(tag + row for tag, row in zip(tags, others, strict=True))

@@ -15,6 +15,7 @@ from ablations.config.studies import Study
 from ablations.files import read_bytes
 from ablations.presentation import layout
 from ablations.presentation.document import Table
+from ablations.presentation.headings import Heads
 from ablations.readable import as_line
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,24 +56,29 @@ _NUMBER = re.compile(r"-?\d*\.?\d+(e[+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell or a heading on a page. `look` are its classes, and `key` is what its column is sorted by."""
+    """A cell or a heading on a page. `look` are its classes, and `key` is what its column is sorted by.
+
+    `name` is that of a heading with those above it.
+    """
 
     text: str
     look: str = ""
     key: str | None = None
     is_best: bool = False
     link: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class View:
-    """A table on a page."""
+    """A table on a page. `levels` are the headings above others, each with how many columns it spans."""
 
     title: str
     headings: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
     text: Sequence[tuple[str, str]] = ()
+    levels: Sequence[Sequence[tuple[str, int]]] = ()
 
 
 @dataclass(frozen=True)
@@ -187,9 +193,12 @@ def _view(table: Table, title: str) -> View:
         ]
         for i, row in enumerate(display.itertuples(index=False, name=None))
     ]
-    return View(
-        title, [Cell(*each) for each in zip(display, looks, strict=True)], rows, table.notes, table.text
-    )
+    heads = Heads(list(display), table.heads)
+    headings = [
+        Cell(text, look, name=name if name != text else "")
+        for text, look, name in zip(heads.lowest, looks, display, strict=True)
+    ]
+    return View(title, headings, rows, table.notes, table.text, heads.upper)
 
 
 def _key(text: str) -> str:

@@ -22,7 +22,7 @@ for (const box of every(".data")) {
   table.addEventListener("sort-end", () => {
     isTouched = true;
     const by = table.querySelector("thead th[aria-sort]");
-    said.textContent = `sorted by ${by.textContent.trim()}, ${by.getAttribute("aria-sort")}`;
+    said.textContent = `sorted by ${by.firstElementChild.ariaLabel ?? by.textContent.trim()}, ${by.getAttribute("aria-sort")}`;
   });
 }
 
