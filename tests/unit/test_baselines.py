@@ -1,5 +1,6 @@
 """Baselines: studies that `ablate` writes, what is refused, and the differences in the table."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from ablations.config.sections import ConfigError
 from ablations.config.studies import parse_study, study_model
 from ablations.kinds import hits
+from ablations.presentation.question_notes import planned_reach
 from ablations.presentation.study_table import study_table
 from denoiser import DENOISER, measure
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
 from test_config import STUDY, edited, load
 from test_tables import record
 
@@ -205,6 +208,47 @@ def test_differences_are_those_of_the_paired_test():
     ratios = [np.log(float(found[run]["run_time_ms"])) for _, runs in of.points() for run in runs]
     ratio = np.exp(np.mean(ratios[4:8]) - np.mean(ratios[:4]))
     assert float(table.data["run_time_ms_ratio"][1]) == pytest.approx(ratio, abs=1e-4)
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "permutation"])
+def test_differences_are_those_of_the_declared_test(test):
+    of = ablation(test=test, seeds=list(range(10)))
+    found = noisy(of)
+    table = study_table("it", of, found)
+    values = [np.array([float(found[run]["psnr"]) for run in runs]) for _, runs in of.points()]
+    for row, of_point in zip(table.data.to_dict("records")[1:], values[1:], strict=True):
+        differences = of_point - values[0]
+        if test == "wilcoxon":
+            p = stats.wilcoxon(differences).pvalue
+        else:
+            sums = np.array([np.dot(signs, differences) for signs in itertools.product((-1, 1), repeat=10)])
+            p = np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-9)
+        assert p - 1e-9 <= float(row["psnr_p_holm"]) * 1.001
+        assert float(row["psnr_p_holm"]) <= 3.001 * p or float(row["psnr_p_holm"]) == 1
+    assert any(
+        ("signed ranks" if test == "wilcoxon" else "flips their signs") in note for note in table.notes
+    )
+    few = study_table("it", ablation(test=test), noisy(ablation(test=test)))
+    reach = list(planned_reach(ablation(test=test)))
+    assert any(text.startswith("differences to the baseline: with 4 seeds") for text in reach)
+    assert any("which cannot be significant after Holm's correction over 3 tests" in n for n in few.notes)
+
+
+def test_a_difference_within_the_margin_is_marked():
+    of = ablation(margin={"psnr": 0.5, "run_time_ms": 1.2})
+    found = noisy(of)
+    table = study_table("it", of, found)
+    values = [np.array([float(found[run]["psnr"]) for run in runs]) for _, runs in of.points()]
+    ps = [ttost_paired(each, values[0], -0.5, 0.5)[0] for each in values[1:]]
+    shown = [float(p) for p in table.data["psnr_p_equivalent_holm"][1:]]
+    assert min(shown) == pytest.approx(3 * min(ps), rel=1e-3)
+    marked = [text.endswith("≈") for text in table.display["Δ PSNR (dB)"][1:]]
+    assert marked == [p < 0.05 for p in shown] == [True, False, True]
+    assert table.data["run_time_ms_p_equivalent_holm"][1]
+    assert "weights_p_equivalent_holm" not in table.data
+    note = "≈ marks a difference in PSNR within 0.5 dB: two one-sided tests, with Holm's correction over 3"
+    assert any(each.startswith(note) for each in table.notes)
+    assert not any("≈" in text for text in study_table("it", ablation(), found).display.to_numpy().ravel())
 
 
 def test_one_seed_has_a_difference_without_an_interval():

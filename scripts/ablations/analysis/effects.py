@@ -1,7 +1,6 @@
 """Effects: every two levels of a hyperparameter, compared between runs that differ in nothing else."""
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations.analysis.equivalence import with_margin
+from ablations.analysis.equivalence import with_margin_of
 from ablations.analysis.inference import Comparison, holm
 from ablations.analysis.items import Hits, compare_items, variance_of_items
 from ablations.analysis.linear_model import LinearModel
@@ -28,7 +27,6 @@ from ablations.analysis.measurements import (
 from ablations.analysis.model_matrix import Continuous, model_matrix, varying_levels
 from ablations.analysis.paired import compare_pairs
 from ablations.analysis.paired_tests import retested
-from ablations.config.question_checks import margins
 from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.kinds import Kind
@@ -69,7 +67,7 @@ class Pairing:
         self.study, self.metric = study, study.kind.metrics[name]
         self.found = available(self.metric, study.runs(), records)
         self.unit = unit_of(study.kind, self.metric, self.found)
-        self._margin = margins(study).get(name)
+        self._name = name
         self._settings = cache(self._settings_of)
 
     def compare(self, factor: str, first: Any, second: Any, where: tuple[str, Any] | None = None) -> Effect:
@@ -100,10 +98,7 @@ class Pairing:
 
     def with_margin(self, comparison: Comparison | None) -> Comparison | None:
         """A comparison with the test of equivalence, if the study has a margin for the metric."""
-        if comparison is None or self._margin is None:
-            return comparison
-        margin = math.log(self._margin) if self.metric.noise == "time" else self._margin
-        return with_margin(comparison, margin, self.study.test)
+        return with_margin_of(self.study, self._name, comparison)
 
     def _settings_of(self, factor: str) -> list[tuple[dict[str, Any], dict[Any, dict[Any, Run]]]]:
         """Each combination of the levels of all other factors, with its runs by seed and level."""

@@ -3,6 +3,7 @@
 The two one-sided tests of Schuirmann (1987): the difference is above -margin, and it is below the margin.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,18 @@ import numpy as np
 from ablations.analysis.distributions import t_ppf, t_sf
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.paired_tests import TESTS
+from ablations.config.question_checks import margins
 from ablations.config.questions import Test
+from ablations.config.studies import Study
+
+
+def with_margin_of(study: Study, name: str, comparison: Comparison | None) -> Comparison | None:
+    """A comparison with the test of equivalence, if the study has a margin for the metric."""
+    margin = margins(study).get(name)
+    if comparison is None or margin is None:
+        return comparison
+    is_ratio = study.kind.metrics[name].noise == "time"
+    return with_margin(comparison, math.log(margin) if is_ratio else margin, study.test)
 
 
 def with_margin(comparison: Comparison, margin: float, test: Test = "t") -> Comparison:

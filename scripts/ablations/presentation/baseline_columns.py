@@ -4,15 +4,28 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ablations.analysis.inference import ALPHA, Comparison
+from ablations.analysis.paired_tests import smallest_p
 from ablations.analysis.points import Contrast
+from ablations.config.question_checks import margins
+from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.changes import base_text
+from ablations.presentation.effect_verdicts import margin_text
+from ablations.presentation.question_notes import unreachable
 from ablations.presentation.wording import difference_unit, in_sentence, signed
 
 NONE = "–"
 # What the names of its columns in a TSV end in.
-CONTRAST = ("difference", "difference_ci_low", "ratio", "ratio_ci_low", "p_holm")
+CONTRAST = ("difference", "difference_ci_low", "ratio", "ratio_ci_low", "p_holm", "p_equivalent_holm")
+# How the differences of seeds are tested.
+PAIRED: dict[Test, str] = {
+    "t": ", with Student's 95 % interval",
+    "wilcoxon": ": each is the median of the means of every two seeds (Hodges and Lehmann), with the test "
+    "and the 95 % interval of Wilcoxon's signed ranks",
+    "permutation": ", with the test that flips their signs, and its 95 % interval",
+    "bootstrap": ", with a bootstrap of the seeds, and its 95 % interval",
+}
 
 
 def heading(metric: Metric, label: str = "") -> str:
@@ -31,8 +44,12 @@ def contrast_text(study: Study, metric: Metric, contrast: Contrast | None) -> st
     numbers += [comparison.interval.low, comparison.interval.high] if comparison.interval else []
     text, *ends = (_number(metric, number) for number in numbers)
     text += f" ({ends[0]} to {ends[1]})" if ends else ""
-    text += " *" if contrast.p is not None and contrast.p < ALPHA else ""
+    text += " *" * _is_below(contrast.p) + " ≈" * _is_below(contrast.p_equivalent)
     return f"{text} (n = {comparison.pairs})" if _is_partial(study, metric, contrast) else text
+
+
+def _is_below(p: float | None) -> bool:
+    return p is not None and p < ALPHA
 
 
 def _is_partial(study: Study, metric: Metric, contrast: Contrast | None) -> bool:
@@ -47,7 +64,9 @@ def _number(metric: Metric, number: float) -> str:
     return signed(number, metric.decimals)
 
 
-def contrast_fields(metric: Metric, contrast: Contrast | None, name: str, separator: str) -> dict[str, str]:
+def contrast_fields(
+    metric: Metric, contrast: Contrast | None, name: str, separator: str, has_margin: bool = False
+) -> dict[str, str]:
     """A difference as TSV fields; of times the ratio, as in the table of effects."""
     ratio, comparison = metric.noise == "time", contrast and contrast.comparison
     numbers: list[float | None] = [None, None, None]
@@ -55,10 +74,11 @@ def contrast_fields(metric: Metric, contrast: Contrast | None, name: str, separa
         interval = comparison.interval
         numbers = [comparison.difference, *((interval.low, interval.high) if interval else (None, None))]
     texts = ["" if n is None else f"{math.exp(n) if ratio else n:.4f}" for n in numbers]
-    p = contrast.p if contrast else None
     what = f"{name}{separator}{'ratio' if ratio else 'difference'}"
     ends = zip(("", "_ci_low", "_ci_high"), texts, strict=True)
-    tested = {} if metric.noise == "exact" else {f"{name}{separator}p_holm": "" if p is None else f"{p:.4g}"}
+    ps = {"p_holm": contrast and contrast.p} if metric.noise != "exact" else {}
+    ps |= {"p_equivalent_holm": contrast and contrast.p_equivalent} if has_margin else {}
+    tested = {f"{name}{separator}{key}": "" if p is None else f"{p:.4g}" for key, p in ps.items()}
     return {f"{what}{end}": text for end, text in ends} | tested
 
 
@@ -72,11 +92,14 @@ def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]])
     for metric, of_metric in zip(metrics, found.values(), strict=True):
         notes += _judged(study, metric, [each.comparison for each in of_metric if each and each.comparison])
     tests = max(sum(each.p is not None for each in of_metric if each) for of_metric in found.values())
-    if any(each.p is not None and each.p < ALPHA for each in contrasts):
+    if any(_is_below(each.p) for each in contrasts):
         notes.append(
             f"* marks a difference that is significant at 5 %, with Holm's correction over {tests} tests; "
             "the intervals are without correction."
         )
+    for name, of_metric in found.items():
+        notes += _equivalent(study, name, [each for each in of_metric if each])
+        notes += _reach(study, [each for each in of_metric if each])
     if any(each.comparison is None for each in contrasts):
         notes.append(
             f"{NONE} instead of a difference: the baseline or the other point has no completed run with the "
@@ -88,6 +111,29 @@ def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]])
             "A difference with n is that of so many seeds; a run of the others is missing or diverged."
         )
     return list(dict.fromkeys(notes))
+
+
+def _equivalent(study: Study, name: str, contrasts: Sequence[Contrast]) -> list[str]:
+    """Which differences in a metric are smaller than its margin."""
+    ps = [each.p_equivalent for each in contrasts if each.p_equivalent is not None]
+    if not ps:
+        return []
+    metric = study.kind.metrics[name]
+    within = margin_text(metric, margins(study)[name])
+    tests = f"two one-sided tests, with Holm's correction over {len(ps)} differences"
+    if not any(map(_is_below, ps)):
+        return [f"No difference in {in_sentence(metric.label)} is shown to be within {within}, by {tests}."]
+    items = f", for these {metric.noun}" * (metric.noise == "proportion")
+    return [f"≈ marks a difference in {in_sentence(metric.label)} within {within}{items}: {tests}."]
+
+
+def _reach(study: Study, contrasts: Sequence[Contrast]) -> list[str]:
+    """That the declared test cannot find any difference of so few seeds."""
+    tested = [each.comparison.units for each in contrasts if each.comparison and each.comparison.values]
+    if not tested or smallest_p(study.test, max(tested)) * len(tested) < ALPHA:
+        return []
+    why = unreachable(study.test, max(tested), len(tested), "seeds")
+    return [f"{why[0].upper()}{why[1:]}."]
 
 
 def _units(study: Study, metrics: Sequence[Metric]) -> str:
@@ -102,9 +148,10 @@ def _judged(study: Study, metric: Metric, compared: Sequence[Comparison]) -> lis
     if not compared or metric.noise == "exact":
         return []
     if any(each.noise == "seeds" for each in compared):
+        few = ", or if the test needs more seeds" * (study.test != "t")
         paired = (
-            "Differences are paired over seeds, with Student's 95 % interval. There is none if they are all "
-            "equal, or if only one pair is completed."
+            f"Differences are paired over seeds{PAIRED[study.test]}. The interval is left out if they are "
+            f"all equal, or if only one pair is completed{few}."
         )
         of_items = f"The intervals of the {in_sentence(metric.label)} hold for these {metric.noun}."
         return [paired, *([of_items] if metric.noise == "proportion" else [])]

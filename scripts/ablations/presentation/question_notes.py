@@ -6,6 +6,7 @@ from ablations.analysis.effects import Effect, effects
 from ablations.analysis.equivalence import largest_spread
 from ablations.analysis.inference import ALPHA
 from ablations.analysis.paired_tests import smallest_p, units_to_reach
+from ablations.config.baselines import base_points
 from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.presentation.effect_verdicts import Corrected, margin_text
@@ -77,7 +78,7 @@ def _reach(study: Study, found: Sequence[Effect], judged: Sequence[Corrected]) -
     lacking = [each for each in compared if smallest_p(study.test, each[0]) * each[1] >= ALPHA]
     if lacking:
         units, tests, noise = min(lacking)
-        why = _unreachable(study.test, units, tests, "seeds" if noise == "model" else noise)
+        why = unreachable(study.test, units, tests, "seeds" if noise == "model" else noise)
         yield f"{why[0].upper()}{why[1:]}."
 
 
@@ -91,10 +92,14 @@ def planned_reach(study: Study) -> Iterator[str]:
     by_seeds, tests = len(study.seeds) > 1, len(planned)
     units = len(study.seeds) if by_seeds else max((effect.pairs for effect in planned), default=0)
     if planned and smallest_p(study.test, units) * tests >= ALPHA:
-        yield _unreachable(study.test, units, tests, "seeds" if by_seeds else "pairs")
+        yield unreachable(study.test, units, tests, "seeds" if by_seeds else "pairs")
+    bases = {points[0][1][0] for points in base_points(study).values()} if study.base else set()
+    tests = len(study.points()) - len(bases)
+    if bases and by_seeds and smallest_p(study.test, units) * tests >= ALPHA:
+        yield f"differences to the baseline: {unreachable(study.test, units, tests, 'seeds')}"
 
 
-def _unreachable(test: Test, units: int, tests: int, noun: str) -> str:
+def unreachable(test: Test, units: int, tests: int, noun: str) -> str:
     """That a test of so many units cannot be significant, and how many it takes."""
     needed = units_to_reach(test, tests)
     takes = f"at least {needed} are needed" if needed else "no number of them is enough; choose another test"

@@ -10,6 +10,7 @@ from ablations.analysis.cells import Cell, cell, interval_over_items
 from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
 from ablations.analysis.points import contrasts
+from ablations.config.question_checks import margins
 from ablations.config.studies import Study
 from ablations.config.study_sections import Spread
 from ablations.kinds.hyperparameters import spell
@@ -117,7 +118,9 @@ def study_table(name: str, study: Study, records: Records) -> Table:
             bold |= {(row.number, label)} if (i, metric_name) in best else set()
             if compared:
                 contrast = compared[metric_name][i]
-                row.fields |= contrast_fields(metric, contrast, column, separator)
+                row.fields |= contrast_fields(
+                    metric, contrast, column, separator, metric_name in margins(study)
+                )
                 of_level = label if study.table.columns else ""
                 row.texts[heading(metric, of_level)] = contrast_text(study, metric, contrast)
     title = study.title
