@@ -85,6 +85,7 @@ rule make_page:
         kinds=kinds_of,
         tables=tables_on_page,
         figures=figures_on_page,
+        attempts=last_attempts,
         code=page_code,
     message:
         "Making the page of {wildcards.study}"

@@ -155,11 +155,16 @@ def kinds_of(wildcards):
 
 
 def attempts_of(wildcards):
-    """For `params`: when runs of a study last noted their attempts, of which its compute table tells.
+    """For `params`: the last attempts, of which the compute table alone tells."""
+    return last_attempts(wildcards) if wildcards.table == "_compute" else {}
+
+
+def last_attempts(wildcards):
+    """For `params`: when runs of a study last noted their attempts.
 
     A completed run notes none, and only a preview and `partial` have others.
     """
-    if wildcards.table != "_compute" or not (wildcards.part or CONFIG.partial):
+    if not (wildcards.part or CONFIG.partial):
         return {}
     return state.last_notes(CONFIG.studies[wildcards.study].runs())
 
