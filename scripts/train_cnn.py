@@ -119,6 +119,7 @@ def train(
     from ablations.training import checkpoints, kept, light_imports, live_taps, models, setup
     from ablations.training import trainer as training
     from ablations.training.devices import choose_device
+    from ablations.training.own_models import digest_of_imports
 
     code = provenance.code_of(CNN)
     light_imports.keep_the_compiler_out()
@@ -128,6 +129,7 @@ def train(
     setup.configure(hp, options.threads)
     model = models.build_model(options.model, dataset.image_shape, dataset.classes, options.model_code)
     model_digest = options.model_code and digest(Path(options.model_code.rpartition(":")[0]), "sha256")
+    imports_digest = options.model_code and digest_of_imports(options.model_code)
     not_loaded, weights_digest = None, "none"
     if options.weights is not None:
         weights_digest = digest(options.weights, "sha256")
@@ -149,6 +151,7 @@ def train(
             "torch": str(torch.__version__),
             "layout": live_taps.LAYOUT,
             **({"model": model_digest} if model_digest else {}),
+            **({"model_imports": imports_digest} if imports_digest else {}),
             **({"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}),
         }
     )
@@ -172,6 +175,7 @@ def train(
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
         "model_sha256": model_digest,
+        "model_imports_sha256": imports_digest,
         **attempt.columns(),
     }
     # Before the record: a run with a record is completed, and is not started again.

@@ -1,5 +1,6 @@
 """Models of the user's own: they are built, trained and resumed as torch's own loop would."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ablations.training import trainer as training
 from ablations.training.kept import keep
 from ablations.training.live_taps import LiveConv2d, trim
 from ablations.training.models import build_model
+from ablations.training.own_models import digest_of_imports
 from test_checkpoints import Killed, checkpoint_at, equal, losses
 from test_config import DATASETS, PROJECT, STUDY, edited
 from test_training_options import plain_losses
@@ -159,6 +161,28 @@ def test_a_file_that_builds_no_classifier_is_a_sentence(text, told, tmp_path):
     assert told.format(file=file) in str(error.value)
 
 
+def test_what_a_file_imports_from_beside_itself_has_a_digest(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    package = tmp_path / "layers_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "block.py").write_text("from torch import nn\nLINEAR = nn.LazyLinear")
+    # Imported only when the model is built, and one that is not imported at all.
+    text = "def build(shape, classes):\n    from layers_of_test.block import LINEAR\n"
+    (tmp_path / "nets.py").write_text(
+        f"from torch import nn\n{text}    return nn.Sequential(nn.Flatten(), LINEAR(classes))\n"
+    )
+    (tmp_path / "other.py").write_text("")
+    code = f"{tmp_path / 'nets.py'}:build"
+    assert digest_of_imports(code) is None
+    build_model("mine", SHAPE, 10, code)
+    found = digest_of_imports(code)
+    (tmp_path / "other.py").write_text("1")
+    assert digest_of_imports(code) == found is not None
+    (package / "block.py").write_text("from torch import nn\nLINEAR = nn.LazyLinear  # changed")
+    assert digest_of_imports(code) not in (None, found)
+
+
 def load(models, **grid):
     study = edited(edited(STUDY, "grid.0.model", "mine"), "table.columns", ...)
     study["grid"][0] |= grid
@@ -206,12 +230,14 @@ def test_the_code_of_a_model_is_shown_once_in_a_directory(tmp_path):
 
 
 def test_a_table_says_that_a_model_changed_between_its_runs():
-    def made_by(*digests: str | None):
-        rows = [
-            {"model": "mine", "pin_memory": "false", "device": "cpu", "model_sha256": digest or ""}
-            for digest in digests
-        ]
+    def made_by(*digests: str):
+        usual = {"model": "mine", "pin_memory": "false", "device": "cpu"}
+        names = ("model_sha256", "model_imports_sha256")
+        rows = [usual | dict(zip(names, digest.split(), strict=False)) for digest in digests]
         return CNN.notes(rows, ["test_accuracy"])
 
-    assert made_by("a", "b") == ["The runs of mine were made by 2 versions of its file."]
-    assert made_by("a", "a") == made_by(None, None) == []
+    of_two = ["The runs of mine were made by 2 versions of its code."]
+    assert made_by("a", "b") == made_by("a x", "a y") == made_by("a x", "a y", "a") == of_two
+    assert made_by("a", "a") == made_by("", "") == made_by("a x", "a x") == []
+    # The second record is of an older version.
+    assert made_by("a x", "a") == []

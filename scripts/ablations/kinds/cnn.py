@@ -1,6 +1,5 @@
 """Kind `cnn`: one of torchvision's classifiers, trained on images."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -41,7 +40,8 @@ class CnnRecord(ImageRecord):
     `reserved_memory_mb` what torch held of the GPU's memory at most. `test_class_accuracy` has
     the accuracy of each class in percent, in the order of the classes, between semicolons. Where images were
     held out, `best_epoch` is the first with the highest validation accuracy. `model_sha256` is the digest of
-    the file that built a model of the user's own.
+    the file that built a model of the user's own, and `model_imports_sha256` that of what it imported from
+    beside itself.
     """
 
     ADDED: ClassVar[tuple[str, ...]] = (
@@ -62,6 +62,7 @@ class CnnRecord(ImageRecord):
         "best_epoch",
         "test_accuracy_at_best",
         "model_sha256",
+        "model_imports_sha256",
     )
 
     test_macro_f1: Percent | None = None
@@ -85,6 +86,7 @@ class CnnRecord(ImageRecord):
     precision_effective: Text
     weights_not_loaded: Text | None = None
     model_sha256: Text | None = None
+    model_imports_sha256: Text | None = None
     torch_version: Text
     torchvision_version: Text
 
@@ -92,10 +94,15 @@ class CnnRecord(ImageRecord):
 def _notes(records: Sequence[Mapping[str, str]], metrics: Collection[str]) -> list[str]:
     """Models that changed, settings without effect, times that are not comparable, counters that disagree."""
     notes = []
-    files = {(record["model"], record.get("model_sha256") or "") for record in records}
-    for model, count in Counter(model for model, _ in files).items():
+    versions: dict[str, dict[str, set[str]]] = {}
+    for record in records:
+        of_file = versions.setdefault(record["model"], {}).setdefault(record.get("model_sha256") or "", set())
+        # An older record does not tell what the file imported.
+        of_file |= {record["model_imports_sha256"]} if record.get("model_imports_sha256") else set()
+    for model, files in versions.items():
+        count = sum(max(len(imports), 1) for imports in files.values())
         if count > 1:
-            notes.append(f"The runs of {model} were made by {count} versions of its file.")
+            notes.append(f"The runs of {model} were made by {count} versions of its code.")
     idle = [r for r in records if r["pin_memory"] == "true" and r["pin_memory_effective"] == "false"]
     if any(record["device"] == "cpu" for record in idle):
         notes.append("pin_memory had no effect on machines without an accelerator.")

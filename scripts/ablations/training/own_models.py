@@ -1,5 +1,6 @@
 """Models of the user's own: a function in a file of theirs builds each."""
 
+import hashlib
 import importlib.util
 import sys
 import traceback
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ablations.errors import AblationsError
+from ablations.files import digest
 from ablations.training.probes import Probe
 
 
@@ -54,6 +56,25 @@ def build_own_model(code: str, image_shape: tuple[int, int, int], classes: int) 
                 f"(2, {classes})"
             )
     return model.to(torch.float32)
+
+
+def digest_of_imports(code: str) -> str | None:
+    """The digest of the modules beside the file of `code` that are imported by now; None if there are none.
+
+    It is that of their digests with their paths within the folder. Data that the model reads is not in it.
+    """
+    folder = Path(code.rpartition(":")[0]).absolute().parent
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if not isinstance(file, str) or not Path(file).is_relative_to(folder):
+            continue
+        path = Path(file).relative_to(folder)
+        # An environment may lie in the folder, too, but its modules are not imported from there.
+        if path.parts and path.parts[0].partition(".")[0] == name.partition(".")[0] and Path(file).is_file():
+            found[path.as_posix()] = digest(Path(file), "sha256")
+    lines = "".join(f"{found[path]} {path}\n" for path in sorted(found))
+    return hashlib.sha256(lines.encode()).hexdigest() if found else None
 
 
 def _load(file: Path) -> ModuleType:
