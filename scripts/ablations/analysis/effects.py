@@ -70,6 +70,11 @@ class Pairing:
         self._name = name
         self._settings = cache(self._settings_of)
 
+    @cached_property
+    def levels(self) -> dict[str, tuple[Any, ...]]:
+        """The levels of each factor that varies."""
+        return varying_levels(self.study)
+
     def compare(self, factor: str, first: Any, second: Any, where: tuple[str, Any] | None = None) -> Effect:
         """The effect of a factor, of all pairs or of those that have this level of another factor."""
         metric, found = self.metric, self.found
@@ -115,7 +120,7 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
     pairing = Pairing(study, records, name)
     of_model = comparable(pairing.metric, pairing.found)
     main_effects = _MainEffects(study, pairing.metric, of_model, pairing.unit)
-    for factor, levels in varying_levels(study).items():
+    for factor, levels in pairing.levels.items():
         for first, second in _compared(levels):
             # Of a range, no two runs show what the line through all of them shows.
             none = Effect(factor, first, second, pairs=0, apart=0, alone=0, comparison=None)

@@ -6,7 +6,6 @@ from typing import Any
 
 from ablations.analysis.effects import Effect, Pairing
 from ablations.analysis.inference import ALPHA, Comparison, holm
-from ablations.analysis.model_matrix import varying_levels
 
 # On fewer datasets it says little on how many of them an effect is found.
 FEWEST_DATASETS = 3
@@ -65,7 +64,7 @@ def replications(pairing: Pairing, found: Sequence[Effect]) -> list[Replication 
 
     Holm's correction is over the datasets of each effect.
     """
-    if len(varying_levels(pairing.study).get("dataset", ())) < FEWEST_DATASETS:
+    if len(pairing.levels.get("dataset", ())) < FEWEST_DATASETS:
         return [None for _ in found]
     return [_replication(pairing, effect) for effect in found]
 
@@ -80,7 +79,7 @@ def _replication(pairing: Pairing, effect: Effect) -> Replication | None:
 
 
 def _at_levels(pairing: Pairing, effect: Effect, other: str) -> Iterator[SimpleEffect]:
-    for level in varying_levels(pairing.study)[other]:
+    for level in pairing.levels[other]:
         found = pairing.compare(effect.factor, effect.first, effect.second, (other, level)).comparison
         if found is not None:
             yield SimpleEffect(effect, level, found, found.p)
