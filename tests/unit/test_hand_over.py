@@ -57,10 +57,13 @@ def start(tmp_path):
     variables = {**os.environ, lanes.FOLDER: str(tmp_path), "PYTHONPATH": str(PROJECT / "scripts")}
     started = []
 
-    def begin(*arguments: str, setting: str = "same", most: str = "2") -> subprocess.Popen[str]:
+    def begin(
+        *arguments: str, setting: str = "same", most: str = "2", gpu: str = "0"
+    ) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", CLIENT, str(server), setting, *arguments]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, env={**variables, lanes.LANES: most}, **streams)
+        own = {lanes.LANES: most, "CUDA_VISIBLE_DEVICES": gpu}
+        process = subprocess.Popen(command, env={**variables, **own}, **streams)
         started.append(process)
         return process
 
@@ -91,9 +94,10 @@ def test_a_run_that_is_told_nothing_goes_on_by_itself(start, what):
     assert answer(start(what))[0] == "None"
 
 
-def test_runs_with_other_settings_share_another_process(start, tmp_path):
+@pytest.mark.parametrize("other", [{"setting": "other"}, {"gpu": "1"}], ids=str)
+def test_runs_with_other_settings_or_another_gpu_share_another_process(start, tmp_path, other):
     start("0").communicate()
-    start("0", setting="other").communicate()
+    start("0", **other).communicate()
     assert (tmp_path / "started").read_text() == "once once "
 
 

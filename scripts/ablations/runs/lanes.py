@@ -77,7 +77,9 @@ def hand_over(script: Path, settings: Sequence[str], arguments: Sequence[str]) -
     # A terminal shows a bar for each run.
     if not folder or not most.isdecimal() or int(most) < 2 or os.isatty(STDERR):
         return None
-    alike = json.dumps([str(script), sys.executable, str(Path.cwd()), *settings])
+    # A pack may have several GPUs, of which each of its runs sees one.
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    alike = json.dumps([str(script), sys.executable, str(Path.cwd()), gpus, *settings])
     name = hashlib.sha256(alike.encode()).hexdigest()[:12]
     try:
         command = [sys.executable, str(script), *settings]
