@@ -95,6 +95,12 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[torch.nn.Module, training.Training]:
+    """A run that nothing happened to: its model and its result."""
+    return run(tmp_path_factory.mktemp("undisturbed"))[:2]
+
+
 @pytest.mark.parametrize(
     ("damage", "reported"),
     [
@@ -112,8 +118,10 @@ def flip_a_bit(path: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_or_foreign_checkpoint_is_reported_and_not_used(damage, reported, tmp_path, caplog):
-    whole, expected, _, _ = run(tmp_path / "whole")
+def test_a_damaged_or_foreign_checkpoint_is_reported_and_not_used(
+    damage, reported, undisturbed, tmp_path, caplog
+):
+    whole, expected = undisturbed
     with pytest.raises(Killed):
         run(tmp_path / "killed", kill_at=5)
     damage(tmp_path / "killed/checkpoint.pt")
