@@ -13,7 +13,7 @@ from studies import EXECUTORS, content, edit_profile
 QUICKSTART = ("--configfile", "config/quickstart.yaml", "--config", "device=cpu")
 # Both built-in kinds, several models and seeds. part_a has more networks of the same kind.
 STUDIES = ("part_b", "question_2")
-RUNS = 10
+RUNS = 8
 TABLES = [
     f"results/tables/{study}{of}.tsv" for study in STUDIES for of in ("", "_design", "_effects", "_variance")
 ]
