@@ -9,7 +9,7 @@ ROOT = Path(package.__file__).parent
 # A module imports only from earlier lines, and not from its own line.
 LAYERS = """
 auto_pack
-results processes mps packing private_folder settings resources identity refusals descriptors shell_job
+results processes mps lanes packing private_folder settings resources identity refusals descriptors shell_job
 manifest calls usage allocation
 member efficiency
 places
