@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.leaving import HANGUP_STATUS, QUIET_LOOKS, Departure
-from snakemake_executor_plugin_submitit.submissions import Count
+from snakemake_executor_plugin_submitit.submissions import Count, Submissions, WaitingJob
 from test_executor import Workflow
 
 
@@ -94,6 +94,13 @@ def test_jobs_without_room_in_the_queue_are_left_to_the_next_call():
     leaving, workflow, counts = departure()
     workflow.scheduler.running, counts[0] = [1, 2, 3], Count(2, 1)
     assert is_due_soon(leaving)
+
+
+@pytest.mark.parametrize("why", ["room", "held"])
+def test_jobs_that_wait_for_room_or_for_a_place_are_not_about_to_be_submitted(why):
+    submissions = Submissions()
+    submissions.add(WaitingJob(None, None, "a"), WaitingJob(None, None, "b", **{why: True}))
+    assert submissions.count() == Count(0, 1)
 
 
 def test_a_call_that_is_to_outlive_its_terminal_stays():

@@ -21,7 +21,8 @@ class WaitingJob:
     """A job to be submitted, at the time `since` or later.
 
     `again` counts how often it was submitted and lost its allocation, `refused` how often SLURM refused it.
-    A `held` job waits for others to fill a pack, and one that waits for `room` for a job of this call to end.
+    A `held` job waits for others to fill a pack or for a free place in one, and one that waits for `room` for
+    a job of this call to end.
     """
 
     job: JobExecutorInterface
@@ -89,7 +90,7 @@ class UnconfirmedSubmission:
 
 
 class Count(NamedTuple):
-    """How many jobs Snakemake waits for: submitted ones, and those that wait for room in the queue."""
+    """How many jobs Snakemake waits for: submitted ones, and those that wait for room or for a free place."""
 
     submitted: int
     without_room: int
@@ -156,7 +157,7 @@ class Submissions:
         """How many jobs Snakemake waits for, apart from those that are about to be submitted."""
         submitted = sum(len(each.waited_for) for each in self.tracked.values())
         with self._lock:
-            return Count(submitted, sum(each.room for each in self._waiting))
+            return Count(submitted, sum(each.room or each.held for each in self._waiting))
 
     def submissions(self) -> Iterable[Submission]:
         """The submissions that are tracked."""
