@@ -67,6 +67,24 @@ def test_a_table_names_siunitx_only_if_it_needs_it():
     assert second.startswith("% needs \\usepackage{booktabs,graphicx,siunitx}\n")
 
 
+def test_a_long_number_stays_one():
+    """Not a sentence, which would be broken into lines where siunitx does not see a number."""
+    long = "−10.5213 (−10.8012 to −10.2412) * ≈ (n = 2)"
+    frame = DataFrame({"a": [long, "0.1"]})
+    latex = Table("T", "t", frame, frame).latex()
+    assert "parbox" not in latex
+    assert "-10.5213{ ($-$10.8012" in latex
+
+
+@needs_latex
+def test_minus_signs_are_of_no_font_of_bitmaps(tmp_path):
+    frame = DataFrame({"a": ["−1.25", "−0.5"]})
+    compiled(tmp_path, "\\pdfobjcompresslevel=0 " + Table("T", "t", frame, frame).latex())
+    content = (tmp_path / "document.pdf").read_bytes()
+    assert b"/Type1" in content
+    assert b"/Type3" not in content
+
+
 @needs_latex
 def test_such_columns_compile_alone_in_bold_in_groups_and_over_pages(tmp_path):
     texts = [*CELLS, *(f"0.5 {text}" for text in LATEX if text.isascii())]

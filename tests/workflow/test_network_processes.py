@@ -228,12 +228,12 @@ import runpy, sys
 sys.path.insert(0, {str(PROJECT / "scripts")!r})
 from ablations.training import trainer
 from ablations.training.cuda_graphs import CannotRecord
-plain = trainer.Trainer.train
-def train(self):
+plain = trainer.Trainer.steps
+def steps(self):
     if "--no-graph" not in sys.argv:
         raise CannotRecord("a step cannot be recorded as a CUDA graph (a test)")
     return plain(self)
-trainer.Trainer.train = train
+trainer.Trainer.steps = steps
 runpy.run_path({str(PROJECT / "scripts/train_cnn.py")!r}, run_name="__main__")
 """
     errors = finish(start(words(staged, tmp_path), "-c", spoiled))

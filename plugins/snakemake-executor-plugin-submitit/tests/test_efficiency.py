@@ -36,6 +36,14 @@ def test_only_what_was_not_used_is_said_with_the_line_to_write(change, line):
     assert not line or said[2] == "  one:    # 3 jobs"
 
 
+def test_jobs_that_may_share_a_process_are_judged_by_their_time_alone():
+    efficiency = Efficiency()
+    used = replace(USED, seconds=1800.0, cpu_seconds=1.0, memory_mb=55.0)
+    for _ in range(FEWEST_JOBS):
+        efficiency.add("one", replace(ASKED, lanes=8), used)
+    assert [line.split(":")[0].strip() for line in efficiency.summary().splitlines()[3:]] == ["runtime"]
+
+
 def test_few_jobs_teach_nothing():
     assert summary(replace(USED, memory_mb=10.0), FEWEST_JOBS - 1) == ""
 

@@ -18,7 +18,7 @@ def _of_the_only(value: Any) -> Any:
 
 
 class Questions(Section):
-    """The keys of a study that say what its table of effects asks."""
+    """The keys of a study that say what its comparisons ask."""
 
     margin: Annotated[
         dict[str, Margin],
@@ -33,4 +33,6 @@ class Questions(Section):
         OneOrMore(),
         Field(description="hyperparameters of interest, whose tests are corrected over these alone"),
     ] = []
-    test: Annotated[Test, Field(description="the test of the paired differences in the effects")] = "t"
+    test: Annotated[
+        Test, Field(description="the test of paired differences, in the effects and to a baseline")
+    ] = "t"

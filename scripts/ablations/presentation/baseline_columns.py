@@ -115,16 +115,22 @@ def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]])
 
 def _equivalent(study: Study, name: str, contrasts: Sequence[Contrast]) -> list[str]:
     """Which differences in a metric are smaller than its margin."""
-    ps = [each.p_equivalent for each in contrasts if each.p_equivalent is not None]
-    if not ps:
+    judged = [each for each in contrasts if each.p_equivalent is not None]
+    if not judged:
         return []
     metric = study.kind.metrics[name]
     within = margin_text(metric, margins(study)[name])
-    tests = f"two one-sided tests, with Holm's correction over {len(ps)} differences"
-    if not any(map(_is_below, ps)):
+    tests = f"two one-sided tests, with Holm's correction over {_count_of_differences(len(judged))}"
+    if not any(_is_below(each.p_equivalent) for each in judged):
         return [f"No difference in {in_sentence(metric.label)} is shown to be within {within}, by {tests}."]
-    items = f", for these {metric.noun}" * (metric.noise == "proportion")
-    return [f"≈ marks a difference in {in_sentence(metric.label)} within {within}{items}: {tests}."]
+    limit = f", for these {metric.noun}" * (metric.noise == "proportion")
+    if any(each.comparison and each.comparison.noise == "items" for each in judged):
+        limit = ", in these runs" * study.kind.is_random
+    return [f"≈ marks a difference in {in_sentence(metric.label)} within {within}{limit}: {tests}."]
+
+
+def _count_of_differences(count: int) -> str:
+    return f"{count} difference{'s' * (count > 1)}"
 
 
 def _reach(study: Study, contrasts: Sequence[Contrast]) -> list[str]:

@@ -9,9 +9,13 @@ from ablations.presentation import layout
 from ablations.presentation.escapes import tex
 
 # A number, what may stand before it, and the text after it: `< 0.001`, `+0.25 to +0.40`, `98.61 ± 0.08`.
-_PARTS = re.compile(r"(?P<before>< |[×±])?(?P<sign>[+−-])?(?P<whole>\d+)(\.(?P<part>\d+))?(?P<after>.*)")
+_PARTS = re.compile(
+    r"(?P<before>< |[×±])?(?P<sign>[+−-])?(?P<whole>[0-9]+)(\.(?P<part>[0-9]+))?(?P<after>.*)"
+)
 # Both major versions of siunitx know these options. Numbers stand as they are written.
 SETUP = (
+    # In text, the minus sign is of another font, which may be one of bitmaps, and which is copied as "=".
+    r"\renewcommand{\textminus}{\ensuremath{-}}"
     r"\sisetup{mode=text,detect-weight,retain-explicit-plus,group-digits=false,"
     "table-align-text-pre=false,table-align-text-post=false}"
 )

@@ -75,7 +75,7 @@ class Table:
             texts = enumerate(self.display.iloc[:, i])
             cells.isetitem(i, [column.cell(text, (row, i) in self.bold) for row, text in texts])
         for i, is_broken in enumerate(layout.has_sentences(self.display)):
-            if is_broken:
+            if is_broken and i not in aligned:
                 cells.isetitem(i, cells.iloc[:, i].map(layout.latex_lines))
         # Not as `header`, in which pandas takes braces for those of Python.
         heads = Heads(list(self.display), self.heads)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 # With a sign or a unit, but not a number of things: `20,000 test images`.
-NUMBER = re.compile(r"(< )?[+−×±-]?\d(?![\d,]* [a-z])")
+NUMBER = re.compile(r"(< )?[+−×±-]?[0-9](?![0-9,]* [a-z])")
 # Cells of a column of numbers that are none.
 NO_NUMBERS = {"", "–", "missing", "diverged"}
 # In letters: a longer cell is a sentence.

@@ -31,6 +31,8 @@ class RuleUsage:
     largest_mb: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    # With lanes, most is used by a process that is no job's own: only the times are known.
+    only_time: bool = False
 
     def add(self, request: Request, usage: Usage) -> None:
         """Take in a job that has succeeded."""
@@ -41,6 +43,7 @@ class RuleUsage:
         self.asked_cpus = request.cpus if first else min(self.asked_cpus, request.cpus)
         self.asked_mb = memory_mb if first else min(filter(None, (self.asked_mb, memory_mb)), default=None)
         self.jobs += 1
+        self.only_time |= request.lanes > 1
         self.longest_s = max(self.longest_s, usage.seconds)
         self.largest_mb = max(self.largest_mb, usage.memory_mb)
         self.seconds += usage.seconds
@@ -54,6 +57,8 @@ class RuleUsage:
         if self.asked_min > SHORT_MIN and minutes <= WASTEFUL * self.asked_min:
             used = math.ceil(self.longest_s / 60)
             yield f"runtime: {minutes}    # asked {self.asked_min} minutes, used at most {used}"
+        if self.only_time:
+            return
         memory_mb = _up(MEMORY_MARGIN * self.largest_mb, MEMORY_STEP_MB)
         if self.asked_mb and self.largest_mb and memory_mb <= WASTEFUL * self.asked_mb:
             used = math.ceil(self.largest_mb)
