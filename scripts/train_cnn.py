@@ -149,7 +149,7 @@ def train(
             "weights": weights_digest,
             "device": device_name,
             "torch": str(torch.__version__),
-            "layout": live_taps.LAYOUT,
+            "layout": live_taps.layout(device),
             **({"model": model_digest} if model_digest else {}),
             **({"model_imports": imports_digest} if imports_digest else {}),
             **({"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}),

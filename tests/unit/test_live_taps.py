@@ -176,6 +176,11 @@ def test_a_state_of_the_plain_model_is_loaded_and_given_back():
     {"kernel_size": 7, "padding": 3, "stride": 2, "bias": True},
     {"kernel_size": (1, 7), "padding": (0, 3)},
     {"kernel_size": 1, "stride": 2},
+    {"kernel_size": 1, "stride": 2, "padding": 1},
+    {"kernel_size": 1, "stride": 3, "padding": 1},
+    {"kernel_size": 2, "stride": 4, "padding": 2},
+    {"kernel_size": 3, "stride": 4, "padding": 3},
+    {"kernel_size": (1, 2), "stride": 2, "padding": (0, 2)},
     {"kernel_size": 3, "padding": 2, "stride": 2},
     {"kernel_size": 3, "padding": "same"},
 ])  # fmt: skip
@@ -200,11 +205,47 @@ def test_any_convolution_on_any_small_map(size, options):
         torch.testing.assert_close(trimmed[0].weight.grad, plain[0].weight.grad)
 
 
-@pytest.mark.parametrize("options", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 1}])
-def test_products_hand_on_the_memory_format_that_the_next_product_reads(options):
-    two = nn.Sequential(nn.Conv2d(4, 6, **options), nn.BatchNorm2d(6), nn.ReLU())
-    y = trim(two, (4, 2, 2))(torch.randn(3, 4, 2, 2))
-    assert y.is_contiguous(memory_format=torch.channels_last)
+def test_products_hand_on_the_memory_format_that_the_next_product_reads():
+    model = trim(build_model("resnet18", (1, 28, 28), 10), (1, 28, 28))
+    seen = []
+    for path in ("layer3.0.bn2", "layer3.1.relu", "layer2.0.downsample"):
+        model.get_submodule(path).register_forward_hook(lambda module, given, y: seen.append(y))
+    model(torch.randn(3, 1, 28, 28))
+    assert all(y.is_contiguous(memory_format=torch.channels_last) for y in seen)
+
+
+@pytest.mark.parametrize("conv", [
+    {"kernel_size": 3, "padding": 1}, {"kernel_size": 1}, {"kernel_size": 3, "padding": 1, "stride": 2},
+], ids=str)  # fmt: skip
+def test_a_network_of_ones_own_may_take_another_view_of_a_map(conv):
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 8, **conv)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(F.avg_pool2d(x, 14)).relu().view(len(x), -1)
+
+    plain, x = Own(), torch.randn(2, 1, 28, 28)
+    trimmed = trim(copy.deepcopy(plain), (1, 28, 28))
+    assert isinstance(trimmed.conv, LiveConv2d)
+    torch.testing.assert_close(trimmed(x), plain(x))
+
+
+def test_a_convolution_that_a_network_calls_by_another_name_is_left_alone():
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 1)
+            self.path = [self.second]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.path[0](self.first(x)).mean((2, 3))
+
+    model = trim(Own(), (1, 4, 4))
+    assert isinstance(model.first, LiveConv2d)
+    model(torch.randn(2, 1, 4, 4)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
 def test_a_convolution_that_sees_two_map_sizes_is_left_alone():

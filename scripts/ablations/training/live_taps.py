@@ -12,18 +12,14 @@ that they would have in the plain model, and a state dict of the plain model can
 
 import math
 from collections import Counter
-from dataclasses import dataclass
-from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ablations.training.probes import Probe
-
-# The layout of the parameters after `trim`. The state of an optimizer can be used only with its own layout.
-LAYOUT = "live taps 2"
+from ablations.training.taps import Pair, Span, pairs_of
 
 # Products by tap are faster up to so many outputs (2×2) and places (4×4); measured with stride 2, of ResNets.
 MOST_BY_TAP = (4, 16)
@@ -36,16 +32,46 @@ def trim(model: nn.Module, image_shape: tuple[int, int, int], decay: bool = Fals
     decay, dead taps shrink as all weights do. With `decay` they stay parameters that require a gradient,
     and `give_zero_gradients` must be called at every step.
     """
+    # Networks of torchvision take maps in any memory format, and call their layers by their names.
+    is_known = type(model).__module__.startswith("torchvision.")
+    plain: dict[str, nn.Conv2d] = {}
     for path, size in _map_sizes(model, image_shape).items():
         conv = model.get_submodule(path)
         assert isinstance(conv, nn.Conv2d)
-        rows, columns = _Span.of(conv, size, 0), _Span.of(conv, size, 1)
+        rows, columns = Span.of(conv, size, 0), Span.of(conv, size, 1)
+        if rows.is_blind or columns.is_blind:
+            continue
         way = _way_of(conv, rows, columns)
         if rows.is_whole and columns.is_whole and way == "convolution":
             continue
-        parent = model.get_submodule(path.rpartition(".")[0])
-        setattr(parent, path.rpartition(".")[2], LiveConv2d(conv, rows, columns, way, decay))
+        plain[path] = conv
+        _put(model, path, LiveConv2d(conv, rows, columns, way, decay, contiguous=not is_known))
+    if plain and not is_known:
+        for path in _not_called(model, image_shape):
+            _put(model, path, plain[path])
     return model
+
+
+def layout(device: torch.device) -> str:
+    """The layout of the parameters after `trim`; the state of an optimizer is of use with the same alone."""
+    return "live taps 2" if device.type == "cpu" else "live taps 1"
+
+
+def _put(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent = model.get_submodule(path.rpartition(".")[0])
+    setattr(parent, path.rpartition(".")[2], module)
+
+
+def _not_called(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
+    """The trimmed convolutions that the model does not call, as it holds the plain ones in another way."""
+    probe = Probe(model, image_shape)
+    left = {path for path, module in probe.model.eval().named_modules() if isinstance(module, LiveConv2d)}
+    for path in left.copy():
+        probe.model.get_submodule(path).register_forward_pre_hook(
+            lambda module, given, path=path: left.discard(path)
+        )
+    probe.look(1)
+    return sorted(left)
 
 
 def give_zero_gradients(model: nn.Module) -> None:
@@ -90,86 +116,12 @@ def _shared(model: nn.Module) -> set[nn.Module]:
     }
 
 
-@dataclass(frozen=True)
-class _Span:
-    """One axis of a convolution on a map of one size: the live taps, and what they see.
-
-    The live taps are the `count` taps from `first` on. `before` and `after` are the padding that remains
-    (negative if the map has a margin that no live tap sees). The `out` outputs see the `window` of the map.
-    """
-
-    kernel: int
-    stride: int
-    out: int
-    first: int
-    count: int
-    before: int
-    after: int
-    window: tuple[int, int]
-
-    @classmethod
-    def of(cls, conv: nn.Conv2d, size: tuple[int, int], axis: int) -> "_Span":
-        kernel, stride, dilation = conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis]
-        padding, length = int(conv.padding[axis]), size[axis]
-        out = (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        met = {
-            tap: [p for o in range(out) if 0 <= (p := o * stride - padding + tap * dilation) < length]
-            for tap in range(kernel)
-        }
-        live = [tap for tap, places in met.items() if places]
-        first, count = live[0], live[-1] - live[0] + 1
-        before = padding - first * dilation
-        after = (out - 1) * stride + (count - 1) * dilation + 1 - length - before
-        places = [p for tap in live for p in met[tap]]
-        return cls(kernel, stride, out, first, count, before, after, (min(places), max(places) + 1))
-
-    @property
-    def is_whole(self) -> bool:
-        return self.count == self.kernel
-
-    @property
-    def sees_all(self) -> bool:
-        """Whether every output sees every place of the window, each through one tap."""
-        return all(
-            0 <= place + self.before - o * self.stride < self.count
-            for o in range(self.out)
-            for place in range(*self.window)
-        )
-
-    def taps(self) -> list[list[int | None]]:
-        """The live tap between each output and each place of the window, or None."""
-        met = [[p + self.before - o * self.stride for p in range(*self.window)] for o in range(self.out)]
-        return [[tap if 0 <= tap < self.count else None for tap in row] for row in met]
-
-
-class _Pair(NamedTuple):
-    """An output position and a place of the window, in row-major order, and the tap between them."""
-
-    position: int
-    place: int
-    tap: int
-    is_first: bool  # of its position
-
-
-def _pairs(rows: _Span, columns: _Span) -> list[_Pair]:
-    """What each output position sees."""
-    pairs: list[_Pair] = []
-    for position, (down, across) in enumerate(product(rows.taps(), columns.taps())):
-        seen = [
-            (place, row * columns.count + column)
-            for place, (row, column) in enumerate(product(down, across))
-            if row is not None and column is not None
-        ]
-        pairs += [_Pair(position, *pair, is_first=i == 0) for i, pair in enumerate(seen)]
-    return pairs
-
-
 # How a convolution is computed: as such; as one product of all that its only output sees, or of each place
 # and the only tap; or as one product for each pair of an output and a place that it sees.
 Way = Literal["convolution", "of all", "of places", "by tap"]
 
 
-def _way_of(conv: nn.Conv2d, rows: _Span, columns: _Span) -> Way:
+def _way_of(conv: nn.Conv2d, rows: Span, columns: Span) -> Way:
     if conv.groups > 1 or conv.dilation != (1, 1):
         return "convolution"
     sees_all = rows.sees_all and columns.sees_all
@@ -179,10 +131,12 @@ def _way_of(conv: nn.Conv2d, rows: _Span, columns: _Span) -> Way:
     if not conv.weight.is_cpu:
         return "convolution"
     if conv.kernel_size == (1, 1) and not any(conv.padding):
+        # On large maps this layer alone is slower, and what follows it is faster: no network lost by it.
         return "of places"
     places = math.prod(end - start for start, end in (rows.window, columns.window))
     is_small = outputs <= MOST_BY_TAP[0] and places <= MOST_BY_TAP[1]
-    return "by tap" if sees_all or is_small else "convolution"
+    has_blind = rows.has_blind_outputs or columns.has_blind_outputs
+    return "by tap" if sees_all or (is_small and not has_blind) else "convolution"
 
 
 class LiveConv2d(nn.Conv2d):
@@ -190,15 +144,17 @@ class LiveConv2d(nn.Conv2d):
 
     `weight` has the shape (outputs, inputs, height, width) of the live taps. By tap, it has the shape (taps,
     outputs, inputs), one matrix for each tap. Matrix products give maps in the memory format channels-last,
-    in which batch normalisation of small maps is faster too.
+    in which batch normalisation of small maps is faster too, unless they are to be `contiguous`.
     """
 
-    def __init__(self, conv: nn.Conv2d, rows: _Span, columns: _Span, way: Way, decay: bool) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, rows: Span, columns: Span, way: Way, decay: bool, *, contiguous: bool
+    ) -> None:
         kept = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         options: dict[str, Any] = {name: getattr(conv, name) for name in kept}
         super().__init__(**options, bias=conv.bias is not None, device="meta")
-        self.rows, self.columns, self.way = rows, columns, way
-        self.pairs = _pairs(rows, columns) if way == "by tap" else []
+        self.rows, self.columns, self.way, self.contiguous = rows, columns, way, contiguous
+        self.pairs = pairs_of(rows, columns) if way == "by tap" else []
         self.alive = torch.zeros(conv.kernel_size, dtype=torch.bool)
         self.alive[rows.first : rows.first + rows.count, columns.first : columns.first + columns.count] = True
         live, dead = self._split(conv.weight.detach())
@@ -234,6 +190,10 @@ class LiveConv2d(nn.Conv2d):
         return full
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self._forward(x)
+        return y.contiguous() if self.contiguous else y
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.way == "of places":
             seen = x[:, :, :: self.stride[0], :: self.stride[1]].permute(0, 2, 3, 1)
             return F.linear(seen, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
@@ -278,7 +238,7 @@ class _ProductsByTap(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, pairs: list[_Pair]) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, pairs: list[Pair]) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.pairs = pairs
         y = x.new_empty(len(x), 1 + max(pair.position for pair in pairs), weight.shape[1])
