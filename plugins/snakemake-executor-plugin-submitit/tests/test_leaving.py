@@ -1,6 +1,7 @@
 """A call that leaves its jobs: at SIGHUP, or because it was told to (`--submitit-detach`)."""
 
 import logging
+import re
 import signal
 from types import SimpleNamespace
 
@@ -15,10 +16,12 @@ from test_executor import Workflow
 def test_a_call_leaves_its_jobs_and_the_next_one_takes_them_over(way, tmp_path):
     """An allocation runs them in turn: the second starts when no call is there."""
     workflow = Workflow(tmp_path, "until [ -e go{wildcards.i} ]; do sleep 0.1; done")
-    in_turn = ["--submitit-waves", "3", "--submitit-array-parallelism", "1"]
+    # On a busy machine, Snakemake hands over the three jobs one by one.
+    in_turn = ["--submitit-waves", "3", "--submitit-array-parallelism", "1", "--submitit-linger", "3"]
     in_turn += ["--submitit-direct", "never"] if "Snakemake" in way else []
     workflow.start(*in_turn, *(["--submitit-detach"] if way == "detach" else []))
     workflow.wait_for(lambda: begun(workflow))
+    workflow.wait_for(lambda: sum(map(int, re.findall(r"submitted: (\d+) job", workflow.printed))) == 3)
     if way != "detach":
         workflow.process.send_signal(signal.SIGHUP)
     assert workflow.process.wait(PATIENCE_S) == (0 if way == "detach" else HANGUP_STATUS), workflow.printed
