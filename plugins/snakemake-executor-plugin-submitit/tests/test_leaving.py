@@ -66,6 +66,16 @@ def test_a_call_leaves_when_all_ready_jobs_are_submitted():
     assert is_due_soon(departure()[0])
 
 
+@pytest.mark.parametrize("detach", [True, False])
+def test_a_call_stays_until_snakemake_has_its_scheduler(detach):
+    leaving, workflow, _ = departure(detach)
+    scheduler, workflow.scheduler = workflow.scheduler, None
+    leaving._hang_up(signal.SIGHUP, None)
+    assert not is_due_soon(leaving)
+    workflow.scheduler = scheduler
+    assert is_due_soon(leaving)
+
+
 def test_without_detach_a_call_stays():
     assert not is_due_soon(departure(detach=False)[0])
 

@@ -44,6 +44,9 @@ class Departure:
 
     def is_due(self) -> bool:
         """Whether this call is to leave now; called at each look at the jobs."""
+        if getattr(self._workflow, "scheduler", None) is None:
+            # Snakemake makes its scheduler after the executor, whose first look may come before.
+            return False
         if self._hung_up or not self._detach:
             return self._hung_up
         left = self._submissions.count()
