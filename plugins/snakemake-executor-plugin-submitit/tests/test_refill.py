@@ -2,7 +2,6 @@
 
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from snakemake_executor_plugin_submitit.places import (
 )
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.refill import Opening, Refill
-from snakemake_executor_plugin_submitit.resources import request_of
+from snakemake_executor_plugin_submitit.resources import kind_of, request_of
 from snakemake_executor_plugin_submitit.results import Result, write_json
 from snakemake_executor_plugin_submitit.submissions import (
     Submissions,
@@ -160,9 +159,9 @@ class Controller:
     def places(self) -> Path:
         return self.submission.folder / FOLDER
 
-    def open(self, pack: int) -> None:
-        content = OpenPack(2, time.time() + 3000, time.time())
-        write_json(open_path(self.places, pack), content.__dict__)
+    def open(self, pack: int, **changes) -> None:
+        content = OpenPack(2, time.time() + 3000, time.time(), kind_of(REQUEST))
+        write_json(open_path(self.places, pack), content.__dict__ | changes)
 
     def hand(self, pack: int = 0) -> SubmittedMember:
         said = OpenPack(2, 0.0, 0.0)
@@ -174,7 +173,7 @@ class Controller:
 def test_a_run_goes_where_most_room_is(tmp_path):
     controller = Controller(tmp_path, packs=2)
     controller.hand(pack=0)
-    assert controller.refill.free() == {replace(REQUEST, runtime_min=0): 1}
+    assert controller.refill.free() == {kind_of(REQUEST): 1}
     assert controller.refill.place_for(REQUEST).pack == 1
     controller.hand(pack=1)
     assert controller.refill.place_for(REQUEST) is None
@@ -207,6 +206,29 @@ def test_a_run_fits_by_its_request_and_its_length(runtime_min, mem_mb, fits, tmp
     refill.look()
     request = request_of({"runtime": runtime_min, "mem_mb": mem_mb}, 1, 2)
     assert (refill.place_for(request) is not None) == fits
+
+
+@pytest.mark.parametrize("kind", [kind_of(request_of({"mem_mb": 200}, 1, 2)), "", None, 7])
+def test_a_pack_takes_only_what_it_was_submitted_for(kind, tmp_path):
+    """This call's request is the one that its jobs have now; an earlier version wrote no kind."""
+    controller = Controller(tmp_path)
+    controller.open(0, kind=kind)
+    if kind is None:
+        path = open_path(controller.places, 0)
+        write_json(path, {"places": 2, "until": time.time() + 3000, "started": 1.0})
+    controller.refill.look()
+    assert controller.refill.place_for(REQUEST) is None
+    controller.submissions.add(WaitingJob(None, REQUEST, ""))
+    assert controller.submissions.take_ready(9, controller.refill.free()) == [], "it waits for others"
+
+
+def test_a_pack_that_returned_a_run_has_no_free_place(tmp_path):
+    controller = Controller(tmp_path)
+    member = controller.hand()
+    returns_it(controller)
+    controller.refill.look()
+    assert controller.refill.is_returned(member)
+    assert controller.refill.free() == {}
 
 
 def closes(controller):

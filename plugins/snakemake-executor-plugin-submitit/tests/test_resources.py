@@ -7,7 +7,7 @@ import pytest
 from snakemake_executor_plugin_submitit.clusters import slurm
 from snakemake_executor_plugin_submitit.clusters.base import HELD, Phase
 from snakemake_executor_plugin_submitit.folder import Submission
-from snakemake_executor_plugin_submitit.resources import request_of, signal_delay_s
+from snakemake_executor_plugin_submitit.resources import kind_of, request_of, signal_delay_s
 from snakemake_interface_common.exceptions import WorkflowError
 from submitit.slurm.slurm import _make_sbatch_string
 
@@ -291,3 +291,16 @@ def test_jobs_that_share_processes_differently_share_no_pack():
     assert request(lanes=8) != request(lanes=2)
     with pytest.raises(WorkflowError, match="the resource lanes is 'all'"):
         request(lanes="all")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ({"runtime": 5}, {"runtime": 50}, True),
+        ({"pack": "auto", "gpu_mem_mb": 1, "gpu_total_mb": 3}, {"pack": 2}, True),
+        ({"mem_mb": 16000}, {"mem_mb": 64000}, False),
+        ({"gres": "gpu:a100:1"}, {"gres": "gpu:1"}, False),
+    ],
+)
+def test_requests_are_of_a_kind_if_they_differ_in_their_length_alone(one, other, equal):
+    assert (kind_of(request(**one)) == kind_of(request(**other))) == equal

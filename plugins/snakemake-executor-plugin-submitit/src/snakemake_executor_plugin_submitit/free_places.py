@@ -45,13 +45,14 @@ class FreePlaces:
         self._free, self._pause_s, self._next_look = 0, FIRST_PAUSE_S, 0.0
         self._busy_at = time.monotonic()
 
-    def open(self, places: int) -> None:
+    def open(self, places: int, kind: str) -> None:
         """Read what this pack has taken in an earlier attempt, and let the controller hand over more."""
         try:
             with opened_private(self._folder) as folder:
                 for run in self._runs(folder, TAKEN):
                     self._read(folder, run)
-                write_json(open_path(folder, self._pack), asdict(OpenPack(places, self._until, time.time())))
+                said = OpenPack(places, self._until, time.time(), kind)
+                write_json(open_path(folder, self._pack), asdict(said))
         except (OSError, WorkflowError) as error:
             log.warning("this allocation takes no further runs: %s", error)
             return

@@ -79,6 +79,8 @@ class Pack:
     requeued: int = 0
     # Seconds for which it waits for further runs when nothing runs; 0 if it takes none.
     refill_s: float = 0.0
+    # Those that ask for the same as its members: see `kind_of`.
+    kind: str = ""
     # How many members share a GPU if they are spread over several; 0 if all have all GPUs.
     per_gpu: int = 0
     _further: FreePlaces | None = field(default=None, repr=False)
@@ -98,7 +100,7 @@ class Pack:
             Path(self.results).parent, self.number, self.refill_s, ends_at(self.runtime_min)
         )
         if self.refill_s:
-            further.open(self.places)
+            further.open(self.places, self.kind)
         waiting = deque(i for i in self._numbers() if not self._has_ended(i))
         self._import_for(waiting)
         free = deque(range(self.places))

@@ -39,11 +39,13 @@ class OpenPack:
     """What a running pack says of itself.
 
     `until` is when its allocation ends, in seconds since the epoch. `started` differs for each attempt.
+    `kind` is what its members asked for: see `kind_of`. An earlier version did not write it.
     """
 
     places: int
     until: float
     started: float
+    kind: str = ""
 
 
 def list_places(folder: Path) -> tuple[list[HandedRun], list[int]]:
@@ -104,7 +106,8 @@ def read_open(folder: Path, pack: int) -> OpenPack | None:
     except TypeError:
         return None
     numbers = (found.places, found.until, found.started)
-    return found if all(isinstance(each, int | float) for each in numbers) else None
+    valid = all(isinstance(each, int | float) for each in numbers) and isinstance(found.kind, str)
+    return found if valid else None
 
 
 def handed_members(submission: Path, packs: list[int]) -> dict[tuple[int, int], ManifestMember]:

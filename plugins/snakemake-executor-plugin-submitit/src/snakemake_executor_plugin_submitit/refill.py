@@ -19,7 +19,7 @@ from snakemake_executor_plugin_submitit.places import (
     withdrawn,
 )
 from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
-from snakemake_executor_plugin_submitit.resources import Request
+from snakemake_executor_plugin_submitit.resources import Request, kind_of
 from snakemake_executor_plugin_submitit.submissions import (
     Submissions,
     SubmittedMember,
@@ -59,17 +59,11 @@ class Opening(NamedTuple):
         return len(members) - 1
 
     def suits(self, request: Request) -> bool:
-        """Whether a run with this request can run there: it asks for the same, and time is left for it."""
-        own = self.tracked.request
-        left_s = self.said.until - time.time()
-        return (
-            own is not None and any_length(own) == any_length(request) and 60 * request.runtime_min < left_s
-        )
+        """Whether a run with this request can run there: it asks for the same, and time is left for it.
 
-
-def any_length(request: Request) -> Request:
-    """What a request asks for, apart from its time limit."""
-    return replace(request, runtime_min=0)
+        The pack says what it was submitted with: the profile of an earlier call may have been another.
+        """
+        return self.said.kind == kind_of(request) and 60 * request.runtime_min < self.said.until - time.time()
 
 
 class Refill:
@@ -123,14 +117,16 @@ class Refill:
             self._watch.is_waiting(job) and self._watch.asked_at > seen
         )
 
-    def free(self) -> dict[Request, int]:
-        """How many places are free for runs of each request; its length is left out."""
-        found: dict[Request, int] = {}
+    def free(self) -> dict[str, int]:
+        """How many places are free for runs of each kind of request."""
+        found: dict[str, int] = {}
         for each in self._openings:
-            if each.tracked.request is not None and (count := each.said.places - each.busy()) > 0:
-                kind = any_length(each.tracked.request)
-                found[kind] = found.get(kind, 0) + count
+            if not self._refuses(each) and (count := each.said.places - each.busy()) > 0:
+                found[each.said.kind] = found.get(each.said.kind, 0) + count
         return found
+
+    def _refuses(self, opening: Opening) -> bool:
+        return (opening.tracked.submission.id, opening.pack) in self._refusing
 
     def place_for(self, request: Request, ahead: bool = False) -> Opening | None:
         """The pack with the most room for a run; None if there is none.
@@ -140,7 +136,7 @@ class Refill:
         rooms = [
             ((2 if ahead else 1) * each.said.places - each.busy(), -i, each)
             for i, each in enumerate(self._openings)
-            if each.suits(request) and (each.tracked.submission.id, each.pack) not in self._refusing
+            if each.suits(request) and not self._refuses(each)
         ]
         room, _, found = max(rooms, default=(0, 0, None))
         return found if room > 0 else None
@@ -174,7 +170,7 @@ class Refill:
         alive = sum(
             not self._watch.is_over(job)
             for each in self._submissions.tracked.values()
-            if each.request is not None and any_length(each.request) == any_length(request)
+            if each.request is not None and kind_of(each.request) == kind_of(request)
             for job in each.submission.jobs
         )
         return max(0, self._parallel - alive)

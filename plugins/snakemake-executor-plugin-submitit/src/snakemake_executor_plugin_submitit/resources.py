@@ -1,9 +1,11 @@
 """The request of a job: what its resources ask of SLURM."""
 
+import hashlib
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -70,6 +72,12 @@ class Request:
         """The most memory that one member may use on a node: with several tasks, if all run on that node."""
         tasks = int(dict(self.options).get("ntasks", 1))
         return self.memory_per_cpu_mb * self.cpus * tasks if self.memory_per_cpu_mb else self.memory_mb
+
+
+@lru_cache(maxsize=1000)
+def kind_of(request: Request) -> str:
+    """A digest of what a request asks for, apart from its time limit: a pack takes jobs of one kind."""
+    return hashlib.sha256(repr(replace(request, runtime_min=0, auto="")).encode()).hexdigest()[:16]
 
 
 def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request:

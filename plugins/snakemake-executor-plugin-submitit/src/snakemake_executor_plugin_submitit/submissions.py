@@ -9,7 +9,7 @@ from typing import NamedTuple
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from snakemake_executor_plugin_submitit.folder import Submission
-from snakemake_executor_plugin_submitit.resources import Request
+from snakemake_executor_plugin_submitit.resources import Request, kind_of
 from snakemake_executor_plugin_submitit.results import Result
 
 # Jobs that arrive one by one are collected for at most this many times the linger.
@@ -126,10 +126,10 @@ class Submissions:
                 for each in self._waiting
             ]
 
-    def take_ready(self, linger: float, free: Mapping[Request, int] | None = None) -> list[WaitingJob]:
+    def take_ready(self, linger: float, free: Mapping[str, int] | None = None) -> list[WaitingJob]:
         """Remove and return the jobs that are due, once no more have arrived for `linger` seconds.
 
-        Those for which places are `free`, by their request without its length, do not wait for others.
+        Those for which places are `free`, by the kind of their request, do not wait for others.
         """
         now, left = time.monotonic(), dict(free or {})
         with self._lock:
@@ -164,8 +164,8 @@ class Submissions:
         return [each.submission for each in self.tracked.values()]
 
 
-def _takes_place(waiting: WaitingJob, left: dict[Request, int]) -> bool:
+def _takes_place(waiting: WaitingJob, left: dict[str, int]) -> bool:
     """Whether one of the places that are left is for this job; it is then no longer left."""
-    kind = replace(waiting.request, runtime_min=0)
+    kind = kind_of(waiting.request)
     left[kind] = left.get(kind, 0) - 1
     return left[kind] >= 0

@@ -27,7 +27,7 @@ from snakemake_executor_plugin_submitit.places import FOLDER
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.refill import Opening, Refill
 from snakemake_executor_plugin_submitit.refusals import is_job_limit, may_pass
-from snakemake_executor_plugin_submitit.resources import Request, signal_delay_s
+from snakemake_executor_plugin_submitit.resources import Request, kind_of, signal_delay_s
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.submissions import (
     Submissions,
@@ -215,6 +215,7 @@ class Submitter:
             requeues=self.settings.requeues,
             mps=self.settings.mps,
             refill_s=self.settings.refill,
+            kind=kind_of(jobs[0].request),
             per_gpu=request.per_gpu,
             lanes=request.lanes,
         )
@@ -235,8 +236,7 @@ class Submitter:
         return Member(command, log, memory_mb, direct)
 
     def _accept(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
-        number = submission.jobs[0]
-        number = number.partition("_")[0] if len(submission.jobs) > 1 else number
+        number = submission.jobs[0].partition("_")[0] if len(submission.jobs) > 1 else submission.jobs[0]
         jobs, allocations = len(members), len(submission.packs)
         what = f"{jobs} job{'s' * (jobs > 1)} in {allocations} allocation{'s' * (allocations > 1)}"
         self.logger.info(f"{self.cluster.name} job {number} has been submitted: {what}. Logs: {self.logdir}")
