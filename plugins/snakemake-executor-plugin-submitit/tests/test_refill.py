@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,24 @@ def test_one_side_alone_claims_a_run(first, second, root):
     assert not claim(root / FOLDER, 0, 1, second)
     assert claim(root / FOLDER, 0, 1, first), "a rename that the server did not confirm"
     assert states(root) == {1: first}
+
+
+@pytest.mark.parametrize("state", [None, HANDED, TAKEN, WITHDRAWN])
+def test_a_run_is_handed_over_if_its_file_is_there_despite_an_error(state, root, monkeypatch):
+    """It may be taken by then; handed to another pack too, it would run twice."""
+
+    def write(path, content):
+        write_json(path, content)
+        if state is None:
+            path.unlink()
+        elif state != HANDED:
+            claim(root / FOLDER, 0, 1, state)
+        raise OSError("the server did not answer")
+
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.places.write_json", write)
+    with pytest.raises(OSError, match="did not answer") if state is None else nullcontext():
+        give(root, 1, "true")
+    assert states(root) == ({} if state is None else {1: state})
 
 
 def test_members_are_numbered_without_those_that_cannot_be_read(root):

@@ -83,8 +83,17 @@ def claim(folder: Path, pack: int, member: int, state: str) -> bool:
 
 
 def hand(folder: Path, pack: int, member: int, content: dict[str, Any]) -> None:
-    """Hand a run to a pack."""
-    write_json(run_path(folder, HandedRun(pack, member, HANDED)), content)
+    """Hand a run to a pack. Raises OSError if it was not handed over.
+
+    It was if its file is there despite an error: a file server may carry out the rename and not confirm it.
+    """
+    try:
+        write_json(run_path(folder, HandedRun(pack, member, HANDED)), content)
+    except OSError:
+        # In the order in which the other side may change it meanwhile.
+        states = (HANDED, TAKEN, WITHDRAWN)
+        if not any(run_path(folder, HandedRun(pack, member, state)).exists() for state in states):
+            raise
 
 
 def read_handed(folder: Path, run: HandedRun) -> dict[str, Any] | None:
