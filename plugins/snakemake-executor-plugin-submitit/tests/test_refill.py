@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.free_places import FreePlaces
 from snakemake_executor_plugin_submitit.holdings import read_packs
 from snakemake_executor_plugin_submitit.places import (
     FOLDER,
@@ -108,6 +109,18 @@ def test_free_places_take_runs_that_fit_into_the_time_left(root):
     assert states(root) == {1: WITHDRAWN, 2: TAKEN}
     assert pack.results() == {0: 0, 2: 3}, "its own status, and nothing of the one that would not fit"
     assert not open_path(root / FOLDER, 0).exists(), "its places were given back"
+
+
+@pytest.mark.parametrize("work", [{"command": "true", "newer": 1}, {}, None, ["true"]])
+def test_a_pack_gives_back_what_another_version_described(work, root):
+    """Once taken, it would run nowhere: its controller would wait for it."""
+    content = {"described": described("1"), "runtime_min": 1, "work": work}
+    hand(root / FOLDER, 0, 1, content)
+    places = FreePlaces(root, 0, 60, time.time() + 3000)
+    places.open(1, "")
+    assert places.take(1) == []
+    assert states(root) == {1: WITHDRAWN}
+    assert places.members == {}
 
 
 def test_a_pack_runs_what_it_has_taken_again_after_a_requeue(root):

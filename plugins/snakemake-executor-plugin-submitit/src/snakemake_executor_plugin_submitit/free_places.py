@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -50,7 +51,10 @@ class FreePlaces:
         try:
             with opened_private(self._folder) as folder:
                 for run in self._runs(folder, TAKEN):
-                    self._read(folder, run)
+                    if member := _member_of(read_handed(folder, run)):
+                        self.members[run.member] = member
+                    else:
+                        log.warning("run %d that was handed over cannot be read", run.member)
                 said = OpenPack(places, self._until, time.time(), kind)
                 write_json(open_path(folder, self._pack), asdict(said))
         except (OSError, WorkflowError) as error:
@@ -101,23 +105,25 @@ class FreePlaces:
         return [run for run in list_places(folder)[0] if run.pack == self._pack and run.state == state]
 
     def _takes(self, folder: Path, run: HandedRun) -> bool:
-        """Claim a run, unless too little time is left for it; then the controller can have it back."""
+        """Claim a run, unless it cannot be read or too little time is left; the controller gets it back."""
         content = read_handed(folder, run)
-        planned_min = content.get("runtime_min") if content else None
-        if not isinstance(planned_min, int) or time.time() + 60 * planned_min > self._until:
+        planned_min, member = content.get("runtime_min") if content else None, _member_of(content)
+        in_time = isinstance(planned_min, int) and time.time() + 60 * planned_min <= self._until
+        if member is None or not in_time:
             claim(folder, run.pack, run.member, WITHDRAWN)
             return False
-        taken = claim(folder, run.pack, run.member, TAKEN)
-        return taken and self._read(folder, run._replace(state=TAKEN))
-
-    def _read(self, folder: Path, run: HandedRun) -> bool:
-        content = read_handed(folder, run)
-        try:
-            self.members[run.member] = Member(**content["work"])  # type: ignore[index]
-        except (TypeError, KeyError):
-            log.warning("run %d that was handed over cannot be read", run.member)
+        if not claim(folder, run.pack, run.member, TAKEN):
             return False
+        self.members[run.member] = member
         return True
+
+
+def _member_of(content: dict[str, Any] | None) -> Member | None:
+    """The member that was handed over; None if it cannot be read, or another version described it."""
+    try:
+        return Member(**content["work"]) if content else None
+    except (TypeError, KeyError):
+        return None
 
 
 def _refresh(folder: Path, pack: int) -> None:
