@@ -9,6 +9,7 @@ from snakemake_executor_plugin_submitit.efficiency import FEWEST_JOBS, Efficienc
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_executor_plugin_submitit.usage import Usage, read_usage, write_usage
 from test_executor import Workflow
+from test_pack import Allocation
 
 ASKED = request_of({"runtime": 480, "mem_mb": 8000, "cpus_per_task": 8}, 1, 1)
 USED = Usage(seconds=14_000.0, cpu_seconds=100_000.0, memory_mb=6000.0)
@@ -36,11 +37,13 @@ def test_only_what_was_not_used_is_said_with_the_line_to_write(change, line):
     assert not line or said[2] == "  one:    # 3 jobs"
 
 
-def test_jobs_that_may_share_a_process_are_judged_by_their_time_alone():
+@pytest.mark.parametrize("change", [{"lanes": 8}, {"nodes": 2}, {"tasks": 4}])
+def test_jobs_whose_work_other_processes_do_are_judged_by_their_time_alone(change):
     efficiency = Efficiency()
     used = replace(USED, seconds=1800.0, cpu_seconds=1.0, memory_mb=55.0)
+    asked = request_of({"runtime": 480, "mem_mb": 8000, "cpus_per_task": 8, **change}, 1, 1)
     for _ in range(FEWEST_JOBS):
-        efficiency.add("one", replace(ASKED, lanes=8), used)
+        efficiency.add("one", asked, used)
     assert [line.split(":")[0].strip() for line in efficiency.summary().splitlines()[3:]] == ["runtime"]
 
 
@@ -67,6 +70,18 @@ def test_a_file_of_something_else_is_not_used(content, tmp_path: Path):
     (tmp_path / "3-4.usage").write_text(content)
     assert read_usage(tmp_path, 3, 4) is None
     assert read_usage(tmp_path, 3, 5) is None
+
+
+@pytest.mark.parametrize(
+    ("requeued", "environment", "known"),
+    [(0, {"SLURM_RESTART_COUNT": "0"}, True), (1, {}, False), (0, {"SLURM_RESTART_COUNT": "1"}, False)],
+)
+def test_a_requeued_attempt_says_nothing_of_its_usage(requeued, environment, known, tmp_path: Path):
+    """It knows the time since its own start alone, and would advise a limit that is too short."""
+    pack = Allocation(tmp_path, "true", requeued=requeued)
+    assert pack.run(**environment) == 0
+    assert pack.results() == {0: 0}
+    assert (read_usage(tmp_path / "results", 0, 0) is not None) == known
 
 
 def test_a_call_ends_with_what_its_jobs_did_not_use(tmp_path: Path):

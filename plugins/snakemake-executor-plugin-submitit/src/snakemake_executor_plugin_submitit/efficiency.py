@@ -31,7 +31,8 @@ class RuleUsage:
     largest_mb: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    # With lanes, most is used by a process that is no job's own: only the times are known.
+    # With lanes, most is used by a process that is no job's own, and with several nodes or tasks by processes
+    # elsewhere: only the times are known.
     only_time: bool = False
 
     def add(self, request: Request, usage: Usage) -> None:
@@ -43,7 +44,7 @@ class RuleUsage:
         self.asked_cpus = request.cpus if first else min(self.asked_cpus, request.cpus)
         self.asked_mb = memory_mb if first else min(filter(None, (self.asked_mb, memory_mb)), default=None)
         self.jobs += 1
-        self.only_time |= request.lanes > 1
+        self.only_time |= request.lanes > 1 or request.is_spread()
         self.longest_s = max(self.longest_s, usage.seconds)
         self.largest_mb = max(self.largest_mb, usage.memory_mb)
         self.seconds += usage.seconds

@@ -204,7 +204,9 @@ class Pack:
         """Write the result of a member; False if that must be tried again, for example on a full disk."""
         try:
             result = Result(running.status or 0, running.why)
-            if result.exit == 0 and (usage := running.usage()):
+            # What earlier attempts used is not known.
+            again = self.requeued or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+            if result.exit == 0 and not again and (usage := running.usage()):
                 # First: whoever sees the result may read it.
                 write_usage(Path(self.results), self.number, running.number, usage)
             write_result(Path(self.results), self.number, running.number, result)

@@ -68,6 +68,11 @@ class Request:
             options["mem"] = f"{self.memory_mb * size}M"
         return options
 
+    def is_spread(self) -> bool:
+        """Whether one job has several nodes or tasks."""
+        options = dict(self.options)
+        return {options.get("nodes", "1"), options.get("ntasks", "1")} != {"1"}
+
     def member_memory_mb(self) -> int | None:
         """The most memory that one member may use on a node: with several tasks, if all run on that node."""
         tasks = int(dict(self.options).get("ntasks", 1))

@@ -1,4 +1,4 @@
-"""What a member of a pack used: one small file beside its result, which may be missing.
+"""What a member of a pack used: one small file beside its result, unless its allocation was requeued.
 
     results/P-M.usage    member M of pack P, as {"seconds": 81.2, "cpu_seconds": 80.1, "memory_mb": 900.0}
 
@@ -15,7 +15,7 @@ from snakemake_executor_plugin_submitit.results import read_json
 
 @dataclass(frozen=True)
 class Usage:
-    """What the last attempt of a member used; its memory is the largest that was seen, in MiB."""
+    """What a member used in one attempt; its memory is the largest that was seen, in MiB."""
 
     seconds: float
     cpu_seconds: float

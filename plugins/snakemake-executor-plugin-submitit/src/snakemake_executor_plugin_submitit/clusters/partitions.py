@@ -67,8 +67,7 @@ def choose(request: Request, nodes: Sequence[Nodes], limits: Mapping[str, Limits
     """
     options = dict(request.options)
     names = [name.strip() for name in str(options.get("partition", "")).split(",") if name.strip()]
-    spans = {options.get("nodes", "1"), options.get("ntasks", "1")} != {"1"}
-    if len(names) < 2 or not nodes or spans or not is_understood(request):
+    if len(names) < 2 or not nodes or request.is_spread() or not is_understood(request):
         return None
     reasons: dict[str, str] = {}
     for name in names:
