@@ -21,6 +21,7 @@ from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.adoption import Adoption
 from snakemake_executor_plugin_submitit.clusters.base import Phase, State
 from snakemake_executor_plugin_submitit.clusters.local import Local
+from snakemake_executor_plugin_submitit.executor import _interrupt_once
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
@@ -359,6 +360,20 @@ def test_an_interrupted_call_cancels_its_jobs(number, tmp_path):
     workflow.wait_for(lambda: not jobs_of(tmp_path))
     assert sorted(path.name for path in tmp_path.glob("told*")) == ["told0", "told1", "told2"]
     assert workflow.done() == []
+
+
+def test_a_second_sigterm_does_not_break_the_cancelling(capfd):
+    """SLURM sends one to the script of a controller in a job and one to all its processes."""
+    before = signal.signal(signal.SIGTERM, _interrupt_once)
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is interrupt, "Ctrl-C still works"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "The jobs are being cancelled" in capfd.readouterr().err
 
 
 def test_at_its_limit_a_job_is_requeued_under_the_same_number(tmp_path):

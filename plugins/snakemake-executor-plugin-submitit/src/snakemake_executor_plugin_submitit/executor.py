@@ -100,7 +100,7 @@ class Executor(RemoteExecutor):
         """Accept a job. It is submitted together with others that have the same request."""
         if not self._handles_sigterm and threading.current_thread() is threading.main_thread():
             # At SIGTERM, Snakemake itself would wait for all jobs in the queue.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, _interrupt_once)
             self._handles_sigterm = True
         try:
             request = request_of(job.resources, job.threads, self.settings.pack)
@@ -282,6 +282,12 @@ class Executor(RemoteExecutor):
         self._watch.look()
         self._remove_ended()
         self._adoption.remove_over(self._adoption.available_submissions() | self.submissions.tracked.keys())
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C, which still works; SLURM and its script of this call may both send SIGTERM at once."""
+    signal.signal(signal.SIGTERM, _ask_for_patience)
+    raise KeyboardInterrupt
 
 
 def _ask_for_patience(number: int, frame: FrameType | None) -> None:
