@@ -21,7 +21,7 @@ from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.adoption import Adoption
 from snakemake_executor_plugin_submitit.clusters.base import Phase, State
 from snakemake_executor_plugin_submitit.clusters.local import Local
-from snakemake_executor_plugin_submitit.executor import _interrupt_once
+from snakemake_executor_plugin_submitit.executor import Executor, _interrupt_once
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
@@ -758,6 +758,19 @@ def test_a_submission_does_not_delay_the_query_about_earlier_ones(tmp_path):
         submissions.track(SubmittedMember(made, 0, 0, waiting()), TrackedSubmission(made))
         planned.append(watch.next_query)
     assert max(planned) == planned[0]
+
+
+def test_the_queue_is_asked_about_a_new_submission_and_not_about_a_run_in_a_known_one(tmp_path):
+    made, asked = submission(tmp_path / "submitit"), []
+    executor = SimpleNamespace(
+        submissions=Submissions(),
+        _watch=SimpleNamespace(ask_soon=lambda: asked.append(1)),
+        _track=lambda member, tracked: executor.submissions.track(member, tracked),
+    )
+    for number in range(3):
+        Executor.report_submitted(executor, made, [SubmittedMember(made, 0, number, waiting())])
+    assert len(asked) == 1
+    assert executor.submissions.tracked[made.id].waited_for == {(0, 0), (0, 1), (0, 2)}
 
 
 VIOLATES = (

@@ -240,6 +240,27 @@ def test_a_run_fits_by_its_request_and_its_length(runtime_min, mem_mb, fits, tmp
     assert (refill.place_for(request) is not None) == fits
 
 
+def test_places_are_sought_until_one_job_finds_none(tmp_path, monkeypatch):
+    """With thousands of jobs and hundreds of packs, to seek one for each takes longer than a look."""
+    controller, sought = Controller(tmp_path), []
+    controller.refill.look()
+    place_for = controller.refill.place_for
+    monkeypatch.setattr(
+        controller.refill, "place_for", lambda *asked: sought.append(asked) or place_for(*asked)
+    )
+    jobs = [WaitingJob(None, REQUEST, str(i)) for i in range(1000)]
+    handed = []
+
+    def hand_over(waiting, opening):
+        handed.append(waiting.key)
+        opening.hand(described(waiting.key), 10, {})
+
+    assert controller.refill.hand_over(jobs, 2, hand_over) == []
+    assert handed == ["0", "1", "2"]
+    assert len(sought) == 5
+    assert len(controller.submissions.take_ready(0)) == 997
+
+
 @pytest.mark.parametrize("kind", [kind_of(request_of({"mem_mb": 200}, 1, 2)), "", None, 7])
 def test_a_pack_takes_only_what_it_was_submitted_for(kind, tmp_path):
     """This call's request is the one that its jobs have now; an earlier version wrote no kind."""

@@ -115,8 +115,11 @@ class Executor(RemoteExecutor):
 
     def report_submitted(self, submission: Submission, members: Sequence[SubmittedMember]) -> None:
         """Track a submission that the cluster has accepted."""
-        self._watch.ask_soon()
-        tracked = self.submissions.tracked.get(submission.id) or TrackedSubmission(submission)
+        tracked = self.submissions.tracked.get(submission.id)
+        if tracked is None:
+            # The queue has nothing new to say of a run that was handed to an allocation.
+            self._watch.ask_soon()
+            tracked = TrackedSubmission(submission)
         for member in members:
             self._track(member, tracked)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import dropwhile
 from typing import Any, NamedTuple
 
 from snakemake_executor_plugin_submitit.manifest import ManifestMember
@@ -149,9 +150,10 @@ class Refill:
         If no more packs may be submitted, jobs are handed over ahead of a free place, or wait here until
         there is room.
         """
-        left = [each for each in jobs if not self._hands(each, hand, ahead=False)]
+        # Where one of them finds no place, the next finds none either.
+        left = list(dropwhile(lambda each: self._hands(each, hand, ahead=False), jobs))
         fit = size * self._room_for_packs(left[0].request) if left else 0
-        rest = [each for each in left[fit:] if not self._hands(each, hand, ahead=True)]
+        rest = dropwhile(lambda each: self._hands(each, hand, ahead=True), left[fit:])
         self._submissions.add(*(replace(each, held=True) for each in rest))
         return left[:fit]
 
