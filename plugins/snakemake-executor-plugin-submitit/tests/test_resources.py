@@ -160,6 +160,29 @@ def test_the_room_of_a_node(nodes, resources, room, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("limits", "resources", "room"),
+    [
+        ("MaxCPUsPerNode=UNLIMITED MaxMemPerNode=UNLIMITED", {"mem_mb": 4000}, 64),
+        ("MaxCPUsPerNode=16 MaxMemPerNode=UNLIMITED", {"cpus_per_task": 2}, 8),
+        ("MaxCPUsPerNode=16 MaxMemPerNode=UNLIMITED", {"gres": "gpu:1", "pack": "auto"}, 4),
+        ("MaxCPUsPerNode=99 MaxMemPerNode=64000", {"mem_mb": 4000}, 16),
+        ("MaxCPUsPerNode=99 MaxMemPerNode=64000", {}, 64),
+        ("MaxMemPerNode=64000", {"mem_mb_per_cpu": 4000, "cpus_per_task": 4}, 4),
+        ("MaxMemPerNode=64000", {"slurm_partition": "cpu", "mem_mb": 4000}, 4),
+    ],
+)
+def test_the_limits_of_a_partition_bound_a_pack_too(limits, resources, room, monkeypatch):
+    """SLURM refuses a larger one, or lets it wait forever."""
+
+    def said(command: str, *rest: str) -> str:
+        shown = f"PartitionName=gpu {limits} State=UP\n" if "partition" in rest else "MaxArraySize = 1001"
+        return TWO_KINDS if command == "sinfo" else shown
+
+    monkeypatch.setattr(slurm, "call", said)
+    assert slurm.Slurm(array_size=1000).room(request(**resources)) == room
+
+
+@pytest.mark.parametrize(
     ("nodes", "resources", "minutes"),
     [
         (TWO_KINDS, {}, None),

@@ -42,7 +42,8 @@ class Fitting:
         if request not in self._too_large:
             self._too_large.add(request)
             self.logger.info(
-                f"No node has room for a pack of {request.pack} (a job needs {request.cpus} CPUs and "
-                f"{request.member_memory_mb()} MB). Packs of {fitted.pack} are submitted instead."
+                f"No node has room, in the limits of its partition, for a pack of {request.pack} (a job "
+                f"needs {request.cpus} CPUs and {request.member_memory_mb()} MB). Packs of {fitted.pack} are "
+                "submitted instead."
             )
         return fitted

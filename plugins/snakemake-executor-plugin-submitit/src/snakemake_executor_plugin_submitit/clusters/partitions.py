@@ -1,4 +1,4 @@
-"""Which of several partitions a request goes to: the first in whose limits, and on whose nodes, it fits."""
+"""The limits of partitions: how many jobs they allow on a node, and in which of several a request fits."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -78,6 +78,16 @@ def choose(request: Request, nodes: Sequence[Nodes], limits: Mapping[str, Limits
         else:
             return Choice(alone, True, reasons)
     return Choice(request, False, reasons)
+
+
+def room_within(nodes: Nodes, limits: Mapping[str, Limits], request: Request) -> int:
+    """How many such jobs fit on one of these nodes, in the limits of their partition."""
+    own = limits.get(nodes.partition.rstrip("*"), Limits())
+    if own.cpus is not None and own.cpus < int(_digits(nodes.cpus)):
+        # All jobs of the partition share them, as they share a node.
+        nodes = replace(nodes, cpus=str(own.cpus))
+    room, memory_mb = nodes.room(request), request.member_memory_mb()
+    return room if own.memory_mb is None or not memory_mb else min(room, own.memory_mb // memory_mb)
 
 
 def _obstacle(name: str, request: Request, nodes: Sequence[Nodes], limits: Limits) -> str:

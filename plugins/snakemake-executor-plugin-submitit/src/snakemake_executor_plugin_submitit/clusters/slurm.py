@@ -13,7 +13,13 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_submitit.clusters.base import UNKNOWN, Cluster, Phase, State, pack_command
 from snakemake_executor_plugin_submitit.clusters.nodes import SINFO_FORMAT, Nodes, is_understood
-from snakemake_executor_plugin_submitit.clusters.partitions import Choice, Limits, choose, parse_limits
+from snakemake_executor_plugin_submitit.clusters.partitions import (
+    Choice,
+    Limits,
+    choose,
+    parse_limits,
+    room_within,
+)
 from snakemake_executor_plugin_submitit.descriptors import check_left
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.pack import Pack
@@ -71,7 +77,7 @@ class Slurm(Cluster):
             del os.environ[name]
 
     def room(self, request: Request) -> int | None:
-        rooms = [nodes.room(request) for nodes in self._suitable(request)]
+        rooms = [room_within(nodes, self._all_limits(), request) for nodes in self._suitable(request)]
         # If the request selects nodes in a way that is not understood here, it may mean any of them.
         return (max if is_understood(request) else min)(rooms, default=None)
 
@@ -83,9 +89,12 @@ class Slurm(Cluster):
     def choose_partition(self, request: Request) -> Choice | None:
         if "," not in str(dict(request.options).get("partition", "")):
             return None
+        return choose(request, self._all_nodes(), self._all_limits())
+
+    def _all_limits(self) -> dict[str, Limits]:
         if self._limits is None:
             self._limits = parse_limits(call("scontrol", "--oneliner", "show", "partition") or "")
-        return choose(request, self._all_nodes(), self._limits)
+        return self._limits
 
     def _suitable(self, request: Request) -> list[Nodes]:
         return [nodes for nodes in self._all_nodes() if nodes.suit(request)]
