@@ -111,6 +111,20 @@ def test_a_planted_manifest_is_not_a_submission(change, tmp_path):
     assert Submission.load(made.folder) is None
 
 
+@pytest.mark.parametrize(
+    ("change", "valid"),
+    [
+        ({"made_at": 1.5, "work": "a"}, True), ({"made_at": 1}, True), ({"made_at": True}, False),
+        ({"made_at": "1"}, False), ({"made_at": None}, False), ({"work": 1}, False), ({"work": None}, False),
+    ],
+)  # fmt: skip
+def test_what_a_manifest_says_of_a_member_is_checked(change, valid, tmp_path):
+    made = submission(tmp_path / "submitit")
+    made.packs[0][1] |= change
+    made.save()
+    assert (Submission.load(made.folder) is not None) == valid
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "results", "reported", "cancelled", "jobs"])
 def test_a_submission_with_links_is_not_loaded_and_writes_through_none(name, tmp_path):
     made = submission(tmp_path / "submitit")

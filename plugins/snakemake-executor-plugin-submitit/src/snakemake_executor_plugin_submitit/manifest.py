@@ -64,5 +64,7 @@ def is_member(member: object) -> bool:
     """Whether this is what a manifest lists for a member."""
     if not isinstance(member, dict) or not isinstance(member.get("outputs"), list):
         return False
-    texts = (member.get("key"), member.get("log"), *member["outputs"])
-    return all(isinstance(text, str) for text in texts)
+    texts = (member.get("key"), member.get("log"), member.get("work", ""), *member["outputs"])
+    made_at = member.get("made_at", 0.0)
+    number = isinstance(made_at, int | float) and not isinstance(made_at, bool)
+    return number and all(isinstance(text, str) for text in texts)
