@@ -75,7 +75,11 @@ def test_a_changed_job_is_submitted_again_only_if_it_waits(word, before, now, ta
     earlier = Earlier(tmp_path / "submitit", word, *before).find()
     assert earlier.take_over(*now) == taken
     assert earlier.cancelled == ([] if any(taken) else ["7"])
-    assert len([line for line in earlier.said if "another command or other threads now" in line]) == said
+    kept = [line for line in earlier.said if "another command or other threads now" in line]
+    assert len(kept) == said
+    reasons = ["it has begun"] * (word == "RUNNING") + ["other jobs in it are taken over"] * 2
+    for line, why in zip(kept, reasons, strict=False):
+        assert line.endswith(f"job 7 of an earlier call keeps the earlier ones: {why}."), line
 
 
 def test_what_has_succeeded_is_taken_over_whatever_its_command(tmp_path, monkeypatch):

@@ -195,9 +195,11 @@ class Adoption:
         if states and states.get(found.external_id, UNKNOWN).word == PENDING:
             self._outdated.add(at)
             return True
+        begun = "it has begun" if states else "the queue does not say that it still waits"
+        why = "other jobs in it are taken over" if shared else begun
         self.logger.info(
             f"Job {waiting.job.jobid} has another command or other threads now. {self.cluster.name} job "
-            f"{found.external_id} of an earlier call, which has begun with the earlier ones, keeps them."
+            f"{found.external_id} of an earlier call keeps the earlier ones: {why}."
         )
         return False
 

@@ -64,8 +64,8 @@ class Submission:
     """One call of sbatch: an array of packs, each a list of members.
 
     The name of the jobs contains `id`, so that they can be found in the queue. Only the controller that
-    holds the submission writes to its folder, apart from `results`. Both threads of that controller append
-    to `cancelled`, each in one write.
+    holds the submission writes to its folder, apart from `results`, `places` and `jobs`, where its packs
+    write too. Both threads of that controller append to `cancelled`, each in one write.
     """
 
     folder: Path

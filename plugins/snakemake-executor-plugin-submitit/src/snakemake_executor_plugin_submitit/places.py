@@ -69,10 +69,10 @@ def run_path(folder: Path, run: HandedRun) -> Path:
 
 
 def claim(folder: Path, pack: int, member: int, state: str) -> bool:
-    """Take or withdraw a run that was handed over; False if the other side has claimed it.
+    """Take or withdraw a run that was handed over; False if it has another state by now.
 
-    Only one side gives a run that state. A rename that a file server carried out and did not confirm shows
-    by its result.
+    The pack alone takes. Both sides withdraw, and both may then be told that they did. A rename that a file
+    server carried out and did not confirm shows by its result.
     """
     path = run_path(folder, HandedRun(pack, member, state))
     try:
