@@ -172,6 +172,7 @@ def train(
         "startup_time_ms": startup_ms,
         # Of the training alone, whatever is kept of it.
         **memory(on_gpu),
+        "shares_process": provenance.shares_process(),
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
         "model_sha256": model_digest,

@@ -48,6 +48,12 @@ def test_a_run_of_the_same_settings_takes_as_long_per_epoch():
     assert found.seconds == pytest.approx(2 + 15 * (120 + 130) / 2 / 5)
 
 
+def test_runs_that_shared_a_process_are_no_measure_of_those_that_did_not():
+    shared = taken(run(lr=0.1), 800, shares_process="true")
+    costs = Costs([taken(run(), 100), taken(run(lr=0.01), 100), shared], MACS, IMAGES)
+    assert costs.of(run()).seconds == pytest.approx(2 + 100)
+
+
 def test_another_batch_size_rests_on_the_same_model():
     found = Costs([taken(run(), 100)], MACS, IMAGES).of(run(batch_size=32))
     assert (found.basis, found.seconds) == ("the same model", pytest.approx(2 + 100))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from ablations.analysis.design import design
 from ablations.analysis.effects import effects
+from ablations.analysis.measurements import comparable, conditions
 from ablations.config.studies import parse_study
 from ablations.kinds import hits
 from ablations.presentation.effects_table import effects_table
@@ -392,6 +393,17 @@ def test_times_are_ratios_between_runs_of_the_same_device_and_packing():
     left_out = "Pairs left out because the device, threads or runs per job differ: 1 of depth, 1 of width."
     assert left_out in table.notes
     assert not any("missing or diverged" in note for note in table.notes)
+
+
+def test_times_of_runs_that_shared_a_process_are_compared_only_with_each_other():
+    study = study_of({"optimizer": ["adam", "sgd"], "batch_size": [16, 32]})
+    study = parse_study({**study.written, "analyse": "train_time_ms"})
+    one, *others = study.runs()
+    alone = record(one, train_time_ms="1000")
+    shared = {run: record(run, train_time_ms="8000", shares_process="true") for run in others}
+    metric = study.kind.metrics["train_time_ms"]
+    assert comparable(metric, {one: alone, **shared}) == shared
+    assert conditions(metric, alone) != conditions(metric, shared[others[0]])
 
 
 def test_a_linear_model_of_times_takes_the_runs_of_one_device():

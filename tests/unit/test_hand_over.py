@@ -44,8 +44,9 @@ CLIENT = """
 import sys
 from pathlib import Path
 from ablations.runs import lanes
+from ablations.runs.provenance import GIVEN_BACK
 status = lanes.hand_over(Path(sys.argv[1]), [sys.argv[2]], sys.argv[3:])
-print(status)
+print(status, "given back" if GIVEN_BACK.get() else "")
 """
 
 
@@ -91,7 +92,7 @@ def test_a_run_ends_with_the_status_that_it_is_told_and_its_log_is_its_own(start
 
 @pytest.mark.parametrize("what", ["alone", "die"])
 def test_a_run_that_is_told_nothing_goes_on_by_itself(start, what):
-    assert answer(start(what))[0] == "None"
+    assert answer(start(what))[0] == "None given back"
 
 
 @pytest.mark.parametrize("other", [{"setting": "other"}, {"gpu": "1"}], ids=str)

@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from ablations.runs import provenance
+from ablations.runs import attempts, provenance
 from ablations.runs.provenance import code_version, describe
+from test_records import make_run
 
 UNKNOWN = {"code_commit": None, "code_modified": None}
 
@@ -117,6 +119,30 @@ def test_a_record_says_how_many_runs_share_the_job(value, expected, monkeypatch)
     if value is not None:
         monkeypatch.setenv(provenance.RUNS_PER_JOB, value)
     assert describe([], 1, UNKNOWN)["runs_per_job"] == expected
+
+
+def test_a_record_says_whether_runs_took_turns_in_its_process():
+    assert provenance.shares_process() is None
+    asked = provenance.ASKED.set(provenance.Asked(1, 0.0))
+    try:
+        assert provenance.shares_process() is True
+    finally:
+        provenance.ASKED.reset(asked)
+
+
+def test_an_attempt_begins_where_a_run_was_given_back(tmp_path):
+    whole = provenance.seconds_since_start()
+    assert provenance.seconds_of_attempt() >= whole > 0.1, "nothing was handed over"
+    given_back = provenance.GIVEN_BACK.set(provenance.since_boot())
+    try:
+        own = attempts.Attempt(tmp_path / "record.tsv", make_run())
+        assert own.elapsed_s <= provenance.seconds_since_start() - whole
+        assert provenance.shares_process() is True, "it may go on from what it did in the shared process"
+        # The job of the process began when that did.
+        end = attempts.job_deadline({"SLURM_JOB_ID": "1"}, 4000)
+        assert end == pytest.approx(time.time() - provenance.seconds_since_start() + 4000 - 90, abs=1)
+    finally:
+        provenance.GIVEN_BACK.reset(given_back)
 
 
 def test_the_library_and_the_executor_use_the_same_variable():

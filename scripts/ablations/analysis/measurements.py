@@ -12,7 +12,7 @@ from ablations.runs.run import Run
 Record = Mapping[str, str]
 Records = Mapping[Run, Record]
 # Times are compared only between records that agree in these columns: the device, and how runs share it.
-CONDITIONS = ("device_name", "threads", "runs_per_job")
+CONDITIONS = ("device_name", "threads", "runs_per_job", "shares_process")
 
 
 def measured(metric: Metric, record: Record | None) -> float | None:

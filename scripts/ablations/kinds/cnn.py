@@ -41,7 +41,7 @@ class CnnRecord(ImageRecord):
     the accuracy of each class in percent, in the order of the classes, between semicolons. Where images were
     held out, `best_epoch` is the first with the highest validation accuracy. `model_sha256` is the digest of
     the file that built a model of the user's own, and `model_imports_sha256` that of what it imported from
-    beside itself.
+    beside itself. `shares_process` is true where other runs took their turns in the same process.
     """
 
     ADDED: ClassVar[tuple[str, ...]] = (
@@ -63,6 +63,7 @@ class CnnRecord(ImageRecord):
         "test_accuracy_at_best",
         "model_sha256",
         "model_imports_sha256",
+        "shares_process",
     )
 
     test_macro_f1: Percent | None = None
@@ -87,6 +88,7 @@ class CnnRecord(ImageRecord):
     weights_not_loaded: Text | None = None
     model_sha256: Text | None = None
     model_imports_sha256: Text | None = None
+    shares_process: bool | None = None
     torch_version: Text
     torchvision_version: Text
 

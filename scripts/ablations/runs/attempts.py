@@ -18,7 +18,7 @@ from ablations.files import refuse_links
 from ablations.kinds.record import Record
 from ablations.readable import readable
 from ablations.runs import state
-from ablations.runs.provenance import seconds_since_start
+from ablations.runs.provenance import seconds_of_attempt, seconds_since_start
 from ablations.runs.records import read_record, write_record
 from ablations.runs.run import Run
 
@@ -162,8 +162,8 @@ class Attempt:
 
     @property
     def elapsed_s(self) -> float:
-        """The seconds since this process was started, without those of waiting for another one."""
-        return seconds_since_start() - self._waited_s
+        """The seconds of this attempt in this process, without those of waiting for another one."""
+        return seconds_of_attempt() - self._waited_s
 
     @property
     def seconds(self) -> tuple[float, ...]:

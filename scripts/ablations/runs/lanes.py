@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ablations.runs.provenance import seconds_since_start, since_boot
+from ablations.runs.provenance import GIVEN_BACK, seconds_since_start, since_boot
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def hand_over(script: Path, settings: Sequence[str], arguments: Sequence[str]) -
         log.warning("no process can be shared (%s)", error)
         return None
     if status is None:
+        GIVEN_BACK.set(since_boot())
         log.info("the run goes on in a process of its own")
     return status
 

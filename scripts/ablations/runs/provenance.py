@@ -49,6 +49,9 @@ class Asked:
 
 # In a process that carries out several runs in turn: who asked for the one whose turn it is.
 ASKED: ContextVar[Asked | None] = ContextVar("asked", default=None)
+# In a process whose run a shared one gave back: when, in seconds since the machine was started. What was
+# before is the time of another attempt.
+GIVEN_BACK: ContextVar[float | None] = ContextVar("given_back", default=None)
 
 
 def describe(libraries: Iterable[str], threads: int, code: Mapping[str, object]) -> dict[str, object]:
@@ -56,7 +59,7 @@ def describe(libraries: Iterable[str], threads: int, code: Mapping[str, object])
 
     `code` is what `code_version` returned when the run began: the files may change while it runs.
     """
-    created = time.time() - seconds_since_start()
+    created = time.time() - seconds_of_attempt()
     return {
         "threads": threads,
         "runs_per_job": runs_per_job(os.environ),
@@ -67,6 +70,14 @@ def describe(libraries: Iterable[str], threads: int, code: Mapping[str, object])
         "python_version": platform.python_version(),
         **{LIBRARIES[name]: version(name) for name in libraries},
     }
+
+
+def shares_process() -> bool | None:
+    """True where the times of the run whose turn it is may include turns of other runs; None elsewhere.
+
+    None is no value in a record, as in one that is older.
+    """
+    return True if ASKED.get() or GIVEN_BACK.get() else None
 
 
 def code_of(kind: Kind) -> dict[str, object]:
@@ -189,6 +200,12 @@ def seconds_since_start() -> float:
         return time.time() - psutil.Process().create_time()
     ticks = int(stat.rpartition(")")[2].split()[19])
     return since_boot() - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def seconds_of_attempt() -> float:
+    """Seconds since this process was started, or since it was given back the run that it had handed over."""
+    given_back = GIVEN_BACK.get()
+    return seconds_since_start() if given_back is None else since_boot() - given_back
 
 
 def since_boot() -> float:

@@ -64,8 +64,9 @@ def seconds_taken(kind: Kind, record: Mapping[str, str]) -> float:
 class Costs:
     """Estimates from records, given as text by column.
 
-    Of each kind, only the records from the device that made most of them count. `macs` are for one image
-    forward by (dataset, model), `images` the training images of each dataset.
+    Of each kind, only the records count that were made like most of them: on the same device, and in a
+    process that other runs shared, or not. `macs` are for one image forward by (dataset, model), `images` the
+    training images of each dataset.
     """
 
     def __init__(
@@ -78,14 +79,16 @@ class Costs:
         self.macs, self.images = macs, images
         finished = [r for r in records if r.get("status") == "ok" and r["kind"] in kinds]
         self.devices: dict[str, str] = {}
+        usual: dict[str, tuple[str, str]] = {}
         for name in dict.fromkeys(record["kind"] for record in finished):
-            devices = Counter(r.get("device_name", "") for r in finished if r["kind"] == name)
-            self.devices[name] = devices.most_common(1)[0][0]
+            places = Counter(_place(record) for record in finished if record["kind"] == name)
+            usual[name] = places.most_common(1)[0][0]
+            self.devices[name] = usual[name][0]
         self._repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
         self._per_mac: list[float] = []
         self._startup: dict[str, list[float]] = defaultdict(list)
         for record in finished:
-            if record.get("device_name", "") == self.devices[record["kind"]]:
+            if _place(record) == usual[record["kind"]]:
                 self._take(kinds[record["kind"]], record)
 
     def _take(self, kind: Kind, record: Mapping[str, str]) -> None:
@@ -120,6 +123,11 @@ class Costs:
         if kind.models_are_counted and self._per_mac:
             return Estimate(startup + repeats * macs * images * median(self._per_mac), BASES[2])
         return Estimate(startup + repeats * kind.duration.usual_seconds(images, macs), kind.duration.basis)
+
+
+def _place(record: Mapping[str, str]) -> tuple[str, str]:
+    """Where a run was made: the device, and whether other runs took turns in its process."""
+    return record.get("device_name", ""), record.get("shares_process", "")
 
 
 def _count_repeats(kind: Kind, values: Mapping[str, str]) -> int:
