@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from ablations.training.cuda_graphs import WARM_UP_STEPS, CannotRecord, GraphedStep
+from ablations.training.cuda_graphs import WARM_UP_STEPS, WHILE_RECORDING, CannotRecord, GraphedStep
 
 
 def as_a_graph(work: Callable[[], None]) -> Callable[[], None]:
@@ -76,6 +76,19 @@ def test_a_step_that_cannot_be_recorded_is_not_executed():
         steps.take(*[[i, i, i, i] for i in range(6)])
     assert [seen[0] for seen in steps.seen] == list(range(WARM_UP_STEPS))
     assert not steps.graphed.recorded
+
+
+def test_a_recording_for_which_memory_is_short_says_so_in_its_error():
+    def recorder(work):
+        raise torch.OutOfMemoryError("no memory")
+
+    graphed = GraphedStep(lambda images, labels: None, lambda: None, 2, recorder)
+    batch = torch.zeros(2, 1), torch.zeros(2)
+    for _ in range(WARM_UP_STEPS):
+        graphed(*batch)
+    with pytest.raises(torch.OutOfMemoryError, match="no memory") as raised:
+        graphed(*batch)
+    assert raised.value.__notes__ == [WHILE_RECORDING]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU HERE: no real CUDA graph was recorded")

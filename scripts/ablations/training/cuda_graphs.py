@@ -13,6 +13,8 @@ from ablations.errors import AblationsError
 Step = Callable[[torch.Tensor, torch.Tensor], None]
 # The steps before the recording, in which memory is allocated and algorithms are chosen.
 WARM_UP_STEPS = 3
+# Noted in an error that ended a recording, after which the process must not go on either.
+WHILE_RECORDING = "This was while a step was recorded as a CUDA graph."
 
 
 class CannotRecord(AblationsError):
@@ -76,7 +78,8 @@ class GraphedStep:
         self.prepare()
         try:
             self._replay = self._recorder(lambda: self.step(self._images, self._labels))
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            error.add_note(WHILE_RECORDING)
             raise
         except RuntimeError as error:
             # Ending a failed recording raises too; the first exception is the reason.

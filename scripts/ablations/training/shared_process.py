@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from ablations.runs import lanes
 from ablations.runs.attempts import CUDA_OUT_OF_MEMORY, HeldError
 from ablations.runs.provenance import ASKED, Asked
 from ablations.training.checkpoints import Checkpoint
-from ablations.training.cuda_graphs import CannotRecord
+from ablations.training.cuda_graphs import WHILE_RECORDING, CannotRecord
 from ablations.training.lanes import Lane, Steps
 
 log = logging.getLogger(__name__)
@@ -89,13 +90,29 @@ class SharedProcess:
             log.warning("a run was not handed over (%s)", error)
             connection.close()
             return
-        os.sched_setaffinity(0, {*os.sched_getaffinity(0), *request.cpus})
-        run = _Run(connection, request, stderr, self._carry_out, on_gpu=self._on_gpu)
+        try:
+            run = _Run(connection, request, stderr, self._carry_out, on_gpu=self._on_gpu)
+        except (OSError, RuntimeError) as error:
+            # Its own process learns it from the end of the connection.
+            log.warning("a run could not be taken (%s)", error)
+            connection.close()
+            os.close(stderr)
+            return
         self._runs.append(run)
+        self._use_cpus()
         self._selector.register(connection, selectors.EVENT_READ, run)
+
+    def _use_cpus(self) -> None:
+        """Let all threads, torch's among them, run on the CPUs of the runs that are here, and no others."""
+        cpus = {cpu for run in self._runs for cpu in run.cpus}
+        for thread in Path("/proc/self/task").iterdir() if cpus else ():
+            # The thread has ended, or the CPUs are no longer those of this job.
+            with suppress(OSError, ValueError):
+                os.sched_setaffinity(int(thread.name), cpus)
 
     def _close(self, run: "_Run") -> None:
         self._runs.remove(run)
+        self._use_cpus()
         os.dup2(self._stderr, lanes.STDERR)
         self._selector.unregister(run.connection)
         run.close()
@@ -137,7 +154,7 @@ class _Run:
         on_gpu: bool,
     ) -> None:
         self.connection, self._stderr = connection, stderr
-        self._request, self._carry_out = request, carry_out
+        self._request, self._carry_out, self._on_gpu = request, carry_out, on_gpu
         self._checkpoint: Checkpoint | None = None
         self._told = ""
         # None where its own process must carry it out.
@@ -145,6 +162,11 @@ class _Run:
         # Whether this process cannot go on after what happened in this run.
         self.ruins = False
         self._lane = Lane(self._steps(), on_gpu=on_gpu)
+
+    @property
+    def cpus(self) -> list[int]:
+        """The CPUs that the run's own process may use."""
+        return self._request.cpus
 
     def _steps(self) -> Steps[None]:
         ASKED.set(Asked(self._request.process, self._request.since))
@@ -155,11 +177,7 @@ class _Run:
             self._status = None
         except CannotRecord as error:
             log.warning("%s", error)
-            self._status, self.ruins = None, True
-        except torch.AcceleratorError as error:
-            # Whatever is asked of the GPU after such an error fails too, unless it was only short of memory.
-            self.ruins = getattr(error, "error_code", None) != CUDA_OUT_OF_MEMORY
-            raise
+            self.ruins = True
 
     def turn(self) -> bool:
         """Take a step of the run; False if it has ended."""
@@ -167,11 +185,24 @@ class _Run:
         # Whatever writes into the log of the process writes into that of this run.
         os.dup2(self._stderr, lanes.STDERR)
         try:
-            run_script(lambda: more.append(self._lane.turn()))
+            run_script(lambda: more.append(self._step()))
         except SystemExit as end:
             self._status = end.code if isinstance(end.code, int) else 1
-        sys.stderr.flush()
+        except OSError:
+            # The sentence that ends a run cannot be written: its disk is full, for example.
+            self._status = 1
+        if self.ruins:
+            # Perhaps another run has done it. Each finds out by itself.
+            self._status = None
+        _flush_stderr()
         return more == [True]
+
+    def _step(self) -> bool:
+        try:
+            return self._lane.turn()
+        except RuntimeError as error:
+            self.ruins = self.ruins or _ruins(error, on_gpu=self._on_gpu)
+            raise
 
     def hear(self) -> None:
         """Take a word of the run's own process: a signal, or its end."""
@@ -201,3 +232,30 @@ class _Run:
             log.info("the process of the run has ended (%s)", error)
         self.connection.close()
         os.close(self._stderr)
+
+
+def _ruins(error: RuntimeError, *, on_gpu: bool) -> bool:
+    """Whether a process cannot go on after this error."""
+    if isinstance(error, torch.AcceleratorError):
+        # Whatever is asked of the GPU after such an error fails too, unless it was only short of memory.
+        return getattr(error, "error_code", None) != CUDA_OUT_OF_MEMORY
+    if WHILE_RECORDING in getattr(error, "__notes__", ()):
+        return True
+    if on_gpu:
+        # Errors of cuDNN and cuBLAS do not tell whether the GPU still works.
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            return True
+    return False
+
+
+def _flush_stderr() -> None:
+    """Flush stderr, or drop what cannot be written: it must not reach the log of the next run."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, lanes.STDERR)
+        os.close(nowhere)
+        sys.stderr.flush()
