@@ -72,7 +72,7 @@ def start(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
-    for path in tmp_path.glob("*-[01]"):
+    for path in tmp_path.glob("*-[0-9]"):
         with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(ConnectionRefusedError):
             connection.connect(str(path))
             lanes.Request(["die"], 1, 0.0, []).send(connection)
@@ -111,6 +111,19 @@ def test_a_run_that_can_share_with_no_other_starts_nothing(monkeypatch, tmp_path
     monkeypatch.setattr(lanes.os, "isatty", lambda handle: False)
     assert lanes.hand_over(tmp_path / "server.py", [], []) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_of_changed_code_share_another_process(start, tmp_path):
+    start("0").communicate()
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "new.py").write_text("")
+    start("0").communicate()
+    assert (tmp_path / "started").read_text() == "once once "
+    (package / "new.py").write_text("1")
+    start("0").communicate()
+    start("0").communicate()
+    assert (tmp_path / "started").read_text() == "once once once "
 
 
 def test_a_signal_is_passed_on_to_the_shared_process(start):

@@ -54,7 +54,8 @@ class Request:
         """Send the request with the stderr of this process."""
         message = json.dumps(asdict(self)).encode() + b"\n"
         sent = socket.send_fds(connection, [message], [STDERR])
-        connection.sendall(message[sent:])
+        if rest := message[sent:]:
+            connection.sendall(rest)
 
     @classmethod
     def receive(cls, connection: socket.socket) -> tuple["Request", int]:
@@ -79,9 +80,9 @@ def hand_over(script: Path, settings: Sequence[str], arguments: Sequence[str]) -
         return None
     # A pack may have several GPUs, of which each of its runs sees one.
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    alike = json.dumps([str(script), sys.executable, str(Path.cwd()), gpus, *settings])
-    name = hashlib.sha256(alike.encode()).hexdigest()[:12]
     try:
+        alike = json.dumps([_code(script), sys.executable, str(Path.cwd()), gpus, *settings])
+        name = hashlib.sha256(alike.encode()).hexdigest()[:12]
         command = [sys.executable, str(script), *settings]
         with _free_lane(Path(folder), name, int(most)) as path, _connect(path, command) as connection:
             status = _wait(connection, Request.of_this_process(arguments))
@@ -92,6 +93,12 @@ def hand_over(script: Path, settings: Sequence[str], arguments: Sequence[str]) -
         GIVEN_BACK.set(since_boot())
         log.info("the run goes on in a process of its own")
     return status
+
+
+def _code(script: Path) -> list[tuple[str, int, int]]:
+    """What tells whether the code of `script` and beside it is still what a shared process has imported."""
+    found = ((str(file), file.stat()) for file in sorted(script.parent.rglob("*.py")))
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
 
 
 @contextmanager
