@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -180,7 +181,20 @@ def test_what_a_file_imports_from_beside_itself_has_a_digest(tmp_path, monkeypat
     (tmp_path / "other.py").write_text("1")
     assert digest_of_imports(code) == found is not None
     (package / "block.py").write_text("from torch import nn\nLINEAR = nn.LazyLinear  # changed")
-    assert digest_of_imports(code) not in (None, found)
+    changed = digest_of_imports(code)
+    assert changed not in (None, found)
+    # By a link the file has another path, and its modules have that of the first import.
+    (link := tmp_path.with_name(f"{tmp_path.name}_link")).symlink_to(tmp_path)
+    assert digest_of_imports(f"{link / 'nets.py'}:build") == changed
+
+
+def test_the_workflow_is_no_part_of_a_model_beside_it(monkeypatch, tmp_path):
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations/part.py").write_text("")
+    part = ModuleType("ablations.part")
+    part.__file__ = str(tmp_path / "ablations/part.py")
+    monkeypatch.setitem(sys.modules, part.__name__, part)
+    assert digest_of_imports(f"{tmp_path / 'nets.py'}:build") is None
 
 
 def load(models, **grid):

@@ -63,13 +63,19 @@ def digest_of_imports(code: str) -> str | None:
 
     It is that of their digests with their paths within the folder. Data that the model reads is not in it.
     """
-    folder = Path(code.rpartition(":")[0]).absolute().parent
+    # Python may know one file by several paths, through links.
+    folder = Path(code.rpartition(":")[0]).absolute().parent.resolve()
     found = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__dict__", {}).get("__file__")
-        if not isinstance(file, str) or not Path(file).is_relative_to(folder):
+        # This workflow is no part of a model that lies beside it.
+        if not isinstance(file, str) or name.partition(".")[0] == "ablations":
             continue
-        path = Path(file).relative_to(folder)
+        # Not the last part: a module that is a link lies where the link does.
+        resolved = Path(file).parent.resolve() / Path(file).name
+        if not resolved.is_relative_to(folder):
+            continue
+        path = resolved.relative_to(folder)
         # An environment may lie in the folder, too, but its modules are not imported from there.
         if path.parts and path.parts[0].partition(".")[0] == name.partition(".")[0] and Path(file).is_file():
             found[path.as_posix()] = digest(Path(file), "sha256")
