@@ -419,6 +419,8 @@ class Cluster:
         line = supervisor.stdout.readline()
         said = json.loads(line) if line else {"error": "its supervisor ended"}
         if "error" in said:
+            # It says so before it has removed what it made.
+            supervisor.wait()
             raise RuntimeError(f"the cluster did not start: {said['error']}")
         return cls(directory, supervisor)
 
