@@ -12,6 +12,15 @@ from snakemake_executor_plugin_submitit.submissions import Count, Submissions, W
 from test_executor import Workflow
 
 
+@pytest.fixture
+def hangup_is_heard():
+    """Whoever starts the tests by nohup has the signal ignored, in every process that they start too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("way", ["detach", "SIGHUP, and Snakemake in each job"])
 def test_a_call_leaves_its_jobs_and_the_next_one_takes_them_over(way, tmp_path):
     """An allocation runs them in turn: the second starts when no call is there."""
