@@ -143,7 +143,7 @@ def processor_seconds(dataset: Path, model: str, runs: int, most: int) -> float:
             started.append(subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL))
         if any(process.wait() for process in started):
             sys.exit("a run has failed")
-    # The shared process is no child of this one, which adopts it.
+    # The shared process is not a child of this one, which adopts it.
     while True:
         try:
             os.wait()

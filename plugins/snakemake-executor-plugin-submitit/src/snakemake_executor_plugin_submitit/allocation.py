@@ -15,7 +15,7 @@ def ends_at(runtime_min: int) -> float:
 
 
 def signal_due(runtime_min: int, delay_s: int) -> tuple[float | None, float]:
-    """When the members must be told to stop (None if there is no limit), and how far that may be off."""
+    """When the members must be told to stop (None without a limit), and how far that may be off."""
     given = _end_time()
     # A prolog may have run before this process; it counts towards the limit too.
     slack_s = 1.0 if given else min(PROLOG_S, 60 * runtime_min / 4)

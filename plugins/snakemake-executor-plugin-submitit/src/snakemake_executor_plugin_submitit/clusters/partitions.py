@@ -13,7 +13,7 @@ LIMIT = re.compile(r"\b(MaxCPUsPerNode|MaxMemPerNode|MaxMemPerCPU)=(\d+)")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a partition allows a job, beside its time; None if there is no limit."""
+    """What a partition allows a job, besides its time; None means no limit."""
 
     is_up: bool = True
     cpus: int | None = None
