@@ -2,8 +2,9 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
+
+import forked
 
 PROJECT = Path(__file__).parent.parent
 # How long a test waits for what should come; nothing is measured by it. It ends a test that would wait for
@@ -39,15 +40,7 @@ class Checkout:
     def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess[str]:
         """Run Snakemake as a user does, and return what it printed; an empty `profile` names none."""
         named = ["--profile", f"profiles/{profile}"] if profile else []
-        return subprocess.run(
-            # As the command `snakemake` does, it imports nothing from the working directory.
-            [sys.executable, "-P", "-m", "snakemake", *named, *arguments],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        return forked.snakemake([*named, *arguments], self.root, PATIENCE_S)
 
     def config(self, text: str) -> str:
         """Write a config and return its name, for --configfile."""
