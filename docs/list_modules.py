@@ -8,6 +8,7 @@ Both come from the code: its docstrings and its imports. A test fails where the 
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,7 @@ ROWS = (
 )
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the library, by its dotted name without `ablations.`"""
     found = {}
@@ -40,10 +42,16 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a module."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[str]:
     """The modules of the library that a module imports, at its top or within functions."""
     known = modules()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ablations":
             source = (node.module or "").removeprefix("ablations").lstrip(".")
             for alias in node.names:
@@ -83,7 +91,7 @@ def listing() -> str:
     ]
     lines += ["```", "", "| module | contents |", "|---|---|"]
     for name, path in modules().items():
-        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+        summary = (ast.get_docstring(parsed(path)) or "").partition("\n\n")[0]
         lines.append(f"| `{name}` | {' '.join(summary.split()).replace('|', chr(92) + '|')} |")
     return "\n".join([*lines, ""])
 

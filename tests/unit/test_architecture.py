@@ -50,7 +50,7 @@ def python_files() -> list[Path]:
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: path.relative_to(PROJECT).as_posix())
 def test_no_code_outside_kinds_knows_a_kind_by_name(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(house.parsed(path)):
         assert not (isinstance(node, ast.Constant) and node.value in KINDS), f"line {node.lineno}"
 
 

@@ -17,7 +17,7 @@ from trainings import SHAPE, digits, hyperparameters
 
 RUN = make_run()
 MODEL = "shufflenet_v2_x0_5"  # small: here a checkpoint is written after every step
-STEPS = 6  # 2 epochs of 96 images in batches of 32
+STEPS = 4  # 2 epochs of 64 images in batches of 32
 
 
 def checkpoint_at(path: Path, run: Run = RUN, data: str = "its data", **options) -> Checkpoint:
@@ -44,7 +44,7 @@ def run(folder: Path, kill_at: int | None = None, model_name: str = MODEL, **cha
             raise Killed
 
     checkpoint = checkpoint_at(folder / "checkpoint.pt", interval_s=0)
-    result = training.Trainer(model, digits(), hp, torch.device("cpu"), on_step, checkpoint).train()
+    result = training.Trainer(model, digits(64), hp, torch.device("cpu"), on_step, checkpoint).train()
     return model, result, done, checkpoint
 
 
@@ -82,7 +82,7 @@ def test_dropout_draws_the_same_numbers_after_a_kill(tmp_path):
 
 
 def test_a_run_killed_twice_counts_three_attempts(tmp_path):
-    for kill_at in (2, 5):
+    for kill_at in (2, 3):
         with pytest.raises(Killed):
             run(tmp_path, kill_at=kill_at)
     _, _, _, checkpoint = run(tmp_path)
@@ -123,7 +123,7 @@ def test_a_damaged_or_foreign_checkpoint_is_reported_and_not_used(
 ):
     whole, expected = undisturbed
     with pytest.raises(Killed):
-        run(tmp_path / "killed", kill_at=5)
+        run(tmp_path / "killed", kill_at=3)
     damage(tmp_path / "killed/checkpoint.pt")
     again, result, done, _ = run(tmp_path / "killed")
     assert reported in caplog.text

@@ -1,11 +1,15 @@
 """The effects table: pairs that differ in nothing else, and a verdict for each comparison."""
 
+import io
 import math
+import runpy
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -498,8 +502,17 @@ def test_noise_alone_is_rarely_significant_in_other_metrics(metric, seeds):
 
 
 def compare(folder: Path, *records: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "scripts/compare_runs.py"), *map(str, records)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    """Run the script in this process, which has imported what it needs."""
+    script = str(PROJECT / "scripts/compare_runs.py")
+    command = [script, *map(str, records)]
+    out, err = io.StringIO(), io.StringIO()
+    status: object = 0
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "argv", command):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 
 def test_any_two_runs_can_be_compared_by_their_images(tmp_path):

@@ -72,7 +72,7 @@ def changed_one_by_one(images: torch.Tensor, hp: CnnHyperparameters, epoch: int,
 
 def plain_losses(hp: CnnHyperparameters, code: str | None = None) -> list[float]:
     """The training losses of torch's plain loop."""
-    dataset = digits()
+    dataset = digits(64)
     torch.manual_seed(hp.seed)
     model = build_model("resnet18", SHAPE, 10, code).train()
     common = {"lr": hp.lr, "weight_decay": hp.weight_decay}
@@ -108,7 +108,7 @@ def run_of(**changes):
     hp = hyperparameters(**changes)
     setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
-    return model, training.Trainer(model, digits(), hp, torch.device("cpu")).train()
+    return model, training.Trainer(model, digits(64), hp, torch.device("cpu")).train()
 
 
 @functools.cache
@@ -139,7 +139,7 @@ def test_the_engine_trains_what_torchs_loop_trains(changes):
 )
 def test_a_run_with_options_that_is_killed_ends_with_the_same_weights(changes, tmp_path):
     whole, expected, _, _ = run(tmp_path / "whole", **{"optimizer": "sgd"} | changes)
-    for kill_at in (2, 4, 6):
+    for kill_at in (1, 3, 4):
         with pytest.raises(Killed):
             run(tmp_path / str(kill_at), kill_at, **{"optimizer": "sgd"} | changes)
         resumed, result, _, _ = run(tmp_path / str(kill_at), **{"optimizer": "sgd"} | changes)
