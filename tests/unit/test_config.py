@@ -61,6 +61,23 @@ def edited(study: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return study
 
 
+@pytest.mark.parametrize(
+    ("pinned", "batches", "expected"),
+    [
+        ([True, False], "auto", "host"),
+        (True, "auto", "device"),
+        (True, "host", "host"),
+        ([True, False], "device", "device"),
+    ],
+)
+def test_batches_come_from_the_host_where_a_study_varies_pin_memory(pinned, batches, expected):
+    study = edited(edited(STUDY, "grid.0.recipe", ...), "grid.0.pin_memory", pinned)
+    study["grid"][0] |= {"optimizer": "sgd", "lr": 0.1, "epochs": 1}
+    study["table"]["rows"] = ["batch_size", "pin_memory"]
+    config = load_config([DATASETS], {"studies": {"s": study}, "batches": batches}, PROJECT)
+    assert config.source_of_batches() == expected
+
+
 def test_the_published_studies_are_whole():
     config = load_config([DATASETS, PROJECT / "config/config.yaml"], root=PROJECT)
     assert {name: len(study.runs()) for name, study in config.studies.items()} == {
