@@ -234,6 +234,35 @@ def test_differences_are_those_of_the_declared_test(test):
     assert any("which cannot be significant after Holm's correction over 3 tests" in n for n in few.notes)
 
 
+def test_the_correction_is_over_the_primary_changes_alone():
+    alone = study_table("it", ablation(ablate={"depth": [8, 16]}), noisy(ablation()))
+    of = ablation(primary="depth", margin={"psnr": 0.5})
+    table = study_table("it", of, noisy(of))
+    assert table.data["psnr_family"].tolist() == ["", "primary", "primary", "exploratory"]
+    assert table.data["psnr_p_holm"].tolist()[:3] == alone.data["psnr_p_holm"].tolist()
+    plain = study_table("it", ablation(), noisy(of))
+    assert "psnr_family" not in plain.data
+    ps = {name: float(each.data["psnr_p_holm"][1]) for name, each in (("primary", table), ("all", plain))}
+    assert ps["primary"] < ps["all"]
+    values = [[float(noisy(of)[run]["psnr"]) for run in runs] for _, runs in of.points()]
+    exploratory = stats.ttest_rel(values[3], values[0]).pvalue
+    assert float(table.data["psnr_p_holm"][3]) == pytest.approx(exploratory, rel=1e-3)
+    notes = " ".join(table.notes)
+    assert "with Holm's correction over 2 tests" in notes
+    assert "The study declares depth as primary. 1 difference of other" in notes
+    assert "over 2 differences and over 1 difference" in notes
+
+
+def test_an_exploratory_difference_has_a_mark_of_its_own():
+    of = ablation(primary="width")
+    table = study_table("it", of, noisy(of))
+    stars = [text[-1:] for text in table.display["Δ PSNR (dB)"]]
+    assert stars == ["", "†", "†", ")"]
+    assert any(note.startswith("† marks an exploratory difference that is") for note in table.notes)
+    planned = ablation(primary="width", test="wilcoxon", seeds=list(range(6)))
+    assert not [text for text in planned_reach(planned) if text.startswith("differences")], "one test is made"
+
+
 def test_a_difference_within_the_margin_is_marked():
     of = ablation(margin={"psnr": 0.5, "run_time_ms": 1.2})
     found = noisy(of)

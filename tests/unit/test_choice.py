@@ -3,10 +3,14 @@
 from typing import Any
 
 import pytest
+from ablations.analysis.profiles import baseline_of
 from ablations.config.published import read_published
 from ablations.config.question_checks import margins
 from ablations.config.sections import ConfigError
+from ablations.presentation.marks import planned_marks
+from ablations.presentation.question_notes import planned_reach
 from ablations.presentation.tables import TABLES
+from scipy import stats
 from test_config import SVM, load
 from test_tables import record
 
@@ -47,6 +51,7 @@ def table_of(validated: dict[tuple[str, float], tuple[float, ...]], by: str = "v
     return TABLES[""]("s", of, records, None)
 
 
+ONE_SGD = [{**CHOOSING["grid"][0], "optimizer": "sgd"}]
 SGD = {("sgd", 0.1): (80.0, 70.0), ("sgd", 0.01): (76.0, 77.0), ("sgd", 0.001): (60.0, 60.0)}
 ADAM = {("adam", 0.1): (60.0, 60.0), ("adam", 0.01): (70.0, 70.0), ("adam", 0.001): (90.0, 80.0)}
 
@@ -110,6 +115,69 @@ def test_several_hyperparameters_are_chosen_together():
     assert table.data["tried"].tolist() == ["6"]
 
 
+COMPARED = [
+    {"baseline": {"optimizer": "sgd"}},
+    {"grid": ONE_SGD, "ablate": {"optimizer": "adam"}, "table": {"values": "test_accuracy"}},
+]
+
+
+@pytest.mark.parametrize("changes", COMPARED, ids=["baseline", "ablate"])
+def test_the_difference_to_a_baseline_is_between_chosen_points_over_the_same_seeds(changes):
+    table = table_of(SGD | ADAM, **changes)
+    assert table.display["Change"].tolist() == ["baseline", "optimizer sgd → adam"]
+    assert table.data["lr"].tolist() == ["0.01", "0.001"], "each has its own choice"
+    # Of the chosen runs alone: 74 and 73 of sgd, 60 and 70 of adam.
+    first, second = table.display["Δ Test accuracy (points)"]
+    assert first == ""
+    assert second.startswith("−8.50 (−")
+    interval = stats.ttest_rel([60, 70], [74, 73]).confidence_interval()
+    low = float(table.data["test_accuracy_difference_ci_low"][1])
+    assert low == pytest.approx(interval.low, abs=1e-3)
+    assert "Δ Validation accuracy (points)" not in table.display
+    assert any("between two chosen points" in note for note in table.notes)
+
+
+def test_a_change_may_bring_candidates_of_its_own():
+    recipes = [{"optimizer": "adam", "lr": 0.001}, {"optimizer": "adam", "lr": 0.01}]
+    grid = [{**ONE_SGD[0], "lr": [0.1, 0.01]}]
+    table = table_of(SGD | ADAM, grid=grid, ablate={"recipe": recipes}, table={"values": "test_accuracy"})
+    assert table.data["tried"].tolist() == ["2", "2"]
+    assert table.data["lr"].tolist() == ["0.01", "0.001"]
+    assert table.display["Change"].tolist() == ["baseline", "optimizer sgd → adam"]
+
+
+@pytest.mark.parametrize("missing", ["sgd", "adam"])
+def test_where_nothing_is_chosen_there_is_no_difference(missing):
+    found = SGD | ADAM
+    gone = {key: () for key in found if key[0] == missing}
+    table = table_of(found | gone, baseline={"optimizer": "sgd"})
+    assert table.display["Δ Test accuracy (points)"].tolist() == ["", "–"]
+
+
+def test_planning_counts_one_difference_for_each_setting():
+    changed = {"baseline": {"optimizer": "sgd"}, "test": "wilcoxon", "seeds": list(range(6))}
+    study = load(s={**CHOOSING, **changed}).studies["s"]
+    assert not [text for text in planned_reach(study) if text.startswith("differences to the baseline")]
+    assert not list(planned_marks(study)), "one pair of rows can be told apart by 6 seeds"
+    few = load(s={**CHOOSING, **changed, "seeds": [0, 1, 2]}).studies["s"]
+    assert [text.partition(":")[0] for text in (*planned_reach(few), *planned_marks(few))][-2:] == [
+        "differences to the baseline",
+        "values in bold",
+    ]
+
+
+def test_profiles_compare_with_the_chosen_point_of_the_baseline():
+    study = load(s={**CHOOSING, "baseline": {"optimizer": "sgd"}, "seeds": [0, 1, 2, 3, 4]}).studies["s"]
+    best = {("sgd", 0.01), ("adam", 0.1)}
+    records = {
+        run: record(run, val_accuracy=str(80 + ((run.value("optimizer"), run.value("lr")) in best)),
+                    val_samples="500", test_accuracy="70")
+        for run in study.runs()
+    }  # fmt: skip
+    assert dict(baseline_of(study, records)) == {"optimizer": "sgd", "lr": 0.01}
+    assert baseline_of(study, {}) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -123,7 +191,10 @@ def test_several_hyperparameters_are_chosen_together():
         ({"choose": {"over": "lr", "by": "test_nll"}}, "may be val_accuracy or val_loss"),
         ({"choose": {"over": "lr", "by": "val_acc"}}, "'val_acc' is not a metric.*'val_accuracy'"),
         ({"choose": {"over": [], "by": "val_loss"}}, "choose.over"),
-        ({"baseline": {"optimizer": "sgd", "lr": 0.1}}, "the study has a baseline"),
+        ({"baseline": {"optimizer": "sgd", "lr": 0.1}}, "baseline.lr: validation chooses lr in each row"),
+        ({"grid": ONE_SGD, "ablate": {"lr": 1.0}}, "ablate.lr: validation chooses lr in each row; change an"),
+        ({"grid": ONE_SGD, "ablate": {"optimizer": "sgd"}}, "optimizer sgd is what the grid has already"),
+        ({"baseline": {"batch_size": 16}}, "as optimizer varies .sgd, adam.; name its level"),
         ({"table": {"rows": "dataset", "columns": "optimizer"}}, "the table has `columns`"),
         ({"grid": [{**CHOOSING["grid"][0], "validation": 0}]}, "set validation in the grid"),
     ],

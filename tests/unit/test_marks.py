@@ -17,9 +17,9 @@ def bold(table: Table, column: str) -> list[int]:
     return sorted(row for row, place in table.bold if table.display.columns[place] == column)
 
 
-def by_point(values, noise: float, seeds=(0, 1, 2, 3, 4), metric: str = "psnr", **more):
+def by_point(values, noise: float, seeds=(0, 1, 2, 3, 4), metric: str = "psnr", test: str = "t", **more):
     """A table of four points with these means, and seeds that differ by the noise."""
-    of = denoiser([metric], seeds)
+    of = denoiser([metric], seeds).model_copy(update={"test": test})
     draw = np.random.default_rng(0)
     means = {
         tuple(v[f] for f in ("depth", "width")): m for (v, _), m in zip(of.points(), values, strict=True)
@@ -50,6 +50,31 @@ def test_the_best_and_all_that_cannot_be_told_from_it_are_bold(values, expected)
     notes = " ".join(table.notes)
     assert ("Bonferroni's correction over all pairs, because" in notes) == bool(expected)
     assert ("Nothing is bold in PSNR: no value can be told from the best." in notes) != bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("t", "Student's paired test over the seeds"),
+        ("wilcoxon", "Wilcoxon's signed-rank test over the seeds"),
+        ("permutation", "a paired permutation test over the seeds"),
+        ("bootstrap", "a paired bootstrap over the seeds"),
+    ],
+)
+def test_values_in_bold_are_judged_by_the_test_of_the_study(test, words):
+    table = by_point((30, 31, 32, 33), 0.05, seeds=range(10), test=test)
+    assert bold(table, "PSNR (dB) ↑") == [3]
+    assert any(f"told from it: {words}, at 5 % with Bonferroni's" in note for note in table.notes)
+
+
+def test_a_test_that_cannot_tell_anything_with_so_few_seeds_is_named():
+    table = by_point((30, 31, 32, 33), 0.05, test="wilcoxon")
+    assert not table.bold
+    assert any(
+        note.startswith("With 5 seeds, the smallest p of Wilcoxon's test is 0.062")
+        and "Bonferroni's correction over 6 tests; at least 8 are needed" in note
+        for note in table.notes
+    )
 
 
 def test_where_lower_is_better_the_lowest_is_bold():

@@ -136,7 +136,8 @@ def test_what_a_test_cannot_show_is_said_before_and_after(test):
     assert note.startswith("With 5 seeds, ")
     assert note.endswith("; at least 7 are needed.")
     enough = asking({"test": test}, seeds=7)
-    assert "cannot be significant" not in in_words("it", enough)
+    assert "after Holm's correction" not in in_words("it", enough)
+    assert "values in bold: with 7 seeds" in in_words("it", enough), "more pairs are compared for these"
     assert row(effects_table("it", enough, with_noise(enough)), "batch_size")["verdict"].startswith("16 is")
 
 

@@ -26,6 +26,8 @@ class Best:
     among: int
     noises: frozenset[Noise]
     over_items: bool
+    # The most seeds, or settings, of a test.
+    units: int
 
     @property
     def tests(self) -> int:
@@ -40,9 +42,9 @@ class Best:
 def best_points(study: Study, records: Records, name: str, points: Sequence[Sequence[Run]]) -> Best | None:
     """The best of some points, each given by its runs, in a metric; None where no direction is better.
 
-    Another point is told from the best if it is worse by a paired test at 5 %, with Bonferroni's correction
-    over all pairs of points: by the seeds and, where the answers are known, for other items too; single runs
-    by their items. A point of which a run diverged is left out: its mean is that of the others.
+    Another point is told from the best if it is worse by the study's test at 5 %, with Bonferroni's
+    correction over all pairs of points: by the seeds and, where the answers are known, for other items too;
+    single runs by their items. A point of which a run diverged is left out: its mean is that of the others.
     """
     metric = study.kind.metrics[name]
     cells = [cell(metric, [records.get(run) for run in runs]) for runs in points]
@@ -54,16 +56,17 @@ def best_points(study: Study, records: Records, name: str, points: Sequence[Sequ
     found = available(metric, [run for runs in points for run in runs], records)
     unit = unit_of(study.kind, metric, found)
     tests = math.comb(len(means), 2)
-    places, noises, over_items = {best}, set(), True
+    places, noises, over_items, units = {best}, set(), True, 0
     for i in means.keys() - {best}:
-        comparison = compare_points(study, metric, points[best], points[i], found, unit)
+        comparison = compare_points(study, metric, points[best], points[i], found, unit, study.test)
         noise, p = _test(study, metric, (points[best], points[i]), comparison, found)
         noises |= {noise} if noise else set()
         over_items &= noise != "seeds" or bool(comparison and comparison.p_over_items is not None)
+        units = max(units, comparison.units if comparison and comparison.values else 0)
         is_worse = comparison and (comparison.difference < 0) == (metric.better == "higher")
         if not is_worse or p is None or p * tests >= ALPHA:
             places.add(i)
-    return Best(frozenset(places), len(means), frozenset(noises), over_items)
+    return Best(frozenset(places), len(means), frozenset(noises), over_items, units)
 
 
 def _test(

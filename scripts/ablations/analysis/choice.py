@@ -36,6 +36,11 @@ class Choice:
     chosen: Candidate | None
     edges: tuple[str, ...]
 
+    @property
+    def point(self) -> tuple[dict[str, Any], Sequence[Run]]:
+        """The chosen point; without runs, and with the values of the first candidate, if there is none."""
+        return (self.chosen.values, self.chosen.runs) if self.chosen else (self.candidates[0].values, ())
+
 
 def choices(study: Study, records: Records) -> list[Choice]:
     """One choice for each setting of what is not chosen, in the order of the table.
@@ -44,19 +49,18 @@ def choices(study: Study, records: Records) -> list[Choice]:
     seed that diverged or is missing is chosen only if all have.
     """
     assert study.choose is not None
-    metric, over = study.kind.metrics[study.choose.by], study.choose.over
+    metric = study.kind.metrics[study.choose.by]
     groups: dict[tuple[Any, ...], list[Candidate]] = {}
     for values, runs in study.points():
         validated = cell(metric, [records.get(run) for run in runs])
-        key = tuple(values[name] for name in study.factors if name not in over)
-        groups.setdefault(key, []).append(Candidate(values, runs, validated))
+        groups.setdefault(study.setting(values), []).append(Candidate(values, runs, validated))
     sign = 1 if metric.better == "higher" else -1
     found = []
     for candidates in groups.values():
         able = [each for each in candidates if each.validated.mean is not None]
         able = [each for each in able if each.is_whole] or able
         chosen = max(able, key=lambda each: sign * (each.validated.mean or 0.0), default=None)
-        edges = tuple(name for name in over if chosen and _is_at_edge(name, chosen, candidates))
+        edges = tuple(name for name in study.chosen if chosen and _is_at_edge(name, chosen, candidates))
         found.append(Choice(candidates, chosen, edges))
     return found
 

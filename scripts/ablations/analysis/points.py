@@ -1,17 +1,22 @@
 """Comparisons of two points: with the baseline of a study, paired over the seeds."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ablations.analysis.effects import compare_settings
 from ablations.analysis.equivalence import with_margin_of
 from ablations.analysis.inference import Comparison, holm
 from ablations.analysis.measurements import Records, available, conditions, unit_of
-from ablations.config.baselines import base_points
+from ablations.config.baselines import base_points, changed_levels, is_primary
 from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
+
+# Its values, with its runs over the seeds.
+Point = tuple[Mapping[str, Any], Sequence[Run]]
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,12 @@ class Contrast:
     """The comparison of a point with the baseline, second minus first.
 
     `comparison` is None if no two runs of one seed can be compared. `p`, and `p_equivalent` of a study with a
-    margin, have Holm's correction over all contrasts of the metric; None without a test.
+    margin, have Holm's correction over all contrasts of the metric; None without a test. It is over those of
+    the primary hyperparameters, and over the exploratory others apart, where a study declares some.
     """
 
     comparison: Comparison | None
+    is_exploratory: bool = False
     p: float | None = None
     p_equivalent: float | None = None
 
@@ -57,27 +64,39 @@ def compare_points(
     return comparison
 
 
-def contrasts(study: Study, records: Records, name: str) -> list[Contrast | None]:
-    """The contrast of each point of a study with its baseline; None for the baseline itself."""
+def contrasts(study: Study, records: Records, name: str, points: Sequence[Point]) -> list[Contrast | None]:
+    """The contrast of each of these points of a study with its baseline; None for the baseline itself.
+
+    The points are all of the study, or those that validation has chosen, one for each setting.
+    """
     metric = study.kind.metrics[name]
     found = available(metric, study.runs(), records)
     unit = unit_of(study.kind, metric, found)
-    bases = {level: points[0][1] for level, points in base_points(study).items()}
-    compared: list[Comparison | None] = []
-    is_base: list[bool] = []
-    for values, runs in study.points():
+    bases = {level: of_level[0][0] for level, of_level in base_points(study).items()}
+    runs_of = {study.setting(values): runs for values, runs in points}
+    compared: list[Contrast | None] = []
+    for values, runs in points:
         base = bases[study.column(values)]
-        is_base.append(runs == base)
-        comparison = None
-        if not is_base[-1]:
-            comparison = compare_points(study, metric, base, runs, found, unit, study.test)
-        compared.append(with_margin_of(study, name, comparison))
-    ps = [_holm([getattr(each, of, None) for each in compared]) for of in ("p", "p_equivalent")]
-    contrasts = map(Contrast, compared, *ps)
-    return [None if of_base else each for of_base, each in zip(is_base, contrasts, strict=True)]
+        if not changed_levels(study, values, base):
+            compared.append(None)
+            continue
+        of_base = runs_of[study.setting(base)]
+        comparison = compare_points(study, metric, of_base, runs, found, unit, study.test)
+        is_exploratory = not is_primary(study, values, base)
+        compared.append(Contrast(with_margin_of(study, name, comparison), is_exploratory))
+    return _corrected(compared)
 
 
-def _holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values that are there."""
-    corrected = iter(holm([p for p in ps if p is not None]))
-    return [None if p is None else next(corrected) for p in ps]
+def _corrected(found: Sequence[Contrast | None]) -> list[Contrast | None]:
+    """The contrasts with their p-values, corrected apart where they are exploratory."""
+    corrected = list(found)
+    for is_exploratory, name in itertools.product((False, True), ("p", "p_equivalent")):
+        ps = {
+            i: p
+            for i, each in enumerate(found)
+            if each and each.is_exploratory == is_exploratory
+            if (p := getattr(each.comparison, name, None)) is not None
+        }
+        for i, p in zip(ps, holm(list(ps.values())), strict=True):
+            corrected[i] = replace(corrected[i], **{name: p})  # type: ignore[type-var]
+    return corrected

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from ablations.analysis.choice import choices
 from ablations.analysis.distributions import normal_sf, t_ppf
 from ablations.analysis.inference import ALPHA, Interval
 from ablations.analysis.measurements import Records, available, comparable
@@ -76,7 +77,8 @@ def profiles(study: Study, records: Records, name: str) -> list[Profile]:
             if run in found or records.get(run, {}).get("status") == "diverged"
         }
     means = {setting: interquartile_mean(scores) for setting, scores in every.items()}
-    reference = _reference(study, metric, {setting: mean for setting, (mean, _) in means.items()})
+    baseline = baseline_of(study, records)
+    reference = baseline or _best({setting: mean for setting, (mean, _) in means.items()}, metric)
     return [
         Profile(
             setting,
@@ -89,16 +91,20 @@ def profiles(study: Study, records: Records, name: str) -> list[Profile]:
     ]
 
 
-def baseline_of(study: Study) -> Setting | None:
-    """The setting of the baseline of a study; None if it has none, or one for each column of its table."""
+def baseline_of(study: Study, records: Records) -> Setting | None:
+    """The setting of the baseline of a study, with what validation has chosen for it.
+
+    None if it has no baseline, or several: by the columns of its table, or by what is chosen on each dataset.
+    """
     settings = settings_by_dataset(study) if study.base else {}
-    found = [s for s in settings if all(study.base.get(name, level) == level for name, level in s)]
-    return found[0] if len(found) == 1 else None
+    found = {s for s in settings if all(study.base.get(name, level) == level for name, level in s)}
+    if study.choose and found:
+        points = [choice.chosen.values for choice in choices(study, records) if choice.chosen]
+        found &= {s for s in found for values in points if all(values[name] == level for name, level in s)}
+    return found.pop() if len(found) == 1 else None
 
 
-def _reference(study: Study, metric: Metric, means: Mapping[Setting, float | None]) -> Setting | None:
-    if (baseline := baseline_of(study)) is not None:
-        return baseline
+def _best(means: Mapping[Setting, float | None], metric: Metric) -> Setting | None:
     there = {setting: mean for setting, mean in means.items() if mean is not None}
     choose = max if metric.better == "higher" else min
     return choose(there, key=there.__getitem__, default=None)

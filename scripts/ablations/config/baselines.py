@@ -26,6 +26,24 @@ def base_points(study: Study) -> dict[tuple[Any, ...], list[Point]]:
     return {column: of_column.get(tuple(column[i] for i in open_ones), []) for column in levels}
 
 
+def compared_points(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each point that has a difference to the baseline, and its baseline; of candidates, the first."""
+    bases = {column: points[0][0] for column, points in base_points(study).items()}
+    settings = {study.setting(values): values for values, _ in reversed(study.points())}
+    pairs = ((values, bases[study.column(values)]) for values in reversed(settings.values()))
+    return [(values, base) for values, base in pairs if changed_levels(study, values, base)]
+
+
+def changed_levels(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """In which hyperparameters a point differs from its baseline, besides those that validation chooses."""
+    return [name for name in study.factors if values[name] != base[name] and name not in study.chosen]
+
+
+def is_primary(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Whether a difference is of the primary hyperparameters, if the study declares any."""
+    return not study.primary or not set(study.primary).isdisjoint(changed_levels(study, values, base))
+
+
 def check_ablation(study: Study, where: str) -> Iterator[str]:
     """Whether `ablate` changes one point, each time to another, and `baseline` names one."""
     if study.baseline is not None and not study.base:
@@ -51,14 +69,17 @@ def check_ablation(study: Study, where: str) -> Iterator[str]:
 
 
 def _check_change(study: Study, where: str, change: Mapping[str, Any]) -> Iterator[str]:
-    own = {name: study.levels(name, study.grid) for name in change}
+    if change and not change.keys() - set(study.chosen):
+        yield f"{where}: validation chooses {', '.join(change)} in each row; change another hyperparameter"
+        return
+    own = {name: study.levels(name, study.grid) for name in change if name not in study.chosen}
     if several := [name for name, levels in own.items() if len(levels) > 1]:
         levels = own[several[0]]
         yield (
             f"{where}: the grid has {len(levels)} levels of {several[0]} ({', '.join(map(spell, levels))}); "
             "the point that is changed has one"
         )
-    elif all(level == own[name][0] for name, level in change.items()):
+    elif all(change[name] == levels[0] for name, levels in own.items()):
         same = _shown(change) or "an empty entry"
         yield f"{where}: {same} is what the grid has already, and no change; give another level"
 
@@ -68,6 +89,9 @@ def check_base(study: Study, where: str) -> Iterator[str]:
     where = f"{where}.{'ablate' if study.ablate else 'baseline'}"
     base, columns = study.base, study.table.columns
     for name, level in base.items():
+        if name in study.chosen:
+            yield f"{where}.{name}: validation chooses {name} in each row, the baseline too; leave it out"
+            return
         if level not in (levels := study.levels(name)):
             known = list(map(spell, levels))
             yield (
@@ -81,7 +105,8 @@ def check_base(study: Study, where: str) -> Iterator[str]:
         if not points:
             yield f"{where}: no point of the grid has {_shown(base)}{of_column}; name one that it has"
             return
-        varying = [name for name in study.factors if len({spell(values[name]) for values, _ in points}) > 1]
+        names = [name for name in study.factors if name not in study.chosen]
+        varying = [name for name in names if len({spell(values[name]) for values, _ in points}) > 1]
         if varying:
             found = dict.fromkeys(spell(values[varying[0]]) for values, _ in points)
             advice = "give the grid one level of it" if study.ablate else "name its level"

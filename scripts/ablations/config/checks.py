@@ -148,9 +148,8 @@ def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]
         yield f"{where}.values: with `columns`, a table holds one metric, and not {len(study.values)}"
         return
     levels = {key: {run.value(key) for run in runs} for key in factors}
-    chosen = study.choose.over if study.choose else []
     for key in factors:
-        if len(levels[key]) > 1 and key not in [*keys, *chosen] and not _determined(key, keys, runs):
+        if len(levels[key]) > 1 and key not in [*keys, *study.chosen] and not _determined(key, keys, runs):
             yield (
                 f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
                 "different runs would share a cell"

@@ -25,8 +25,6 @@ def check_choice(study: Study, where: str) -> Iterator[str]:
     if (choice := study.choose) is None:
         return
     where, kind = f"{where}.choose", study.kind
-    if study.base:
-        yield f"{where}: the study has a baseline, with which no chosen points are compared; leave one out"
     if study.table.columns:
         yield f"{where}: the table has `columns`; name these hyperparameters in its `rows`"
     for i, name in enumerate(choice.over):

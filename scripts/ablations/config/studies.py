@@ -122,17 +122,26 @@ class Study(PartOfGrid, Questions):
         """The levels of the point that all others are compared with; empty if there is none."""
         if self.baseline:
             return {name: getattr(self.baseline, name) for name in self.baseline.written}
-        return {name: self.levels(name)[0] for change in self.changes for name in change}
+        return {n: self.levels(n)[0] for change in self.changes for n in change if n not in self.chosen}
+
+    @property
+    def chosen(self) -> list[str]:
+        """The hyperparameters that validation chooses in each row of its table."""
+        return self.choose.over if self.choose else []
 
     @property
     def rows(self) -> list[str]:
         """What tells the rows of its table apart."""
         changed = dict.fromkeys(name for change in self.changes for name in change)
-        return self.table.rows or [name for name in changed if name not in self.table.columns]
+        return self.table.rows or [n for n in changed if n not in (*self.table.columns, *self.chosen)]
 
     def column(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The levels of the column of its table that a point with these values is in."""
         return tuple(values[name] for name in self.table.columns)
+
+    def setting(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The levels of a point with these values, without those that validation chooses."""
+        return tuple(values[name] for name in self.factors if name not in self.chosen)
 
     @property
     def values(self) -> list[str]:

@@ -13,11 +13,15 @@ from ablations.kinds.metrics import Metric
 from ablations.presentation.changes import base_text
 from ablations.presentation.effect_verdicts import margin_text
 from ablations.presentation.question_notes import unreachable
-from ablations.presentation.wording import difference_unit, in_sentence, signed
+from ablations.presentation.wording import difference_unit, in_sentence, listed, signed
 
 NONE = "–"
 # What the names of its columns in a TSV end in.
-CONTRAST = ("difference", "difference_ci_low", "ratio", "ratio_ci_low", "p_holm", "p_equivalent_holm")
+CONTRAST = (
+    "difference", "difference_ci_low", "ratio", "ratio_ci_low", "p_holm", "p_equivalent_holm", "family"
+)  # fmt: skip
+# What marks a significant difference of the declared comparisons, and one of the exploratory others.
+STARS = ("*", "†")
 # How the differences of seeds are tested.
 PAIRED: dict[Test, str] = {
     "t": ", with Student's 95 % interval",
@@ -44,7 +48,8 @@ def contrast_text(study: Study, metric: Metric, contrast: Contrast | None) -> st
     numbers += [comparison.interval.low, comparison.interval.high] if comparison.interval else []
     text, *ends = (_number(metric, number) for number in numbers)
     text += f" ({ends[0]} to {ends[1]})" if ends else ""
-    text += " *" * _is_below(contrast.p) + " ≈" * _is_below(contrast.p_equivalent)
+    text += f" {STARS[contrast.is_exploratory]}" * _is_below(contrast.p)
+    text += " ≈" * _is_below(contrast.p_equivalent)
     return f"{text} (n = {comparison.pairs})" if _is_partial(study, metric, contrast) else text
 
 
@@ -65,9 +70,10 @@ def _number(metric: Metric, number: float) -> str:
 
 
 def contrast_fields(
-    metric: Metric, contrast: Contrast | None, name: str, separator: str, has_margin: bool = False
+    study: Study, metric_name: str, contrast: Contrast | None, name: str, separator: str = "_"
 ) -> dict[str, str]:
-    """A difference as TSV fields; of times the ratio, as in the table of effects."""
+    """A difference as TSV fields, in columns of this name; of times the ratio, as in the table of effects."""
+    metric = study.kind.metrics[metric_name]
     ratio, comparison = metric.noise == "time", contrast and contrast.comparison
     numbers: list[float | None] = [None, None, None]
     if comparison:
@@ -77,8 +83,12 @@ def contrast_fields(
     what = f"{name}{separator}{'ratio' if ratio else 'difference'}"
     ends = zip(("", "_ci_low", "_ci_high"), texts, strict=True)
     ps = {"p_holm": contrast and contrast.p} if metric.noise != "exact" else {}
-    ps |= {"p_equivalent_holm": contrast and contrast.p_equivalent} if has_margin else {}
+    if metric_name in margins(study):
+        ps["p_equivalent_holm"] = contrast and contrast.p_equivalent
     tested = {f"{name}{separator}{key}": "" if p is None else f"{p:.4g}" for key, p in ps.items()}
+    if study.primary:
+        family = "exploratory" if contrast and contrast.is_exploratory else "primary"
+        tested[f"{name}{separator}family"] = family if contrast and contrast.p is not None else ""
     return {f"{what}{end}": text for end, text in ends} | tested
 
 
@@ -89,14 +99,13 @@ def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]])
     metrics = [study.kind.metrics[name] for name in found]
     contrasts = [each for of_metric in found.values() for each in of_metric if each]
     notes = [f"The baseline has {base_text(study)}. Δ is the difference to it{_units(study, metrics)}."]
+    if study.chosen:
+        notes.append(
+            "Each difference is between two chosen points. Its interval and test take the choices as given."
+        )
     for metric, of_metric in zip(metrics, found.values(), strict=True):
         notes += _judged(study, metric, [each.comparison for each in of_metric if each and each.comparison])
-    tests = max(sum(each.p is not None for each in of_metric if each) for of_metric in found.values())
-    if any(_is_below(each.p) for each in contrasts):
-        notes.append(
-            f"* marks a difference that is significant at 5 %, with Holm's correction over {tests} tests; "
-            "the intervals are without correction."
-        )
+    notes += _starred(study, [[each for each in of_metric if each] for of_metric in found.values()])
     for name, of_metric in found.items():
         notes += _equivalent(study, name, [each for each in of_metric if each])
         notes += _reach(study, [each for each in of_metric if each])
@@ -113,6 +122,30 @@ def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]])
     return list(dict.fromkeys(notes))
 
 
+def _starred(study: Study, found: Sequence[Sequence[Contrast]]) -> list[str]:
+    """What the marks of significant differences mean, given the contrasts of each metric."""
+    marks, corrected = [], "with Holm's correction over"
+    families = [
+        [[c for c in of if c.is_exploratory == is_other] for of in found] for is_other in (False, True)
+    ]
+    for star, kind, family in zip(STARS, ("a", "an exploratory"), families, strict=True):
+        if any(_is_below(each.p) for of_metric in family for each in of_metric):
+            tests = _count(_most_tests(family), "test")
+            marks.append(f"{star} marks {kind} difference that is significant at 5 %, {corrected} {tests}")
+    notes = [f"{'; '.join(marks)}; the intervals are without correction."] if marks else []
+    if count := _most_tests(families[1]):
+        notes.append(
+            f"The study declares {listed(study.primary)} as primary. {_count(count, 'difference')} of other "
+            "hyperparameters alone, corrected apart, are exploratory: they suggest what a further study may "
+            "confirm."
+        )
+    return notes
+
+
+def _most_tests(family: Sequence[Sequence[Contrast]]) -> int:
+    return max(sum(each.p is not None for each in of_metric) for of_metric in family)
+
+
 def _equivalent(study: Study, name: str, contrasts: Sequence[Contrast]) -> list[str]:
     """Which differences in a metric are smaller than its margin."""
     judged = [each for each in contrasts if each.p_equivalent is not None]
@@ -120,7 +153,7 @@ def _equivalent(study: Study, name: str, contrasts: Sequence[Contrast]) -> list[
         return []
     metric = study.kind.metrics[name]
     within = margin_text(metric, margins(study)[name])
-    tests = f"two one-sided tests, with Holm's correction over {_count_of_differences(len(judged))}"
+    tests = f"two one-sided tests, with Holm's correction over {_families(judged)}"
     if not any(_is_below(each.p_equivalent) for each in judged):
         return [f"No difference in {in_sentence(metric.label)} is shown to be within {within}, by {tests}."]
     limit = f", for these {metric.noun}" * (metric.noise == "proportion")
@@ -129,13 +162,24 @@ def _equivalent(study: Study, name: str, contrasts: Sequence[Contrast]) -> list[
     return [f"≈ marks a difference in {in_sentence(metric.label)} within {within}{limit}: {tests}."]
 
 
-def _count_of_differences(count: int) -> str:
-    return f"{count} difference{'s' * (count > 1)}"
+def _families(judged: Sequence[Contrast]) -> str:
+    """Over how many differences a correction is made: over the primary ones, and the others apart."""
+    exploratory = sum(each.is_exploratory for each in judged)
+    counts = (len(judged) - exploratory, exploratory)
+    return " and over ".join(_count(count, "difference") for count in counts if count)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number > 1)}"
 
 
 def _reach(study: Study, contrasts: Sequence[Contrast]) -> list[str]:
     """That the declared test cannot find any difference of so few seeds."""
-    tested = [each.comparison.units for each in contrasts if each.comparison and each.comparison.values]
+    tested = [
+        each.comparison.units
+        for each in contrasts
+        if each.comparison and each.comparison.values and not each.is_exploratory
+    ]
     if not tested or smallest_p(study.test, max(tested)) * len(tested) < ALPHA:
         return []
     why = unreachable(study.test, max(tested), len(tested), "seeds")

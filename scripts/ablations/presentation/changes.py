@@ -1,9 +1,9 @@
 """Changes: what a point has that the baseline of its study has not, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablations.config.baselines import base_points
+from ablations.config.baselines import base_points, changed_levels
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.wording import in_sentence
@@ -11,18 +11,17 @@ from ablations.presentation.wording import in_sentence
 BASELINE = "baseline"
 
 
-def changes(study: Study) -> list[str]:
-    """What each point of a study changes of its baseline: `without augmentation`, `learning rate 0.1 → 0.01`.
+def changes(study: Study, points: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What points change of the baseline of a study: `without augmentation`, `learning rate 0.1 → 0.01`.
 
     Where rows show their levels, several changes are only counted.
     """
-    bases = {level: points[0][0] for level, points in base_points(study).items()}
-    return [_named(study, values, bases[study.column(values)]) for values, _ in study.points()]
+    bases = {level: of_level[0][0] for level, of_level in base_points(study).items()}
+    return [_named(study, values, bases[study.column(values)]) for values in points]
 
 
 def _named(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    in_rows = [name for name in study.factors if name not in study.table.columns]
-    changed = [name for name in in_rows if values[name] != base[name]]
+    changed = [name for name in changed_levels(study, values, base) if name not in study.table.columns]
     texts = [change_text(study, name, base[name], values[name]) for name in changed]
     if not texts:
         return BASELINE

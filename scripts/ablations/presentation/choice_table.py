@@ -5,26 +5,43 @@ import pandas as pd
 from ablations.analysis.cells import cell, interval_over_items
 from ablations.analysis.choice import Choice, choices
 from ablations.analysis.measurements import Records
+from ablations.analysis.points import contrasts
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
+from ablations.presentation.baseline_columns import (
+    baseline_notes,
+    contrast_fields,
+    contrast_text,
+    heading,
+)
+from ablations.presentation.changes import changes
 from ablations.presentation.document import Table
+from ablations.presentation.marks import marks
 from ablations.presentation.study_table import cell_fields, cell_text, study_notes
-from ablations.presentation.wording import in_sentence, listed, marked
+from ablations.presentation.wording import apart, in_sentence, listed, marked
 
 
 def choice_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study with `choose`: what was chosen in each row, and the metrics of these runs."""
     assert study.choose is not None
     found, seeds = choices(study, records), len(study.seeds) > 1
-    by = study.kind.metrics[study.choose.by]
+    points = [choice.point for choice in found]
+    compared = {m: contrasts(study, records, m, points) for m in study.values} if study.base else {}
+    changed = changes(study, [values for values, _ in points]) if study.base else []
+    best, mark_notes = marks(study, records, points)
     data, display, counts = [], [], set[int]()
-    for choice in found:
+    for i, choice in enumerate(found):
         able = [choice.chosen] if choice.chosen else choice.candidates
         point = able[0]
         without = "diverged" if any(each.validated.diverged for each in able) else "missing"
         chosen = {name: spell(point.values[name]) if choice.chosen else "" for name in study.choose.over}
         fields = {factor: spell(point.values[factor]) for factor in study.rows}
-        texts = {study.label(f): study.level_label(f, level) for f, level in fields.items()}
+        # With `ablate`, the change says what the levels are.
+        named = {} if study.ablate else fields
+        texts = {study.label(f): study.level_label(f, level) for f, level in named.items()}
+        if study.base:
+            fields[apart("change", study.factors)] = changed[i]
+            texts = {"Change": changed[i], **texts}
         fields |= chosen | {"tried": str(len(choice.candidates))}
         for factor, level in chosen.items():
             shown = study.level_label(factor, level) if level else without
@@ -32,17 +49,28 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
         texts["Tried"] = str(len(choice.candidates))
         # Where none can be chosen, no run has a value.
         runs = [records.get(run) for each in able for run in each.runs]
-        for metric in [by, *(study.kind.metrics[value] for value in study.values)]:
+        for value in dict.fromkeys([study.choose.by, *study.values]):
+            metric = study.kind.metrics[value]
             content = cell(metric, runs)
             fields |= cell_fields(content, metric.column, seeds, interval_over_items(metric, runs))
             texts[marked(metric)] = cell_text(content, len(study.seeds), study.table.spread)
             if content.sd is not None and not content.counted:
                 counts.add(len(content.values))
+            if value in compared:
+                contrast = compared[value][i]
+                fields |= contrast_fields(study, value, contrast, metric.column)
+                texts[heading(metric)] = contrast_text(study, metric, contrast)
         data.append(fields)
         display.append(texts)
     every = [records.get(run) for run in study.runs()]
-    notes = [*_notes(study, found), *study_notes(study, every, counts)]
-    return Table(study.title, name, pd.DataFrame(data).fillna(""), pd.DataFrame(display).fillna(""), notes)
+    notes = [
+        *_notes(study, found), *baseline_notes(study, compared), *mark_notes,
+        *study_notes(study, every, counts),
+    ]  # fmt: skip
+    shown = pd.DataFrame(display).fillna("")
+    columns = {value: shown.columns.get_loc(marked(study.kind.metrics[value])) for value in study.values}
+    bold = frozenset((row, columns[value]) for row, value in best)
+    return Table(study.title, name, pd.DataFrame(data).fillna(""), shown, notes, bold)
 
 
 def _notes(study: Study, found: list[Choice]) -> list[str]:

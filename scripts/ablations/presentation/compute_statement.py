@@ -7,10 +7,10 @@ from ablations.analysis.compute import Compute, energy_metric
 from ablations.analysis.effects import effects
 from ablations.analysis.inference import Noise
 from ablations.analysis.measurements import Record, Records
-from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.kinds.metrics import PEAK_MEMORY
 from ablations.presentation.code_note import version_name
+from ablations.presentation.question_notes import PAIRED_TESTS
 from ablations.presentation.study_table import SPREADS
 from ablations.presentation.wording import in_sentence, listed
 
@@ -29,12 +29,6 @@ TESTS: dict[Noise, str] = {
     "settings": "{test} over the settings of the other hyperparameters",
     "items": "a paired test over the {nouns} (McNemar's exact test for one pair of runs)",
     "model": "",
-}
-NAMES: dict[Test, str] = {
-    "t": "Student's paired test",
-    "wilcoxon": "Wilcoxon's signed-rank test",
-    "permutation": "a paired permutation test",
-    "bootstrap": "a paired bootstrap",
 }
 # What the peak memory of a built-in kind is, by the type of the device.
 MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
@@ -179,7 +173,7 @@ def _intervals(study: Study, records: Records) -> list[str]:
         metric = study.kind.metrics[name]
         for effect in effects(study, records, name):
             if effect.comparison and effect.comparison.p is not None:
-                text = TESTS[effect.comparison.noise].format(nouns=metric.noun, test=NAMES[study.test])
+                text = TESTS[effect.comparison.noise].format(nouns=metric.noun, test=PAIRED_TESTS[study.test])
                 by_model |= not text
                 tests |= {text: None} if text else {}
                 has_ratios |= metric.noise == "time"
@@ -201,7 +195,10 @@ def _intervals(study: Study, records: Records) -> list[str]:
             f"correction over {every} of a metric."
         )
     if study.base:
-        sentences.append("Differences to the baseline are paired likewise, with Holm's correction over them.")
+        over = f"those of {listed(study.primary)}" if study.primary else "them"
+        sentences.append(
+            f"Differences to the baseline are paired likewise, with Holm's correction over {over}."
+        )
     if has_ratios:
         sentences.append("Times are compared as ratios, on the log scale, between runs on the same device.")
     return sentences

@@ -10,6 +10,7 @@ from ablations.analysis.model_matrix import Continuous
 from ablations.config.studies import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import Table
+from ablations.presentation.marks import planned_marks
 from ablations.presentation.parts import part_in_words
 from ablations.presentation.question_notes import planned_reach
 
@@ -135,7 +136,7 @@ def _remarks(study: Study, found: Design) -> list[str]:
         remarks.append("no point is left over to detect interactions")
     if found.seeds == 1 and study.kind.is_random:
         remarks.append("there is one seed, so the difference between two runs of the same point is unknown")
-    return [*remarks, *planned_reach(study)]
+    return [*remarks, *planned_reach(study), *planned_marks(study)]
 
 
 def _why(found: Design, factor: str) -> str:

@@ -38,7 +38,7 @@ def profiles_table(name: str, study: Study, records: Records) -> Table:
                 | {apart(study.label(f), HEADINGS): study.level_label(f, level) for f, level in each.setting}
                 | _texts(metric, each)
             )
-        notes[metric.label] = _notes(study, found, reference)
+        notes[metric.label] = _notes(study, records, found, reference)
     factors = [factor for factor, _ in next(iter(settings_by_dataset(study)))]
     data = pd.DataFrame(rows, columns=["metric", *(apart(factor, TAKEN) for factor in factors), *DATA])
     headed = [apart(study.label(factor), HEADINGS) for factor in factors]
@@ -78,7 +78,7 @@ def _texts(metric: Metric, found: Profile) -> dict[str, str]:
     }
 
 
-def _notes(study: Study, found: list[Profile], reference: Profile | None) -> list[str]:
+def _notes(study: Study, records: Records, found: list[Profile], reference: Profile | None) -> list[str]:
     over = "seeds and datasets" if any(len(by) > 1 for by in settings_by_dataset(study).values()) else "seeds"
     notes = [
         f"The interquartile mean is that of the middle half of the n values over {over}. It hardly depends "
@@ -86,7 +86,7 @@ def _notes(study: Study, found: list[Profile], reference: Profile | None) -> lis
     ]
     if any(each.beats for each in found):
         of_data = "the best interquartile mean, which the data choose"
-        which = of_data if baseline_of(study) is None else "the baseline"
+        which = of_data if baseline_of(study, records) is None else "the baseline"
         notes.append(
             f"{BETTER}: the share of the seeds in which a setting is better than {which}; equal values "
             "count half. The interval is for other seeds (Clopper and Pearson)."

@@ -6,7 +6,7 @@ from ablations.analysis.effects import Effect, effects
 from ablations.analysis.equivalence import largest_spread
 from ablations.analysis.inference import ALPHA
 from ablations.analysis.paired_tests import smallest_p, units_to_reach
-from ablations.config.baselines import base_points
+from ablations.config.baselines import compared_points, is_primary
 from ablations.config.questions import Test
 from ablations.config.studies import Study
 from ablations.presentation.effect_verdicts import Corrected, margin_text
@@ -15,6 +15,11 @@ from ablations.presentation.wording import listed
 TEST_NAMES: dict[Test, str] = {
     "t": "Student's test", "wilcoxon": "Wilcoxon's test", "permutation": "a permutation test",
     "bootstrap": "a bootstrap",
+}  # fmt: skip
+
+PAIRED_TESTS: dict[Test, str] = {
+    "t": "Student's paired test", "wilcoxon": "Wilcoxon's signed-rank test",
+    "permutation": "a paired permutation test", "bootstrap": "a paired bootstrap",
 }  # fmt: skip
 
 
@@ -93,17 +98,16 @@ def planned_reach(study: Study) -> Iterator[str]:
     units = len(study.seeds) if by_seeds else max((effect.pairs for effect in planned), default=0)
     if planned and smallest_p(study.test, units) * tests >= ALPHA:
         yield unreachable(study.test, units, tests, "seeds" if by_seeds else "pairs")
-    bases = {points[0][1][0] for points in base_points(study).values()} if study.base else set()
-    tests = len(study.points()) - len(bases)
-    if bases and by_seeds and smallest_p(study.test, units) * tests >= ALPHA:
+    tests = sum(is_primary(study, *pair) for pair in compared_points(study)) if study.base else 0
+    if tests and by_seeds and smallest_p(study.test, units) * tests >= ALPHA:
         yield f"differences to the baseline: {unreachable(study.test, units, tests, 'seeds')}"
 
 
-def unreachable(test: Test, units: int, tests: int, noun: str) -> str:
+def unreachable(test: Test, units: int, tests: int, noun: str, correction: str = "Holm") -> str:
     """That a test of so many units cannot be significant, and how many it takes."""
     needed = units_to_reach(test, tests)
     takes = f"at least {needed} are needed" if needed else "no number of them is enough; choose another test"
-    corrected = f" after Holm's correction over {tests} tests" if tests > 1 else ""
+    corrected = f" after {correction}'s correction over {tests} tests" if tests > 1 else ""
     return (
         f"with {units} {noun if units > 1 else noun.removesuffix('s')}, the smallest p of {TEST_NAMES[test]} "
         f"is {smallest_p(test, units):.2g}, which cannot be significant{corrected}; {takes}"

@@ -10,7 +10,6 @@ from ablations.analysis.cells import Cell, cell, interval_over_items
 from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
 from ablations.analysis.points import contrasts
-from ablations.config.question_checks import margins
 from ablations.config.studies import Study
 from ablations.config.study_sections import Spread
 from ablations.kinds.hyperparameters import spell
@@ -98,9 +97,9 @@ class _Row:
 def study_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study: rows in the order of its grid, one cell per point, over its seeds."""
     points, separator = study.points(), _separator(study)
-    compared = {metric: contrasts(study, records, metric) for metric in study.values} if study.base else {}
-    best, mark_notes = marks(study, records)
-    changed = changes(study) if study.base else [""] * len(points)
+    compared = {m: contrasts(study, records, m, points) for m in study.values} if study.base else {}
+    best, mark_notes = marks(study, records, points)
+    changed = changes(study, [values for values, _ in points]) if study.base else [""] * len(points)
     rows: dict[tuple[str, ...], _Row] = {}
     bold, seeds = set(), set()
     for i, (values, runs) in enumerate(points):
@@ -118,9 +117,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
             bold |= {(row.number, label)} if (i, metric_name) in best else set()
             if compared:
                 contrast = compared[metric_name][i]
-                row.fields |= contrast_fields(
-                    metric, contrast, column, separator, metric_name in margins(study)
-                )
+                row.fields |= contrast_fields(study, metric_name, contrast, column, separator)
                 of_level = label if study.table.columns else ""
                 row.texts[heading(metric, of_level)] = contrast_text(study, metric, contrast)
     title = study.title
