@@ -80,6 +80,8 @@ class CommandRun:
     def execute(self) -> None:
         """Execute the command, and write what it left as the record."""
         device_type, device_name = device()
+        if device_type == "cuda":
+            self.attempt.meter.add_gpus(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
         code = provenance.code_of(self.kind)
         # A command resumes whatever has changed since, so that all attempts count.
         self.attempt.identify({})

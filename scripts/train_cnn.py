@@ -142,6 +142,8 @@ def train(
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     on_gpu = device.type == "cuda"
     device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
+    if on_gpu:
+        attempt.meter.add_gpus([f"GPU-{torch.cuda.get_device_properties(device).uuid}"])
     # With another device or torch a run could resume, but neither its bits nor its times would be right.
     attempt.identify(
         {

@@ -202,3 +202,40 @@ def test_the_statement_compiles_with_any_text_in_it(tmp_path):
     table = compute_table("it", of, records, {})
     assert "<script" not in table.html()
     compiled(tmp_path, table.latex())
+
+
+@pytest.mark.parametrize(
+    ("counters", "expected"),
+    [
+        (
+            {"RAPL"},
+            "adds up to 1.00 kWh, by the counters of all sockets of its machine (RAPL). They count all",
+        ),
+        ({"RAPL;NVML"}, "by the counters of all sockets of its machine (RAPL) and its GPUs (NVML). They"),
+        ({"RAPL", "NVML"}, "by the counters of its GPUs (NVML) or of all sockets of its machine (RAPL)."),
+    ],
+)
+def test_counted_energy_is_added_up_with_what_it_counts(counters, expected):
+    of = study("question_2", seeds=[0])
+    records = {run: record(run, **MADE) for run in of.runs()}
+    for run, name in zip(of.runs()[:4], sorted(counters) * 4, strict=False):
+        records[run] |= {"counted_energy_j": "900000.0", "energy_counters": name}
+    table = compute_table("it", of, records, {})
+    said = texts_of(table)["Compute"]
+    assert "The energy of 4 of the 10 runs adds up to 1.00 kWh" in said
+    assert expected in said
+    assert "not measured" not in said
+    assert table.display["Energy (kWh)"].tolist() == ["1.00"]
+
+
+def test_what_own_models_import_is_named_by_its_digest():
+    of = study("question_2", seeds=[0])
+    files = {"model_sha256": "a" * 64, "model_imports_sha256": "b" * 64}
+    records = {run: record(run, **MADE, **files) for run in of.runs()}
+    said = texts_of(compute_table("it", of, records, {}))["Versions"]
+    assert f"SHA-256 begins with {'a' * 12}." in said
+    assert f"The digest of what these import from their folder begins with {'b' * 12}." in said
+    del records[of.runs()[0]]["model_imports_sha256"]
+    for each in records.values():
+        each.pop("model_imports_sha256", None)
+    assert "import" not in texts_of(compute_table("it", of, records, {}))["Versions"]

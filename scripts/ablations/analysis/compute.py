@@ -14,7 +14,7 @@ from ablations.runs.state import RunState
 KWH = {"J": 1 / 3.6e6, "kJ": 1 / 3600, "MJ": 1 / 3.6, "Wh": 1e-3, "kWh": 1.0, "MWh": 1e3}
 
 SUMS = (
-    "runs", "diverged", "unfinished", "untimed", "attempts",
+    "runs", "diverged", "unfinished", "untimed", "attempts", "metered",
     "final_s", "earlier_s", "diverged_s", "unfinished_s",
 )  # fmt: skip
 
@@ -25,8 +25,9 @@ class Compute:
 
     `device` is its name and `type` cpu or cuda, empty where they are not known. `threads` and `shared` are
     the numbers of threads and of runs per job that occurred. Of `runs`, some are `diverged` or `unfinished`,
-    and `untimed` do not tell their times. `final_s` is the time of the last attempts of runs that completed,
-    and `earlier_s` that of the attempts before them. `memory_mb` is the largest of a run.
+    and `untimed` do not tell their times; `metered` tell their energy, by the `counters` if not by a metric.
+    `final_s` is the time of the last attempts of runs that completed, and `earlier_s` that of the attempts
+    before them. `memory_mb` is the largest of a run.
     """
 
     device: str
@@ -38,12 +39,14 @@ class Compute:
     unfinished: int = 0
     untimed: int = 0
     attempts: int = 0
+    metered: int = 0
     final_s: float = 0.0
     earlier_s: float = 0.0
     diverged_s: float = 0.0
     unfinished_s: float = 0.0
     memory_mb: float | None = None
     energy_kwh: float | None = None
+    counters: set[str] = field(default_factory=set)
 
     @property
     def seconds(self) -> float:
@@ -55,6 +58,7 @@ class Compute:
         self.type = self.type or other.type
         self.threads |= other.threads
         self.shared |= other.shared
+        self.counters |= other.counters
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         # Not all records have these.
@@ -101,7 +105,10 @@ def _of_record(record: Record, energy: Metric | None) -> Compute:
         own.final_s, own.earlier_s = seconds[-1], sum(seconds[:-1])
     own.memory_mb = max(_numbers(record.get(PEAK_MEMORY.column, "")), default=None)
     if energy and (values := _numbers(record.get(energy.column, ""))):
-        own.energy_kwh = values[0] * energy.scale * KWH[energy.unit]
+        own.metered, own.energy_kwh = 1, values[0] * energy.scale * KWH[energy.unit]
+    elif not energy and (values := _numbers(record.get("counted_energy_j", ""))):
+        own.metered, own.energy_kwh = 1, values[0] * KWH["J"]
+        own.counters = {record.get("energy_counters", "")}
     return own
 
 

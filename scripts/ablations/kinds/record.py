@@ -21,14 +21,21 @@ Text = Annotated[str, AfterValidator(readable), AfterValidator(as_field)]
 class Record(BaseModel):
     """How every run ended, and where and by what it was made: the columns after its identity.
 
-    `runs_per_job` is how many runs shared the job and its GPU. `ADDED` names the columns that older records
-    do not have, and `LONGEST` the one that stands last because of its length. Measured numbers are rounded
-    to `DECIMALS`. Where the record is `OPEN`, a file may have more columns, which are not read.
+    `runs_per_job` is how many runs shared the job and its GPU. `counted_energy_j` is what the counters of the
+    machine, which `energy_counters` names, measured during the last attempt. `ADDED` names the columns that
+    older records do not have, and `LONGEST` the one that stands last because of its length. Measured numbers
+    are rounded to `DECIMALS`. Where the record is `OPEN`, a file may have more columns, which are not read.
     """
 
     # Deferred: a process needs few of the models, and each takes milliseconds to build.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-    ADDED: ClassVar[tuple[str, ...]] = ("runs_per_job", "code_commit", "code_modified")
+    ADDED: ClassVar[tuple[str, ...]] = (
+        "runs_per_job",
+        "code_commit",
+        "code_modified",
+        "counted_energy_j",
+        "energy_counters",
+    )
     LONGEST: ClassVar[str] = ""
     DECIMALS: ClassVar[int | None] = 6
     OPEN: ClassVar[bool] = False
@@ -45,6 +52,8 @@ class Record(BaseModel):
     workflow_version: Text
     code_commit: Text | None = None
     code_modified: bool | None = None
+    counted_energy_j: NotNegative | None = None
+    energy_counters: Text | None = None
     python_version: Text
 
     @classmethod

@@ -32,6 +32,8 @@ TESTS: dict[Noise, str] = {
 }
 # What the peak memory of a built-in kind is, by the type of the device.
 MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
+# What the counters of the machine are of, as a record names them.
+COUNTERS = {"RAPL": "all sockets of its machine (RAPL)", "NVML": "its GPUs (NVML)"}
 SECONDS = {"hours": 3600.0, "minutes": 60.0}
 
 
@@ -138,14 +140,23 @@ def _measured(study: Study, found: Sequence[Compute], whole: Compute) -> list[st
         what = f" ({measured})" * bool(measured)
         label = PEAK_MEMORY.label.lower()
         sentences.append(f"The largest {label} of a run was {whole.memory_mb:,.0f} MB{what}.")
-    energy = energy_metric(study)
-    if energy and whole.energy_kwh is not None:
-        of_last = " of their final attempts" if whole.attempts > whole.runs else ""
-        total = f"{amount(whole.energy_kwh)} kWh"
-        sentences.append(f"The energy that the runs report{of_last} ({energy.label}) adds up to {total}.")
-    else:
-        sentences.append("Energy was not measured.")
-    return sentences
+    return sentences + _energy(study, whole)
+
+
+def _energy(study: Study, whole: Compute) -> list[str]:
+    if whole.energy_kwh is None:
+        return ["Energy was not measured."]
+    of_last = " of their final attempts" if whole.attempts > whole.runs else ""
+    some = f"{whole.metered:,} of the {whole.runs:,} runs" if whole.metered < whole.runs else "the runs"
+    total = f"{amount(whole.energy_kwh)} kWh"
+    if energy := energy_metric(study):
+        return [f"The energy that {some} report{of_last} ({energy.label}) adds up to {total}."]
+    ways = [listed(COUNTERS.get(name, name) for name in each.split(";")) for each in sorted(whole.counters)]
+    return [
+        f"The energy of {some}{of_last} adds up to {total}, by the counters of {' or of '.join(ways)}.",
+        "They count all that uses a socket or a GPU while a run is at work. So this sum counts the energy of "
+        "runs at the same time on one machine several times.",
+    ]
 
 
 # --- the second ----------------------------------------------------------------------------------
@@ -227,6 +238,9 @@ def _versions(study: Study, runs: Sequence[Record]) -> list[str]:
         sentences.append(
             f"The networks of the authors were built by files whose SHA-256 begins with {files}."
         )
+    if digests := _levels(runs, "model_imports_sha256"):
+        files = listed(digest[:12] for digest in digests)
+        sentences.append(f"The digest of what these import from their folder begins with {files}.")
     return sentences
 
 

@@ -18,6 +18,7 @@ from ablations.files import refuse_links
 from ablations.kinds.record import Record
 from ablations.readable import readable
 from ablations.runs import state
+from ablations.runs.energy import Meter
 from ablations.runs.provenance import seconds_of_attempt, seconds_since_start
 from ablations.runs.records import read_record, write_record
 from ablations.runs.run import Run
@@ -145,6 +146,7 @@ class Attempt:
             log.warning("%s is damaged: earlier attempts are not counted", self._path)
         self._process = state.Process.current()
         self.identity: dict[str, str] = {}
+        self.meter = Meter()
         # The file keeps the earlier attempts until this one knows whether they count.
         self._earlier = earlier or state.RunState(self._process)
         self._steps: tuple[int, int, int] | None = None
@@ -212,6 +214,7 @@ class Attempt:
 
         Raises OSError if the file cannot be written.
         """
+        self.meter.read()
         current = state.RunState(
             self._process,
             self.identity or self._earlier.identity,
@@ -232,9 +235,9 @@ class Attempt:
         return state.Progress(min(done * epochs // total + 1, epochs), epochs, done, total, eta_s)
 
     def columns(self) -> dict[str, object]:
-        """The columns of a record that give the number of attempts, and the seconds of each."""
-        seconds = self.seconds
-        return {"attempts": len(seconds), "attempt_seconds": ";".join(f"{s:.3f}" for s in seconds)}
+        """The columns of a record with the number of attempts, the seconds of each, and this one's energy."""
+        texts = [f"{seconds:.3f}" for seconds in self.seconds]
+        return {"attempts": len(texts), "attempt_seconds": ";".join(texts), **self.meter.columns()}
 
     def write_record(self, record: Record) -> None:
         """Write the record of the run, and remove the state file: the run is completed."""
