@@ -13,12 +13,13 @@ from ablations.config.drawn import BITS, _shares
 from ablations.config.fractions import effect_columns, efficiency
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
-from ablations.config.studies import Study
+from ablations.config.studies import Study, parse_study
 from ablations.presentation.design_table import design_table, in_words
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.figures import FIGURES
 from ablations.presentation.tables import TABLES
 from scipy import stats
+from statsmodels.api import OLS
 from test_tables import record
 
 PROJECT = Path(__file__).parents[2]
@@ -341,3 +342,54 @@ def test_a_part_holds_its_own_runs_alone(part):
     assert not any(map(study.holds, other))
     every = load(**part, seeds=[0, 1]).runs()
     assert [run for run in every if study.holds(run)] == study.runs()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "others"),
+    [
+        ("gamma", {"log_uniform": [1e-4, 1e-1]}, ["scale", "auto"]),
+        ("gamma", {"uniform": [0.01, 0.1]}, ["scale"]),
+    ],
+)
+def test_a_level_without_a_place_on_a_range_has_an_effect_of_its_own(name, given, others):
+    block = {"dataset": "digits", "kernel": "rbf", "train_samples": 100, "C": [1, 10]}
+    study = parse_study(
+        {
+            "title": "T",
+            "kind": "svm",
+            "grid": [{**block, name: given}, {**block, name: others}],
+            "sample": {"points": 8 + 2 * len(others), "seed": 0},
+            "table": {"rows": ["C", name], "values": "test_accuracy"},
+        }
+    )
+    draw = np.random.default_rng(0)
+    records = {run: record(run, test_accuracy=f"{80 + draw.normal():.6f}") for run in study.runs()}
+    runs = study.runs()
+    drawn = sorted(run.value(name) for run in runs if run.value(name) not in others)
+    scale = np.log if "log_uniform" in given else np.asarray
+    place = {value: float(scale(value)) for value in drawn}
+    columns = [np.array([run.value("C") for run in runs], float)]
+    columns.append(np.array([place.get(run.value(name), 0.0) for run in runs]))
+    columns += [np.array([run.value(name) == other for run in runs], float) for other in others]
+    values = np.array([float(records[run]["test_accuracy"]) for run in runs])
+    # The levels apart have no slope: without a range's value, only their own constants are left.
+    is_drawn = 1 - sum(columns[2:])
+    fitted = OLS(values, np.column_stack([columns[0], columns[1], is_drawn, *columns[2:]])).fit()
+    _, slope, constant, *of_others = fitted.params
+    found = [each for each in effects(study, records, "test_accuracy") if each.factor == name]
+    first, *rest = found
+    assert (first.first, first.second) == (drawn[0], drawn[-1])
+    expected = slope * (place[drawn[-1]] - place[drawn[0]])
+    assert first.comparison.difference == pytest.approx(expected, abs=1e-6)
+    for effect in rest[: len(others)]:
+        line = constant + slope * place[effect.first]
+        own = of_others[others.index(effect.second)]
+        assert effect.comparison.difference == pytest.approx(own - line, abs=1e-6)
+        middle = (place[drawn[0]] + place[drawn[-1]]) / 2
+        assert effect.first == min(drawn, key=lambda value: abs(place[value] - middle))
+    assert len(rest) == len(others) + (len(others) == 2)
+    table = design_table("s", study)
+    shown = " and ".join([f"{len(drawn)} of a range", *others[:1]]) if len(others) == 1 else "of a range, "
+    assert shown in list(table.data["levels"])[1]
+    notes = " ".join(TABLES["effects"]("s", study, records, None).notes)
+    assert f"No place on the scale of a range: {' and '.join(sorted(others))}." in notes

@@ -59,5 +59,5 @@ def _contrasts(points: Points, levels: Levels, i: int) -> np.ndarray:
     values, at = list(levels.values())[i], [point[i] for point in points]
     if not isinstance(values, Continuous):
         return contrasts(at, values)
-    shares = values.shares(at)[:, None]
-    return (shares - shares.mean()) / shares.std()
+    columns = np.column_stack(values.columns(at))
+    return np.linalg.qr(columns - columns.mean(axis=0))[0] * math.sqrt(len(at))

@@ -124,7 +124,8 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
         for first, second in _compared(levels):
             # Of a range, no two runs show what the line through all of them shows.
             none = Effect(factor, first, second, pairs=0, apart=0, alone=0, comparison=None)
-            effect = none if isinstance(levels, Continuous) else pairing.compare(factor, first, second)
+            is_line = isinstance(levels, Continuous) and not {first, second} <= {*levels.apart}
+            effect = none if is_line else pairing.compare(factor, first, second)
             if not effect.pairs:
                 comparison = pairing.with_margin(main_effects.compare(factor, first, second))
                 effect = replace(effect, apart=len(pairing.found) - len(of_model), comparison=comparison)
@@ -133,7 +134,8 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
 
 def _compared(levels: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     if isinstance(levels, Continuous):
-        return [(levels[0], levels[-1])]
+        of_middle = ((levels.middle, level) for level in levels.apart)
+        return [(levels[0], levels[-1]), *of_middle, *itertools.combinations(levels.apart, 2)]
     if len(levels) <= MOST_LEVELS:
         return itertools.combinations(levels, 2)
     return ((levels[0], level) for level in levels[1:])

@@ -90,7 +90,9 @@ def design_table(name: str, study: Study) -> Table:
 
 
 def _count(levels: Sequence[object]) -> str:
-    return f"{len(levels)} of a range" if isinstance(levels, Continuous) else str(len(levels))
+    if not isinstance(levels, Continuous):
+        return str(len(levels))
+    return _listed([f"{len(levels)} of a range", *map(spell, levels.apart)])
 
 
 def _separable(found: Design, factor: str) -> str:

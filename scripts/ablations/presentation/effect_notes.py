@@ -8,6 +8,7 @@ from ablations.analysis.model_matrix import Continuous, varying_levels
 from ablations.analysis.sample_size import detectable
 from ablations.config.questions import Test
 from ablations.config.studies import Study
+from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.effect_verdicts import Corrected
 from ablations.presentation.wording import listed
@@ -154,6 +155,11 @@ def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
             f"Drawn from a range: {listed(drawn)}. The difference is that between the lowest and the highest "
             "drawn value on a straight line, over the logarithm where the range is log_uniform. A best value "
             "in between does not show in it."
+        )
+    if others := {spell(level) for f in drawn for level in getattr(levels_of[f], "apart", ())}:
+        notes.append(
+            f"No place on the scale of a range: {listed(sorted(others))}. Each is compared with the line, at "
+            "the drawn value nearest to its middle."
         )
     many = [f for f, levels in levels_of.items() if len(levels) > MOST_LEVELS and f not in drawn]
     if many:
