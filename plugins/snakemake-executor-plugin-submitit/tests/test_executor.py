@@ -21,12 +21,14 @@ from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.adoption import Adoption
 from snakemake_executor_plugin_submitit.clusters.base import Phase, State
 from snakemake_executor_plugin_submitit.clusters.local import Local
-from snakemake_executor_plugin_submitit.executor import Executor, _interrupt_once
+from snakemake_executor_plugin_submitit.executor import Executor
 from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.interrupts import interrupt_once
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.queue_watch import QueueWatch
 from snakemake_executor_plugin_submitit.refusals import may_pass
 from snakemake_executor_plugin_submitit.resources import request_of
+from snakemake_executor_plugin_submitit.results import Result, write_result
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.submissions import (
     Submissions,
@@ -364,7 +366,7 @@ def test_an_interrupted_call_cancels_its_jobs(number, tmp_path):
 
 def test_a_second_sigterm_does_not_break_the_cancelling(capfd):
     """SLURM sends one to the script of a controller in a job and one to all its processes."""
-    before = signal.signal(signal.SIGTERM, _interrupt_once)
+    before = signal.signal(signal.SIGTERM, interrupt_once)
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -771,6 +773,33 @@ def test_the_queue_is_asked_about_a_new_submission_and_not_about_a_run_in_a_know
         Executor.report_submitted(executor, made, [SubmittedMember(made, 0, number, waiting())])
     assert len(asked) == 1
     assert executor.submissions.tracked[made.id].waited_for == {(0, 0), (0, 1), (0, 2)}
+
+
+def test_a_look_before_the_executor_is_ready_finds_nothing():
+    """Snakemake starts the watching thread before `__post_init__`; an error in it is never seen again."""
+    looking = Executor.__new__(Executor).check_active_jobs([])
+    with pytest.raises(StopAsyncIteration):
+        looking.__anext__().send(None)
+
+
+def test_a_submission_is_quiet_until_a_member_has_a_result_or_its_allocation_is_over(tmp_path):
+    made = submission(tmp_path / "submitit")
+    tracked = TrackedSubmission(made, waited_for={(0, 0)})
+    submissions, states = Submissions(), {made.jobs[0]: State(Phase.ALIVE, "RUNNING")}
+    submissions.tracked = {made.id: tracked}
+    cluster = SimpleNamespace(name="it", states=lambda submissions: states)
+    watch = QueueWatch(cluster, submissions, LOG, latency_s=15, longest_interval_s=30)
+    watch.look()
+    assert watch.is_quiet(tracked)
+    write_result(made.results, 0, 0, Result(0))
+    watch.look()
+    assert not watch.is_quiet(tracked)
+    tracked.waited_for.clear()
+    assert watch.is_quiet(tracked)
+    states[made.jobs[0]] = State(Phase.ENDED, "NODE_FAIL")
+    watch.ask_now()
+    watch.look()
+    assert not watch.is_quiet(tracked)
 
 
 VIOLATES = (

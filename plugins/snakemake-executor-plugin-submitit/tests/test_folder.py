@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from snakemake_executor_plugin_submitit.clusters.slurm import call
 from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.listing import Listing, NewResults
 from snakemake_executor_plugin_submitit.private_folder import make_private, open_log, opened_private
 from snakemake_executor_plugin_submitit.results import Result, write_result
 from snakemake_interface_common.exceptions import WorkflowError
@@ -178,8 +179,35 @@ def test_results_are_read_once(tmp_path):
     write_result(made.results, 0, 1, Result(3, "why"))
     (made.results / "0-0.json").write_text('{"exi')
     (made.results / ".0-0.json.tmp").write_text("{}")
-    assert made.read_results(set()) == {(0, 1): Result(3, "why")}
-    assert made.read_results({(0, 1)}) == {}
+    new = NewResults(made.results)
+    assert new.read() == {(0, 1): Result(3, "why")}
+    assert new.read() == {}
+    write_result(made.results, 0, 0, Result(0))
+    assert new.read() == {(0, 0): Result(0)}
+    assert made.read_results() == {(0, 0): Result(0), (0, 1): Result(3, "why")}
+
+
+def test_a_folder_is_listed_again_only_if_it_may_have_changed(tmp_path, monkeypatch):
+    """Not at once after a change: a file system may keep its times in steps of seconds."""
+    now, listing = [100.0], Listing(tmp_path)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    looks = {}
+    for now[0] in (100, 104, 106, 133, 135, 136):
+        looks[now[0]] = listing.names()
+    assert [at for at, names in looks.items() if names is not None] == [100, 104, 135]
+    (tmp_path / "new").touch()
+    assert listing.names() == ["new"]
+
+
+def test_a_result_that_cannot_be_read_yet_is_read_later(tmp_path, monkeypatch):
+    """Its folder does not change when the file server answers again."""
+    write_result(tmp_path, 0, 0, Result(0))
+    new = NewResults(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("snakemake_executor_plugin_submitit.listing.read_result", lambda path: None)
+        assert new.read() == {}
+    monkeypatch.setattr(new._listing, "names", lambda: None)
+    assert new.read() == {(0, 0): Result(0)}
 
 
 def test_a_submission_that_others_may_have_written_is_not_loaded(tmp_path):
@@ -273,9 +301,9 @@ def test_running_out_of_descriptors_has_a_name(tmp_path, monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "scandir", none_left)
+        patched.setattr(os, "open", none_left)
         with pytest.raises(WorkflowError, match="no more files can be opened .Too many open files"):
-            made.read_results(set())
+            made.read_results()
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "run", none_left)
         with pytest.raises(WorkflowError, match="no more files can be opened"):

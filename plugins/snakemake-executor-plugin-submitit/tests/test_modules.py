@@ -10,7 +10,8 @@ ROOT = Path(package.__file__).parent
 LAYERS = """
 auto_pack
 results processes mps lanes packing private_folder settings resources identity refusals descriptors shell_job
-manifest calls usage allocation
+interrupts
+manifest calls usage allocation listing
 member efficiency
 places
 holdings direct free_places gpus

@@ -1,13 +1,11 @@
 """The executor: what Snakemake calls to run jobs, to learn how they ended, and to cancel them."""
 
-import os
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -22,6 +20,7 @@ from snakemake_executor_plugin_submitit.descriptors import raise_limit
 from snakemake_executor_plugin_submitit.efficiency import Efficiency
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.identity import job_key
+from snakemake_executor_plugin_submitit.interrupts import ask_for_patience, interrupt_once
 from snakemake_executor_plugin_submitit.leaving import Departure
 from snakemake_executor_plugin_submitit.private_folder import make_private
 from snakemake_executor_plugin_submitit.queue_watch import UNKNOWN_STATE, QueueWatch
@@ -100,7 +99,7 @@ class Executor(RemoteExecutor):
         """Accept a job. It is submitted together with others that have the same request."""
         if not self._handles_sigterm and threading.current_thread() is threading.main_thread():
             # At SIGTERM, Snakemake itself would wait for all jobs in the queue.
-            signal.signal(signal.SIGTERM, _interrupt_once)
+            signal.signal(signal.SIGTERM, interrupt_once)
             self._handles_sigterm = True
         try:
             request = request_of(job.resources, job.threads, self.settings.pack)
@@ -149,17 +148,26 @@ class Executor(RemoteExecutor):
             for info in active_jobs:
                 yield info
             return
-        quick = True
+        quick, quiet = True, set()
         if self._ready:
             self._submit_ready()
             self._submitter.settle_unconfirmed()
             self._watch.look()
             if self.settings.refill:
                 self._refill.look()
+            # Most jobs wait in the queue. They are not looked at one by one.
+            quiet = {
+                number
+                for number, each in self.submissions.tracked.items()
+                if self._watch.is_quiet(each) and not self._refill.has_handed(number)
+            }
             quick = not self.submissions.tracked or (self._refill.is_open and isinstance(self.cluster, Local))
         self.next_seconds_between_status_checks = QUICK_LOOK_S if quick else LOOK_S
         for info in active_jobs:
             member: SubmittedMember = info.aux["member"]
+            if member.submission.id in quiet:
+                yield info
+                continue
             tracked = self.submissions.tracked[member.submission.id]
             result = tracked.results.get((member.pack, member.member))
             if self._ready and result is None and self._refill.is_returned(member):
@@ -217,11 +225,14 @@ class Executor(RemoteExecutor):
 
     def _remove_ended(self) -> None:
         """Remove submissions that have ended; one with a failed member keeps its logs until the next call."""
-        available = self._adoption.available_submissions()
-        for number, tracked in list(self.submissions.tracked.items()):
+        done = [
+            (number, each)
+            for number, each in self.submissions.tracked.items()
+            if not each.waited_for and all(map(self._watch.is_over, each.submission.jobs))
+        ]
+        available = self._adoption.available_submissions() if done else set()
+        for number, tracked in done:
             jobs = tracked.submission.jobs
-            if tracked.waited_for or not all(map(self._watch.is_over, jobs)):
-                continue
             del self.submissions.tracked[number]
             for job in jobs:
                 self._watch.forget(job)
@@ -243,7 +254,7 @@ class Executor(RemoteExecutor):
         if threading.current_thread() is threading.main_thread():
             # A second Ctrl-C would otherwise leave jobs in the queue that are not cancelled yet.
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _ask_for_patience)
+                signal.signal(number, ask_for_patience)
         super().cancel()
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
@@ -285,14 +296,3 @@ class Executor(RemoteExecutor):
         self._watch.look()
         self._remove_ended()
         self._adoption.remove_over(self._adoption.available_submissions() | self.submissions.tracked.keys())
-
-
-def _interrupt_once(number: int, frame: FrameType | None) -> None:
-    """As Ctrl-C, which still works; SLURM and its script of this call may both send SIGTERM at once."""
-    signal.signal(signal.SIGTERM, _ask_for_patience)
-    raise KeyboardInterrupt
-
-
-def _ask_for_patience(number: int, frame: FrameType | None) -> None:
-    # Not through the logger: the signal may have interrupted it.
-    os.write(2, b"The jobs are being cancelled; this takes a moment.\n")

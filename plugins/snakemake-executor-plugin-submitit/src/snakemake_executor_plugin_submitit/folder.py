@@ -27,6 +27,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from snakemake_executor_plugin_submitit.calls import is_alive, own_call
 from snakemake_executor_plugin_submitit.descriptors import check_left
+from snakemake_executor_plugin_submitit.listing import NewResults
 from snakemake_executor_plugin_submitit.manifest import (
     SUBMISSION_ID,
     ManifestMember,
@@ -47,7 +48,6 @@ from snakemake_executor_plugin_submitit.results import (
     has_result,
     parse_result_name,
     read_bytes,
-    read_result,
     write_json,
 )
 
@@ -227,20 +227,9 @@ class Submission:
         except (WorkflowError, OSError, TypeError):
             return None
 
-    def read_results(self, known: set[tuple[int, int]]) -> dict[tuple[int, int], Result]:
-        """The results that exist and are not yet `known`, by (pack, member)."""
-        found = {}
-        try:
-            for entry in os.scandir(self.results):
-                at = parse_result_name(entry.name)
-                if at is None or at in known:
-                    continue
-                result = read_result(Path(entry.path))
-                if result is not None:
-                    found[at] = result
-        except OSError as error:
-            check_left(error)
-        return found
+    def read_results(self) -> dict[tuple[int, int], Result]:
+        """The results that exist, by (pack, member)."""
+        return NewResults(self.results).read()
 
     def end_of_log(self, job: str) -> str:
         """The last lines that a job itself wrote to its error log, apart from those of its members."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 
 from snakemake_executor_plugin_submitit.clusters.base import HELD, UNKNOWN, Cluster, Phase, State
-from snakemake_executor_plugin_submitit.submissions import Submissions
+from snakemake_executor_plugin_submitit.submissions import Submissions, TrackedSubmission
 
 # When the queue is asked for the first time after a submission. Queries become rarer while nothing happens.
 FIRST_QUERY_S = 3.0
@@ -39,6 +39,8 @@ class QueueWatch:
         # Since when a job is not alive in the queue; and the jobs that still were not after the latency.
         self._over_since: dict[str, float] = {}
         self._over: set[str] = set()
+        # The submissions with such jobs.
+        self._ending: set[str] = set()
         # Jobs about which the user was warned that they may wait forever.
         self._warned: set[str] = set()
 
@@ -60,9 +62,16 @@ class QueueWatch:
         if tracked and time.monotonic() >= self.next_query:
             self._query()
         for each in tracked.values():
-            if any(self.is_over(each.submission.jobs[pack]) for pack, _ in each.waited_for):
-                each.submission.refresh()
-            each.results |= each.submission.read_results(set(each.results))
+            submission = each.submission
+            if submission.id in self._ending and any(
+                self.is_over(submission.jobs[pack]) for pack, _ in each.waited_for
+            ):
+                submission.refresh()
+            each.read_results()
+
+    def is_quiet(self, tracked: TrackedSubmission) -> bool:
+        """Whether none of the members that are waited for has a result, or an allocation that is over."""
+        return tracked.submission.id not in self._ending and tracked.waited_for.isdisjoint(tracked.results)
 
     def is_over(self, job: str) -> bool:
         """Whether the last answer did not show a job as alive."""
@@ -98,6 +107,9 @@ class QueueWatch:
                     self.forget(job)
                 elif now >= self._over_since.setdefault(job, now) + self.latency_s:
                     self._over.add(job)
+            self._ending = {
+                each.id for each in self.submissions.submissions() if any(map(self.is_over, each.jobs))
+            }
         self.next_query = now + self._interval_s
         unconfirmed = [since for job, since in self._over_since.items() if job not in self._over]
         if unconfirmed:

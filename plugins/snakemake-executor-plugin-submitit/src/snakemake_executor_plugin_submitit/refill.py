@@ -91,6 +91,10 @@ class Refill:
         """Whether a pack takes runs."""
         return bool(self._openings)
 
+    def has_handed(self, submission: str) -> bool:
+        """Whether runs were handed to packs of this submission."""
+        return bool(self._handed.get(submission))
+
     def look(self) -> None:
         """Read which packs are open, and what has become of the runs that were handed to them."""
         self._openings, self._handed, self._promised = [], {}, 0

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from snakemake_executor_plugin_submitit.folder import Submission
+from snakemake_executor_plugin_submitit.listing import NewResults
 from snakemake_executor_plugin_submitit.resources import Request, kind_of
 from snakemake_executor_plugin_submitit.results import Result
 
@@ -64,6 +65,14 @@ class TrackedSubmission:
     request: Request | None = None
     results: dict[tuple[int, int], Result] = field(default_factory=dict)
     failed: bool = False
+    _new: NewResults = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._new = NewResults(self.submission.results)
+
+    def read_results(self) -> None:
+        """Take in the results that were written since the last call."""
+        self.results |= self._new.read()
 
 
 class TrackedMember(NamedTuple):
