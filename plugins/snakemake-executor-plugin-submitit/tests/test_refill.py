@@ -3,12 +3,15 @@
 import signal
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from snakemake_executor_plugin_submitit.folder import Submission
 from snakemake_executor_plugin_submitit.free_places import FreePlaces
 from snakemake_executor_plugin_submitit.holdings import read_packs
+from snakemake_executor_plugin_submitit.member import Member
+from snakemake_executor_plugin_submitit.pack import Pack
 from snakemake_executor_plugin_submitit.places import (
     FOLDER,
     HANDED,
@@ -282,6 +285,56 @@ def test_a_pack_that_returned_a_run_has_no_free_place(tmp_path):
     controller.refill.look()
     assert controller.refill.is_returned(member)
     assert controller.refill.free() == {}
+
+
+def test_a_pack_that_returned_a_run_may_take_a_shorter_one_or_another_attempt_may(tmp_path):
+    controller = Controller(tmp_path)
+    member = controller.hand()
+    returns_it(controller)
+    controller.refill.look()
+    assert controller.refill.is_returned(member)
+    assert controller.refill.place_for(REQUEST) is None
+    assert controller.refill.place_for(replace(REQUEST, runtime_min=9)) is not None
+    controller.open(0, started=time.time() + 60)
+    controller.refill.look()
+    assert controller.refill.place_for(REQUEST) is not None, "it was requeued, and has its whole time again"
+
+
+@pytest.mark.parametrize("arriving", [False, True], ids=["", "while others arrive"])
+def test_a_full_queue_does_not_keep_runs_from_free_places(arriving, tmp_path):
+    """No allocation is tried for them: they wait for room again if the place is gone."""
+    controller = Controller(tmp_path)
+    controller.refill.look()
+    later = time.monotonic() + 60
+    controller.submissions.add(*(WaitingJob(None, REQUEST, str(i), since=later, room=True) for i in range(5)))
+    if arriving:
+        controller.submissions.add(WaitingJob(None, replace(REQUEST, cpus=2), "other"))
+    assert controller.submissions.take_ready(9) == []
+    taken = controller.submissions.take_ready(9, controller.refill.free())
+    assert [each.key for each in taken] == ["0"]
+    assert controller.submissions.with_room(taken) == []
+    assert controller.submissions.count().without_room == 5
+
+
+def test_a_network_file_system_lists_again_what_a_pack_has_ended_or_taken(root, monkeypatch):
+    """It may have been listed on this node before; a run that has ended would begin again."""
+    listed = []
+    for module in ("pack", "free_places"):
+        monkeypatch.setattr(
+            f"snakemake_executor_plugin_submitit.{module}.refresh", lambda folder: listed.append(folder)
+        )
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.pack.has_result", lambda *of: bool(listed))
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(Pack, "_listen", lambda self: None)
+    (root / "results").mkdir()
+    pack = Pack(
+        0, [Member("touch begun", "one.log", None)], 1, str(root / "results"), str(root), {}, 5, 60, 1
+    )
+    pack()
+    assert listed == [root / "results"]
+    assert not (root / "begun").exists()
+    FreePlaces(root, 0, 60, time.time() + 3000).open(1, "")
+    assert len(listed) == 2
 
 
 def closes(controller):

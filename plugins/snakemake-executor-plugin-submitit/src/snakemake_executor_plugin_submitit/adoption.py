@@ -128,6 +128,7 @@ class Adoption:
     def _members(self, submission: Submission, states: Mapping[str, State]) -> Iterator[_Left]:
         """The members of a submission, apart from those that no pack has taken."""
         tracked = TrackedSubmission(submission)
+        submission.refresh()
         tracked.read_results()
         reported, cancelled = submission.read_reported(), submission.read_cancelled()
         for p, (pack, job) in enumerate(zip(submission.packs, submission.jobs, strict=False)):

@@ -48,6 +48,7 @@ from snakemake_executor_plugin_submitit.results import (
     has_result,
     parse_result_name,
     read_bytes,
+    refresh,
     write_json,
 )
 
@@ -251,6 +252,7 @@ class Submission:
 
     def take_back(self) -> None:
         """Withdraw what an earlier call handed over and no pack has taken; note what they have taken."""
+        refresh(self.folder / FOLDER)
         for run in list_places(self.folder / FOLDER)[0]:
             if run.state == HANDED:
                 claim(self.folder / FOLDER, run.pack, run.member, WITHDRAWN)
@@ -259,10 +261,7 @@ class Submission:
 
     def refresh(self, folder: Path | None = None) -> None:
         """Make a network file system list the results, or `folder`, again: a local change ends its cache."""
-        probe = (folder or self.results) / f".probe-{uuid.uuid4().hex}"
-        with suppress(OSError):
-            probe.touch()
-            probe.unlink()
+        refresh(folder or self.results)
 
     def remove(self) -> None:
         """Remove the folder."""

@@ -22,7 +22,7 @@ from snakemake_executor_plugin_submitit.places import (
     read_handed,
 )
 from snakemake_executor_plugin_submitit.private_folder import opened_private
-from snakemake_executor_plugin_submitit.results import write_json
+from snakemake_executor_plugin_submitit.results import refresh, write_json
 
 log = logging.getLogger("submitit")
 
@@ -50,6 +50,7 @@ class FreePlaces:
         """Read what this pack has taken in an earlier attempt, and let the controller hand over more."""
         try:
             with opened_private(self._folder) as folder:
+                refresh(folder)
                 for run in self._runs(folder, TAKEN):
                     if member := _member_of(read_handed(folder, run)):
                         self.members[run.member] = member
@@ -89,7 +90,7 @@ class FreePlaces:
         try:
             with opened_private(self._folder) as folder:
                 if self._pause_s > REFRESH_PAUSE_S:
-                    _refresh(folder, self._pack)
+                    refresh(folder)
                 if self._until < time.time() + 60 or not open_path(folder, self._pack).exists():
                     self.close()
                 for run in self._runs(folder, HANDED) if self._is_open else ():
@@ -124,10 +125,3 @@ def _member_of(content: dict[str, Any] | None) -> Member | None:
         return Member(**content["work"]) if content else None
     except (TypeError, KeyError):
         return None
-
-
-def _refresh(folder: Path, pack: int) -> None:
-    """Make a network file system read the list of files again: a local change ends its cache."""
-    probe = folder / f".probe-{pack}"
-    probe.touch()
-    probe.unlink()

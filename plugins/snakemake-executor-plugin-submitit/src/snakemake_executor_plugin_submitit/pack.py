@@ -35,7 +35,7 @@ from snakemake_executor_plugin_submitit.member import (
 )
 from snakemake_executor_plugin_submitit.mps import multi_process_service
 from snakemake_executor_plugin_submitit.processes import group_is_alive, kill_group
-from snakemake_executor_plugin_submitit.results import Result, has_result, write_result
+from snakemake_executor_plugin_submitit.results import Result, has_result, refresh, write_result
 from snakemake_executor_plugin_submitit.usage import write_usage
 
 log = logging.getLogger("submitit")
@@ -101,6 +101,7 @@ class Pack:
         )
         if self.refill_s:
             further.open(self.places, self.kind)
+        refresh(Path(self.results))
         waiting = deque(i for i in self._numbers() if not self._has_ended(i))
         self._import_for(waiting)
         free = deque(range(self.places))

@@ -30,6 +30,8 @@ from snakemake_executor_plugin_submitit.submissions import (
 
 # How often a network file system is made to list the places again.
 REFRESH_S = 10.0
+# More minutes than any run may take.
+LONGEST_MIN = 10**9
 
 
 class Opening(NamedTuple):
@@ -43,6 +45,11 @@ class Opening(NamedTuple):
     def job(self) -> str:
         """The id of its allocation."""
         return self.tracked.submission.jobs[self.pack]
+
+    @property
+    def attempt(self) -> tuple[str, int, float]:
+        """The attempt of the pack: a requeue begins another one."""
+        return self.tracked.submission.id, self.pack, self.said.started
 
     def busy(self) -> int:
         """How many of its members have not ended, with those that it has not taken yet."""
@@ -81,8 +88,9 @@ class Refill:
         # When each attempt of a pack was first seen to be open.
         self._opened: dict[tuple[str, int, float], float] = {}
         self._refreshed = time.monotonic()
-        # Packs that returned a run: their clock may differ from the one here.
-        self._refusing: set[tuple[str, int]] = set()
+        # The minutes of the shortest run that an attempt of a pack returned: its clock may differ from the
+        # one here. A shorter run, or a later attempt with its whole time, may be taken.
+        self._refused: dict[tuple[str, int, float], int] = {}
         # Free places for which a run that waits elsewhere was taken back.
         self._promised = 0
 
@@ -101,6 +109,9 @@ class Refill:
         is_due = time.monotonic() > self._refreshed + REFRESH_S
         if is_due:
             self._refreshed = time.monotonic()
+        for known in (self._opened, self._refused):
+            for attempt in [each for each in known if each[0] not in self._submissions.tracked]:
+                del known[attempt]
         for tracked in self._submissions.tracked.values():
             folder = tracked.submission.folder / FOLDER
             if is_due:
@@ -130,8 +141,8 @@ class Refill:
                 found[each.said.kind] = found.get(each.said.kind, 0) + count
         return found
 
-    def _refuses(self, opening: Opening) -> bool:
-        return (opening.tracked.submission.id, opening.pack) in self._refusing
+    def _refuses(self, opening: Opening, runtime_min: int = LONGEST_MIN) -> bool:
+        return runtime_min >= self._refused.get(opening.attempt, LONGEST_MIN + 1)
 
     def place_for(self, request: Request, ahead: bool = False) -> Opening | None:
         """The pack with the most room for a run; None if there is none.
@@ -141,7 +152,7 @@ class Refill:
         rooms = [
             ((2 if ahead else 1) * each.said.places - each.busy(), -i, each)
             for i, each in enumerate(self._openings)
-            if each.suits(request) and not self._refuses(each)
+            if each.suits(request) and not self._refuses(each, request.runtime_min)
         ]
         room, _, found = max(rooms, default=(0, 0, None))
         return found if room > 0 else None
@@ -191,7 +202,10 @@ class Refill:
         if state is None or state == TAKEN:
             return False
         if state == WITHDRAWN:
-            self._refusing.add((submission.id, member.pack))
+            for each in self._openings:
+                if (each.tracked.submission.id, each.pack) == (submission.id, member.pack):
+                    shortest = self._refused.get(each.attempt, LONGEST_MIN)
+                    self._refused[each.attempt] = min(shortest, member.waiting.request.runtime_min)
         elif not self._is_needed_back(member) or not claim(submission.folder / FOLDER, *at, WITHDRAWN):
             return False
         submission.packs[member.pack][member.member] = withdrawn(submission.packs[member.pack][member.member])

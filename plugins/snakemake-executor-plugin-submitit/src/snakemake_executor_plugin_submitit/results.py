@@ -11,6 +11,8 @@ import os
 import re
 import stat
 import tempfile
+import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,14 @@ def read_result(path: Path) -> Result | None:
     except TypeError:
         return None
     return result if isinstance(result.exit, int) and isinstance(result.why, str) else None
+
+
+def refresh(folder: Path) -> None:
+    """Make a network file system list a folder again: a local change ends its cache, if one is possible."""
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    with suppress(OSError):
+        probe.touch()
+        probe.unlink()
 
 
 def write_json(path: Path, content: object) -> None:

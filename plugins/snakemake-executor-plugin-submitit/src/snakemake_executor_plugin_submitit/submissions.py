@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -138,17 +138,29 @@ class Submissions:
     def take_ready(self, linger: float, free: Mapping[str, int] | None = None) -> list[WaitingJob]:
         """Remove and return the jobs that are due, once no more have arrived for `linger` seconds.
 
-        Those for which places are `free`, by the kind of their request, do not wait for others.
+        Those for which places are `free`, by the kind of their request, do not wait for others or for room.
         """
-        now, left = time.monotonic(), dict(free or {})
+        now, places = time.monotonic(), free or {}
         with self._lock:
             jobs = [each for each in self._waiting if each.since <= now]
             arrived = [each.since for each in jobs if not each.held]
             if arrived and now < min(max(arrived) + linger, min(arrived) + LONGEST_LINGER * linger):
-                jobs = [each for each in jobs if _takes_place(each, left)] if left else []
+                jobs = _for_places(jobs, places)
+            if places:
+                # A queue that takes no more allocations does not keep a run from one that is there.
+                jobs += _for_places(
+                    [each for each in self._waiting if each.room and each.since > now], places
+                )
             taken = set(map(id, jobs))
             self._waiting = [each for each in self._waiting if id(each) not in taken]
         return jobs
+
+    def with_room(self, jobs: Sequence[WaitingJob]) -> list[WaitingJob]:
+        """Those of these jobs that may be submitted; the others, taken for free places, wait again."""
+        now = time.monotonic()
+        early = [each for each in jobs if each.room and each.since > now]
+        self.add(*early)
+        return [each for each in jobs if not (each.room and each.since > now)]
 
     def track(self, member: SubmittedMember, tracked: TrackedSubmission) -> None:
         """Note that Snakemake waits for this member."""
@@ -173,8 +185,16 @@ class Submissions:
         return [each.submission for each in self.tracked.values()]
 
 
-def _takes_place(waiting: WaitingJob, left: dict[str, int]) -> bool:
-    """Whether one of the places that are left is for this job; it is then no longer left."""
-    kind = kind_of(waiting.request)
-    left[kind] = left.get(kind, 0) - 1
-    return left[kind] >= 0
+def _for_places(jobs: Iterable[WaitingJob], free: Mapping[str, int]) -> list[WaitingJob]:
+    """The first jobs of each kind, as many as there are free places for it."""
+    left, found = dict(free), []
+    for each in jobs:
+        if not left:
+            break
+        kind = kind_of(each.request)
+        if kind in left:
+            found.append(each)
+            left[kind] -= 1
+            if left[kind] <= 0:
+                del left[kind]
+    return found

@@ -99,7 +99,7 @@ class Submitter:
             request = self._fitting.fit(asked)
             if self.settings.refill and self.refill:
                 hand = partial(self._hand, request=request)
-                alike = self.refill.hand_over(alike, request.pack, hand)
+                alike = self.submissions.with_room(self.refill.hand_over(alike, request.pack, hand))
             alike = self._without_remainder(asked, request.pack, alike)
             limit_min = self.cluster.longest_min(request)
             waves = min(self.settings.waves, max(1, (limit_min or 10**9) // request.runtime_min))
