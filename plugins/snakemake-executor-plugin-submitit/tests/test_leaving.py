@@ -55,7 +55,7 @@ def begun(workflow: Workflow) -> list[int]:
 def departure(detach: bool = True) -> tuple[Departure, SimpleNamespace, list[Count]]:
     """One in a call that runs two jobs, both submitted."""
     scheduler = SimpleNamespace(
-        running=[1, 2], remaining_jobs=[3], executor_error_callback=lambda error: None
+        running=[1, 2], remaining_jobs=[3], executor_error_callback=lambda error: None, failed=set()
     )
     workflow = SimpleNamespace(scheduler=scheduler, dag=SimpleNamespace(ready_jobs=set()))
     counts = [Count(2, 0)]
@@ -83,6 +83,22 @@ def test_a_call_stays_until_snakemake_has_its_scheduler(detach):
     assert not is_due_soon(leaving)
     workflow.scheduler = scheduler
     assert is_due_soon(leaving)
+
+
+@pytest.mark.parametrize("failed", [0, 1, 300])
+@pytest.mark.parametrize("hung_up", [False, True])
+def test_a_call_that_leaves_tells_by_its_status_whether_jobs_have_failed(
+    failed, hung_up, monkeypatch, caplog
+):
+    """A script that requeues a controller at SIGHUP's own status must see that one, whatever failed."""
+    leaving, workflow, _ = departure()
+    workflow.scheduler.failed = set(range(failed))
+    monkeypatch.setattr(logging, "disable", lambda level: None)
+    leaving._hung_up = hung_up
+    with caplog.at_level("INFO"):
+        leaving.begin()
+    assert leaving.status == (HANGUP_STATUS if hung_up else int(failed > 0))
+    assert ("failed before" in caplog.text) == (failed > 0)
 
 
 def test_without_detach_a_call_stays():

@@ -60,12 +60,15 @@ class Departure:
 
     def begin(self) -> None:
         """Say what is left, and have Snakemake end."""
-        self.status = HANGUP_STATUS if self._hung_up else 0
+        # Snakemake's own list: a job that it tries again has not failed.
+        failed = len(self._workflow.scheduler.failed)
+        self.status = HANGUP_STATUS if self._hung_up else min(failed, 1)
         submitted, rest = self._submissions.count().submitted, len(self._workflow.scheduler.remaining_jobs)
         rest += len(self._workflow.scheduler.running) - submitted
         self._logger.info(
             f"This call leaves {_jobs(submitted)} in the queue or running"
             + (f", and {_jobs(rest)} of the workflow that it has not submitted" if rest > 0 else "")
+            + (f". {_jobs(failed)} failed before" if failed else "")
             + ". Run the same command again to take the jobs over and to go on. To cancel them, run it again "
             "and press Ctrl-C."
         )
