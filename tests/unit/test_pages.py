@@ -140,6 +140,15 @@ def test_a_page_of_two_hundred_runs_is_one_file_of_less_than_two_megabytes(large
     assert "<th>" not in text, "every heading tells what it heads"
 
 
+def test_a_page_of_many_points_has_the_first_rows_and_says_so():
+    study = study_of_runs()
+    rows = DataFrame({"A": [str(i) for i in range(1200)]})
+    page = study_page(study, {}, {"": Table("T", "t", rows, rows)}, {}, {})
+    assert "The first 1,000 of 1,200 rows; filters and sorting see these alone." in page
+    assert page.count("<tr") == 1001
+    assert len(page.encode()) < LARGEST_PAGE
+
+
 def test_a_heading_sorts_by_a_click_and_by_a_key(large, opened):
     page = opened(large)
     values = [float(text.split()[0]) for text in column(page, 4)]

@@ -21,6 +21,8 @@ from ablations.readable import as_line
 TEMPLATES = Path(__file__).parent / "templates"
 # In bytes: of a figure whose many lines take more than this, the page has the PNG if that is smaller.
 LARGEST_SVG = 150_000
+# A browser needs seconds to sort more rows of a table, and a page of many megabytes to hold them.
+MOST_ROWS = 1000
 # The headings of sections, by what the names of their tables and figures end in.
 HEADINGS = {
     "": "Results",
@@ -177,8 +179,13 @@ def _caption(table: Table, study: Study, heading: str) -> str:
 
 
 def _view(table: Table, title: str) -> View:
-    """A table as its readers see it, with the columns of numbers sorted as numbers."""
-    display = table.display
+    """A table as its readers see it, with the columns of numbers sorted as numbers, up to MOST_ROWS rows."""
+    display, notes = table.display.head(MOST_ROWS), list(table.notes)
+    if len(table.display) > MOST_ROWS:
+        notes.append(
+            f"The first {MOST_ROWS:,} of {len(table.display):,} rows; filters and sorting see these alone. "
+            "The study's tables in results/tables/ have all."
+        )
     sides, long = layout.sides(display), layout.has_sentences(display)
     looks = ["number" if s == "right" else "wrap" * is_long for s, is_long in zip(sides, long, strict=True)]
     rows = [
@@ -198,7 +205,7 @@ def _view(table: Table, title: str) -> View:
         Cell(text, look, name=name if name != text else "")
         for text, look, name in zip(heads.lowest, looks, display, strict=True)
     ]
-    return View(title, headings, rows, table.notes, table.text, heads.upper)
+    return View(title, headings, rows, notes, table.text, heads.upper)
 
 
 def _key(text: str) -> str:

@@ -1,6 +1,6 @@
 """The numbers of figures as tables, for readers who cannot see a figure or want to know exactly."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,19 @@ def number_table(rows: Sequence[Mapping[str, str]], notes: Sequence[str] = ()) -
     return Table("Numbers of this figure", "", frame, frame, list(notes))
 
 
-def named_levels(study: Study, point: Mapping[str, Any]) -> dict[str, str]:
-    """What tells a point from the others of its study, with names for readers."""
+def named_levels(study: Study, points: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What tells points from the others of their study, with names for readers."""
     factors = varying_factors(study, study.factors) or study.rows
-    return {study.label(factor): study.level_label(factor, point[factor]) for factor in factors}
+    return [{study.label(name): study.level_label(name, point[name]) for name in factors} for point in points]
 
 
 def points_table(study: Study, texts: Mapping[str, Sequence[str]]) -> Table:
     """A row per point; `texts` are the cells of each metric by its name, in the order of the points."""
     columns = {marked(study.kind.metrics[name]): column for name, column in texts.items()}
+    names = named_levels(study, [point for point, _ in study.points()])
     rows = [
-        {**named_levels(study, point), **{heading: column[i] for heading, column in columns.items()}}
-        for i, (point, _) in enumerate(study.points())
+        {**named, **{heading: column[i] for heading, column in columns.items()}}
+        for i, named in enumerate(names)
     ]
     return number_table(rows)
 
@@ -88,7 +89,8 @@ def curves_numbers(study: Study, paths: Mapping[Run, Path]) -> Table:
     axis = next((name for rows in histories.values() for name in AXES if rows and name in rows[0]), AXES[-1])
     rows = []
     for metric, curves in of_metrics.items():
-        for point, steps, values in curves:
+        names = named_levels(study, [curve.point for curve in curves])
+        for named, (_, steps, values) in zip(names, curves, strict=True):
             means = dict(zip(steps, np.nanmean(values, axis=0), strict=True))
             texts = {
                 f"{axis} {step:,}".capitalize(): f"{means[step]:.{metric.decimals}f}"
@@ -96,7 +98,7 @@ def curves_numbers(study: Study, paths: Mapping[Run, Path]) -> Table:
                 else NONE
                 for step in shown
             }
-            rows.append({**named_levels(study, point), "Metric": marked(metric), **texts})
+            rows.append({**named, "Metric": marked(metric), **texts})
     left_out = f"Means over seeds. {len(shown)} of {len(every):,} {axis}s are listed."
     return number_table(rows, [left_out] * (len(shown) < len(every)))
 
