@@ -567,3 +567,22 @@ def test_a_diverged_run_is_an_error_without_a_traceback(tmp_path):
     done = compare(tmp_path, *(make_run(train_samples=samples).record for samples in (100, 200)))
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "the run diverged" in done.stderr
+
+
+def test_a_page_has_fewer_columns_and_notes_that_may_break_over_pages():
+    study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=SEEDS)
+    table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 0.2)))
+    assert list(table.printed) == [
+        "Comparison",
+        "Difference, 95 % interval",
+        "p (Holm), by",
+        "Effect size d, 95 % interval",
+        "Verdict",
+    ]
+    assert table.printed["Comparison"].tolist() == ["Batch size\n16 → 32", "Learning rate\n0.1 → 0.2"]
+    assert table.printed["p (Holm), by"].tolist()[0].endswith("\n5 seeds")
+    tex = table.latex()
+    assert r"\begin{tabular}[t]{@{}l@{}}Batch size \\ 16 $\to$ 32\end{tabular}" in tex
+    table.notes = ["A note. " * 300]
+    assert table.latex().index(r"\end{table") < table.latex().index(r"Notes on Table~\ref{tab:it_effects}")
+    assert len(table.display.columns) > 9, "other formats have all"

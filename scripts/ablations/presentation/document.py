@@ -32,11 +32,15 @@ class Table:
     heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # Whether rows with the same first cell are a group, which has this cell once.
     groups: bool = False
+    # What LaTeX has in place of `display`: fewer columns, with line breaks in their cells.
+    printed: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         # A record or a config of another person may hold anything.
         self.title, self.notes = as_line(self.title), [as_line(note) for note in self.notes]
         self.text = [(heading, as_line(paragraph)) for heading, paragraph in self.text]
+        if self.printed is not None:
+            self.printed = _changed(self.printed, lambda text: "\n".join(map(as_line, text.split("\n"))))
         self.display, self.data = _changed(self.display, as_line), _changed(self.data, as_field)
         self.heads = {as_line(name): tuple(map(as_line, head)) for name, head in self.heads.items()}
 
@@ -45,16 +49,18 @@ class Table:
         """The rows that begin a group."""
         return group_starts(list(self.display.iloc[:, 0])) if self.groups else set()
 
-    def _cells(self, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
-        """The cells as text of a format, in which `bold` is a cell in bold."""
-        cells = self.display.map(escape)
+    def _cells(self, display: pd.DataFrame, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
+        """The cells of a display as text of a format, in which `bold` is a cell in bold."""
+        cells = display.map(escape)
         for row, column in self.bold:
             cells.iloc[row, column] = bold.format(cells.iloc[row, column])
         return cells
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the notes below it."""
-        cells = shown_once(self._cells(markdown_cell, "**{}**"), self._starts).rename(columns=markdown_cell)
+        cells = shown_once(self._cells(self.display, markdown_cell, "**{}**"), self._starts).rename(
+            columns=markdown_cell
+        )
         sides = layout.sides(self.display) if len(cells) else None
         body = cells.to_markdown(index=False, disable_numparse=True, colalign=sides)
         notes = "".join(f"\n{i}. {markdown(note)}" for i, note in enumerate(self.notes, 1))
@@ -67,21 +73,23 @@ class Table:
         A table of many rows is a longtable. Any other that is wider than the text is scaled down; columns of
         sentences are broken into lines, so that it is scaled less.
         """
-        is_long = len(self.display) > layout.MOST_ROWS
+        display = self.display if self.printed is None else self.printed
+        is_long = len(display) > layout.MOST_ROWS
         caption = f"\\caption{{{tex(self.title)}}}"
         label = f"\\label{{tab:{self.label}}}"
-        cells, aligned = self._cells(tex, r"\textbf{{{}}}"), decimal_columns(self.display)
+        cells, aligned = self._cells(display, tex, r"\textbf{{{}}}"), decimal_columns(display)
         for i, column in aligned.items():
-            texts = enumerate(self.display.iloc[:, i])
+            texts = enumerate(display.iloc[:, i])
             cells.isetitem(i, [column.cell(text, (row, i) in self.bold) for row, text in texts])
-        for i, is_broken in enumerate(layout.has_sentences(self.display)):
-            if is_broken and i not in aligned:
-                cells.isetitem(i, cells.iloc[:, i].map(layout.latex_lines))
+        for i, is_broken in enumerate(layout.has_sentences(display)):
+            if i not in aligned:
+                break_lines = layout.latex_lines if is_broken else layout.latex_stacked
+                cells.isetitem(i, cells.iloc[:, i].map(break_lines))
         # Not as `header`, in which pandas takes braces for those of Python.
-        heads = Heads(list(self.display), self.heads)
-        headings = layout.latex_headings(self.display, tex, heads.lowest)
+        heads = Heads(list(display), self.heads)
+        headings = layout.latex_headings(display, tex, heads.lowest)
         cells.columns = pd.Index([f"{{{name}}}" if i in aligned else name for i, name in enumerate(headings)])
-        sides = [side[0] for side in layout.sides(self.display)]
+        sides = [side[0] for side in layout.sides(display)]
         columns = [aligned[i].preamble if i in aligned else side for i, side in enumerate(sides)]
         if not is_long:
             cells = shown_once(cells, self._starts, r"\midrule ")
@@ -105,11 +113,15 @@ class Table:
         if is_long:
             first = body.index("\n") + 1
             table = f"{body[:first]}{caption}{label}\\\\\n{body[first:]}".rstrip("\n")
-            lines += [f"\\begingroup\\setlength{{\\tabcolsep}}{{3pt}}\\{layout.latex_size(self.display)}"]
+            lines += [f"\\begingroup\\setlength{{\\tabcolsep}}{{3pt}}\\{layout.latex_size(display)}"]
             lines += [*setup, table, *below, "\\par\\endgroup", *text]
             return "\n".join(lines) + "\n"
         # Where a page has two columns of text, a wide table takes both.
-        environment = "table*" if layout.is_wide(self.display) else "table"
+        environment = "table*" if layout.is_wide(display) else "table"
+        if len(notes) > layout.MOST_NOTES:
+            # More than these would not fit on a page with the table.
+            words = f"Notes on Table~\\ref{{tab:{self.label}}}: {notes}"
+            below, text = [], [rf"\par\noindent{{\raggedright\footnotesize {words}\par}}", *text]
         lines += [
             f"\\begin{{{environment}}}",
             "\\centering",
@@ -126,7 +138,7 @@ class Table:
 
     def html(self) -> str:
         """A complete page without external files."""
-        cells = shown_once(self._cells(html_text, "<strong>{}</strong>"), self._starts)
+        cells = shown_once(self._cells(self.display, html_text, "<strong>{}</strong>"), self._starts)
         heads = Heads(list(self.display), self.heads)
         cells.columns = pd.Index(map(html_text, heads.lowest))
         body = ruled(heads.in_html(cells.to_html(index=False, escape=False, border=0)), self._starts)

@@ -37,6 +37,10 @@ DISPLAY = (
     "p of equivalence", "Effect size d", "95 % interval of d", "Datasets", "Verdict",
 )  # fmt: skip
 
+PRINTED = (
+    "Comparison", "Difference, 95 % interval", "p (Holm), by", "p of equivalence",
+    "Effect size d, 95 % interval", "Datasets", "Verdict",
+)  # fmt: skip
 # Columns only of studies whose questions or datasets fill them.
 IF_FILLED = ("p_equivalent_holm", "family", "datasets", "datasets_same_sign", "datasets_clear")
 
@@ -89,7 +93,33 @@ def effects_table(name: str, study: Study, records: Records) -> Table:
         display = display.drop(columns="Metric")
         of_one = f" on the {in_sentence(metric.label)}"
     title = f"{study.title}: effect of each hyperparameter{of_one}"
-    return Table(title, f"{name}_effects", data, display, merged(notes))
+    return Table(title, f"{name}_effects", data, display, merged(notes), printed=_printed(display))
+
+
+def _printed(display: pd.DataFrame) -> pd.DataFrame:
+    """The same with fewer columns, for a page: what belongs together is in one cell."""
+    rows = []
+    for row in display.to_dict("records"):
+        change = f"{row['From']} → {row['To']}"
+        effect = row.get("Effect size d", "")
+        rows.append(
+            {
+                "Comparison": _lines(row.get("Metric", ""), row["Hyperparameter"], change),
+                "Difference, 95 % interval": _lines(row["Difference"], row.get("95 % interval", "")),
+                "p (Holm), by": _lines(row.get("p (Holm)", ""), row.get("Judged by", "")),
+                "p of equivalence": row.get("p of equivalence", ""),
+                "Effect size d, 95 % interval": _lines(effect, row.get("95 % interval of d", "")),
+                "Datasets": row.get("Datasets", ""),
+                "Verdict": row["Verdict"],
+            }
+        )
+    found = pd.DataFrame(rows, columns=PRINTED)
+    filled = [column for column in found if (found[column] != "").any()]
+    return found[filled] if rows else found[[*PRINTED[:3], PRINTED[-1]]]
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(filter(None, parts))
 
 
 def _fields(

@@ -14,6 +14,8 @@ NO_NUMBERS = {"", "–", "missing", "diverged"}
 LONGEST_CELL = 40
 # A LaTeX table of more rows does not fit on a page.
 MOST_ROWS = 40
+# Nor do more letters of notes below one.
+MOST_NOTES = 2000
 # Letters that fit in a line of text, and so in that of a longtable with letters of these sizes.
 TEXT_LETTERS = 65
 LATEX_SIZES = ((62, "small"), (72, "footnotesize"), (82, "scriptsize"))
@@ -27,7 +29,7 @@ def sides(display: pd.DataFrame) -> list[str]:
 
 def has_sentences(display: pd.DataFrame) -> list[bool]:
     """Whether each column has cells that are broken into lines."""
-    return [any(len(text) > LONGEST_CELL for text in display[column]) for column in display]
+    return [width > LONGEST_CELL for width in _widths(display)]
 
 
 def is_wide(display: pd.DataFrame) -> bool:
@@ -36,8 +38,9 @@ def is_wide(display: pd.DataFrame) -> bool:
 
 
 def _widths(display: pd.DataFrame) -> list[int]:
-    """The longest cell of each column in letters, without its heading."""
-    return [max(map(len, display[column]), default=0) for column in display]
+    """The longest line in the cells of each column in letters, without its heading."""
+    lines = ([line for text in display[column] for line in text.split("\n")] for column in display)
+    return [max(map(len, of_column), default=0) for of_column in lines]
 
 
 def html_style(display: pd.DataFrame) -> str:
@@ -54,6 +57,14 @@ def html_style(display: pd.DataFrame) -> str:
 def latex_lines(text: str) -> str:
     """A sentence in a cell, already escaped, broken into lines."""
     return rf"\parbox[t]{{0.4\linewidth}}{{\raggedright\strut {text}\strut}}"
+
+
+def latex_stacked(text: str) -> str:
+    """The lines of a cell, already escaped, below each other."""
+    if "\n" not in text:
+        return text
+    lines = r" \\ ".join(text.split("\n"))
+    return rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{lines}\end{{tabular}}"
 
 
 def latex_headings(
