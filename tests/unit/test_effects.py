@@ -586,3 +586,4 @@ def test_a_page_has_fewer_columns_and_notes_that_may_break_over_pages():
     table.notes = ["A note. " * 300]
     assert table.latex().index(r"\end{table") < table.latex().index(r"Notes on Table~\ref{tab:it_effects}")
     assert len(table.display.columns) > 9, "other formats have all"
+    assert table.html().count('<th scope="col">') == len(table.display.columns)

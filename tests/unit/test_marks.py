@@ -170,4 +170,4 @@ def test_bold_is_in_every_format_and_text_stays_text():
     assert r"**3 \| 4**" in table.markdown()
     assert r"\textbf{$<$2$>$}" in table.latex()
     assert "<strong>&lt;2&gt;</strong>" in table.html()
-    assert "<th>a &amp; b</th>" in table.html()
+    assert '<th scope="col">a &amp; b</th>' in table.html()

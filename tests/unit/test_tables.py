@@ -311,7 +311,7 @@ def test_an_arrow_shows_in_every_format_which_direction_is_better():
     assert r"{\shortstack[r]{Test\\accuracy\\(\%) $\uparrow$}} & " in table.latex()
     assert r" & \shortstack[r]{Training\\time\\(ms) $\downarrow$} \\" in table.latex()
     assert "|   Test accuracy (%) ↑ |   Training time (ms) ↓ |" in table.markdown()
-    assert "<th>Test accuracy (%) ↑</th>" in table.html()
+    assert '<th scope="col">Test accuracy (%) ↑</th>' in table.html()
 
 
 EVERY_LETTER = "[a] & 100 % of {them}_ ± × λ ≥ ≈ Ω − -- ''x'' $5_000 `q` ~ ^ # é ß \\lr ∞ → ¼ € “x”"
