@@ -12,7 +12,7 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
 
 .PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview pages page report design plan status watch tensorboard mlflow check format schema lock \
-        test test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
+        test test-all test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
         chaos slurm-up slurm-down audit
 
 help: ## this list
@@ -69,7 +69,9 @@ watch: .venv/installed ## the same, again every ten seconds
 tensorboard mlflow: .venv/exports-installed ## finished runs for TensorBoard, or to MLflow
 	@.venv/bin/python scripts/export.py $@ $(ARGS)
 
-test: check .venv/exports-installed .venv/examples-installed ## all checks and all tests
+test: check test-all ## all checks and all tests
+
+test-all: .venv/exports-installed .venv/examples-installed ## all tests, without the checks
 	$(PYTEST) tests plugins $(ARGS)
 
 # These compute all the time, so that more workers than cores would only import torch more often.

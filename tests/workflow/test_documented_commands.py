@@ -29,6 +29,7 @@ TAKES_ARGS = [
     "reproduce",
     "reproduction",
     "test",
+    "test-all",
     "test-fast",
     "test-workflow",
     "test-slurm",
