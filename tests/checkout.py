@@ -56,6 +56,7 @@ class Checkout:
             ("train_samples: 960", "train_samples: 480", 3),
             ("          - {optimizer: sgd, lr: 0.03, epochs: 2, pin_memory: true}\n", "", 1),
             ("          - {optimizer: adam, lr: 0.0003, epochs: 2, pin_memory: false}\n", "", 1),
+            ("seeds: [0, 1, 2]", "seeds: [0, 1]", 1),
             ("train_samples: [500, 1000]", "train_samples: 1000", 1),
         ):
             assert written.count(old) == count, old

@@ -37,7 +37,7 @@ def test_the_quickstart_has_the_scikit_learn_example(quickstart):
     assert [(row["trees"], row["depth"]) for row in rows] == [
         ("10", "4"), ("10", "16"), ("100", "4"), ("100", "16"),
     ]  # fmt: skip
-    assert {row["accuracy_n"] for row in rows} == {"3"}
+    assert {row["accuracy_n"] for row in rows} == {"2"}, "the seeds of a shortened quickstart"
     few_shallow, few_deep, many_shallow, many_deep = (float(row["accuracy"]) for row in rows)
     assert 70 < few_shallow < min(few_deep, many_shallow)
     assert max(few_deep, many_shallow) < many_deep < 99

@@ -18,9 +18,9 @@ def test_make_run_builds_and_prints_every_table(quickstart: Checkout):
         text = (tables / f"{study}.md").read_text()
         assert text in printed
         assert "missing" not in text
-    assert len(checkout.records()) == 23, "24 points, one of them in two studies"
+    assert len(checkout.records()) == 19, "20 points, one of them in two studies"
     merged = (checkout.root / "results/records.tsv").read_text().splitlines()
-    assert len(merged) == 24
+    assert len(merged) == 20
     rows = pd.read_parquet(checkout.root / "results/records.parquet")
     assert list(rows.columns) == merged[0].split("\t")
     images = rows["kind"].isin(["cnn", "svm"])
