@@ -99,6 +99,7 @@ def test_a_run_goes_on_by_itself_when_the_shared_process_is_killed(staged, tmp_p
     # It imports torch now, so that there is time to look for it.
     while (shared := shared_process(tmp_path)) is None:
         assert pack.poll() is None
+        time.sleep(0.05)
     while not (folder / "checkpoint.pt").exists():
         time.sleep(0.01)
     shared.kill()
