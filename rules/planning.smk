@@ -22,6 +22,12 @@ def gpu_shares(wildcards):
     return read_profile().gpu_shares(CONFIG.all_kinds.values())
 
 
+def packed_by_executor(wildcards):
+    """For `params`: the kinds for whose runs the executor chooses how many share a GPU."""
+    profile = read_profile()
+    return [name for name, kind in CONFIG.all_kinds.items() if profile.packs_itself(kind.rule)]
+
+
 rule design:
     log:
         "logs/design/design.log",
@@ -51,6 +57,7 @@ rule plan:
         datasets=staged_datasets,
         slots=slots,
         gpu_shares=gpu_shares,
+        packed_by_executor=packed_by_executor,
         kinds=own_kinds,
     message:
         "What the runs will take"

@@ -35,11 +35,12 @@ def plan(
     slots: Mapping[str, int],
     gpu_shares: Mapping[str, float],
     kinds: Mapping[str, Any],
+    packed_by_executor: Sequence[str] = (),
 ) -> None:
     """Print the plan of each study, and write every estimate to results/plan.tsv.
 
     `slots` are how many runs of a kind there are at a time, `gpu_shares` the GPUs that each holds.
-    `kinds` are the config's own kinds as they are written.
+    `kinds` are the config's own kinds as they are written, `packed_by_executor` those with `pack: auto`.
     """
     own = read_kinds(kinds)
     parsed = {name: parse_study(written, own) for name, written in studies.items()}
@@ -56,6 +57,8 @@ def plan(
     for kind in dict.fromkeys(run.kind for run in estimates):
         if kind.name in costs.devices:
             print(f"{kind.noun} are estimated from runs on {costs.devices[kind.name]}")
+    for noun in dict.fromkeys(run.kind.noun for run in estimates if run.kind.name in packed_by_executor):
+        print(f"{noun} are counted as one per GPU: how many share it is chosen later (pack: auto)")
     for dataset in sorted({run.dataset for run in estimates if run.kind.reads_staged_datasets} - set(images)):
         print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
     earlier = read_plan()
@@ -162,6 +165,7 @@ if __name__ == "__main__":
             snakemake.params.slots,
             snakemake.params.gpu_shares,
             snakemake.params.kinds,
+            snakemake.params.packed_by_executor,
         ),
         log=snakemake.log[0],
     )

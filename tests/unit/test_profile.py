@@ -5,6 +5,7 @@ from ablations.errors import AblationsError
 from ablations.kinds import KINDS
 from ablations.kinds.cnn import CNN
 from ablations.tracking.profile import Profile, texts
+from plan import plan
 
 
 def test_resources_are_as_they_were_written():
@@ -52,6 +53,15 @@ def test_wrong_bounds_of_time_are_a_sentence(given):
         ({"nodes": 100, "jobs_at_a_time": 10}, 10),
         ({"nodes": 100, "jobs_at_a_time": 10, "resources": {"train_cnn": {"pack": "8"}}}, 80),
         ({"nodes": 10, "jobs_at_a_time": 10, "resources": {"train_cnn": {"pack": "8"}}}, 10),
+        (
+            {
+                "nodes": 999,
+                "jobs_at_a_time": 10,
+                "resources": {"train_cnn": {"pack": "8", "gpus_per_job": "4"}},
+            },
+            320,
+        ),
+        ({"nodes": 999, "jobs_at_a_time": 10, "resources": {"train_cnn": {"pack": "auto"}}}, 10),
     ],
 )
 def test_slots(settings, slots):
@@ -73,3 +83,15 @@ def test_slots(settings, slots):
 )
 def test_the_share_of_a_gpu(given, share):
     assert profile(**given).gpu_shares(KINDS.values()) == ({} if share is None else {"cnn": share})
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_the_plan_says_where_packs_are_chosen_later(chosen, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    values = {"batch_size": 16, "optimizer": "sgd", "lr": 0.1, "epochs": 1}
+    grid = [{"dataset": "digits", "model": "resnet18", **values}]
+    study = {"title": "T", "kind": "cnn", "seeds": [0], "grid": grid, "table": {"rows": "model"}}
+    profiles = {("resnet18", "digits"): "profile.json"}
+    monkeypatch.setattr("plan.read_profile", lambda path: {"macs": 10**6})
+    plan({"one": study}, profiles, {}, {"cnn": 1}, {"cnn": 1.0}, {}, ["cnn"] if chosen else [])
+    assert ("one per GPU" in capsys.readouterr().out) == chosen

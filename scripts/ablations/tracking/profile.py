@@ -66,7 +66,9 @@ class Profile:
             threads = int(given) if NATURAL.fullmatch(given) else kind.threads
             return max(1, (self.cores or 1) // threads)
         if self.jobs_at_a_time:
-            return min(self.nodes, self.jobs_at_a_time * self.runs_per_job(kind.rule))
+            gpus = self.resource(kind.rule, "gpus_per_job")
+            gpus_per_job = int(gpus) if NATURAL.fullmatch(gpus) else 1
+            return min(self.nodes, self.jobs_at_a_time * gpus_per_job * self.runs_per_job(kind.rule))
         return self.nodes
 
     def gpu_shares(self, kinds: Iterable[Kind]) -> dict[str, float]:
