@@ -12,7 +12,7 @@ SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 show = $(if $(ARGS),,@cat $(foreach table,$(1),results/tables/$(table).md))
 
 .PHONY: help run part-b reproduce reproduction gpu-check gpu-studies preview pages page report design plan status watch tensorboard mlflow check format schema lock \
-        test test-all test-fast test-workflow test-slurm package-lists slurm-packages browser-package tex-packages \
+        test test-all test-fast test-workflow test-slurm test-slurm-matrix package-lists slurm-packages browser-package tex-packages \
         chaos slurm-up slurm-down audit
 
 help: ## this list
@@ -84,6 +84,9 @@ test-workflow: .venv/exports-installed .venv/examples-installed ## the tests of 
 
 test-slurm: .venv/installed ## the tests on a real SLURM of two nodes, on this machine
 	$(PYTEST) tests/slurm $(ARGS)
+
+test-slurm-matrix: .venv/installed ## the same on SLURM 24.11, with cgroups, without accounting, with other preemption
+	@.venv/bin/python tests/slurm/matrix.py -n $(TEST_WORKERS) --dist worksteal $(ARGS)
 
 # Once for all package targets of a call.
 package-lists:

@@ -20,10 +20,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
+import cgroups
 import psutil
+from variants import VARIANT
 
 # The names are Debian's; elsewhere SLURM's own packages bring the same programs.
 DAEMONS = ["munged", "mungekey", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd"]
@@ -63,8 +65,6 @@ SlurmctldPidFile={root}/slurmctld.pid
 SlurmdPidFile={root}/slurmd.%n.pid
 SlurmctldLogFile={root}/slurmctld.log
 SlurmdLogFile={root}/slurmd.%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -78,11 +78,8 @@ SlurmdTimeout=5
 SlurmctldTimeout=10
 MinJobAge=300
 PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-# Kills a step that holds more memory than it asked for; looks every second.
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=task=1
-JobAcctGatherParams=OverMemoryKill
+PreemptMode={preempt}
+{limits}
 {accounting}
 {nodes}
 PartitionName=gpu Nodes=n[1-2] Default=YES PriorityTier=1 MaxTime=1-0
@@ -93,6 +90,15 @@ PartitionName=graceful Nodes=n[1-2] PriorityTier=1 MaxTime=1-0 GraceTime=20
 PartitionName=scavenger Nodes=n[1-2] PriorityTier=1 MaxTime=1-0 PreemptMode=CANCEL
 # What preempts all others: its jobs take the place of theirs.
 PartitionName=urgent Nodes=n[1-2] PriorityTier=10 PreemptMode=off MaxTime=1-0
+"""
+
+WITHOUT_CGROUPS = """\
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+# Kills a step that holds more memory than it asked for; looks every second.
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 """
 
 ACCOUNTING = """\
@@ -136,7 +142,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def write_configuration(root: Path, cpus: int, accounting: bool, gpus: int) -> None:
-    """Write slurm.conf and what it needs to `root`, with free ports."""
+    """Write slurm.conf and what it needs to `root`, with free ports, for the variant of this process."""
     names = ["slurmctld", "slurmdbd", *NODES]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     values = {"root": root, "user": getpass.getuser(), **ports}
@@ -152,7 +158,11 @@ def write_configuration(root: Path, cpus: int, accounting: bool, gpus: int) -> N
         lines = [f"NodeName={node} Name=gpu File=/dev/tty[1-{gpus}]\n" for node in NODES]
         (root / "gres.conf").write_text("".join(lines))
     store = ACCOUNTING.format(**values) if accounting else "AccountingStorageType=accounting_storage/none"
-    (root / "slurm.conf").write_text(SLURM_CONF.format(accounting=store, nodes=nodes, **values))
+    values |= {"accounting": store, "nodes": nodes, "preempt": "REQUEUE" if VARIANT.requeue else "CANCEL"}
+    limits = (cgroups.SLURM_CONF if VARIANT.cgroups else WITHOUT_CGROUPS).format(**values)
+    (root / "slurm.conf").write_text(SLURM_CONF.format(limits=limits, **values))
+    if VARIANT.cgroups:
+        cgroups.write_configuration(root, cpus)
     # SLURM_CONF would do, if executors did not strip SLURM's variables from the environment of their jobs.
     # Tests see in the file CLUSTER_QUERIES, where that is set, how often each command was called.
     (root / "bin").mkdir()
@@ -283,6 +293,7 @@ class Supervisor:
         for process in [daemon, *family]:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+                cgroups.thaw(process.pid)
         psutil.wait_procs([daemon, *family], timeout=PATIENCE_S)
 
     def family(self, node: str) -> list[psutil.Process]:
@@ -309,6 +320,7 @@ class Supervisor:
             for process in everything:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+                    cgroups.thaw(process.pid)
             psutil.wait_procs(everything, timeout=1)
             with suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
@@ -397,9 +409,14 @@ class Cluster:
 
     @classmethod
     def launch(
-        cls, cpus: int = 2, accounting: bool = True, gpus: int = 2, root: Path | None = None
+        cls,
+        cpus: int = 2,
+        accounting: bool = VARIANT.accounting,
+        gpus: int = 2,
+        root: Path | None = None,
     ) -> "Cluster":
-        """Start a cluster. Without `root` it lives in a new directory, and no longer than the caller.
+        """Start a cluster of the variant of this process. Without `root` it lives in a new directory, and no
+        longer than the caller.
 
         `cpus` and `gpus` are counts per node. Raises RuntimeError for one that does not come up.
         """
@@ -480,7 +497,8 @@ def main() -> None:
     server.add_argument("--with-parent", action="store_true")
     options = parser.parse_args()
     if options.verb == "serve":
-        serve(options.root, options.cpus, options.accounting, options.gpus, options.with_parent)
+        with cgroups.groups_of(NODES) if VARIANT.cgroups else nullcontext():
+            serve(options.root, options.cpus, options.accounting, options.gpus, options.with_parent)
         return
     up = (PLAYGROUND / "control").exists()
     if options.verb == "up":

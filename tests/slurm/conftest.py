@@ -1,11 +1,14 @@
 """The cluster, and the executors that studies are run by."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
-from cluster import PACKAGES, Cluster, missing_programs, wait_until
+from cluster import PACKAGES, SEARCH, Cluster, missing_programs, wait_until
 from studies import EXECUTORS
+from variants import NEWER, VARIANT
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +20,10 @@ def _slurm_is_here() -> None:
         )
         # Where the checks are made for others, what did not run must not pass.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    if VARIANT.newer:
+        command = [shutil.which("slurmctld", path=SEARCH), "-V"]
+        version = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert NEWER in version, f"this is {version}; newer_slurm.py calls pytest where SLURM is {NEWER}"
 
 
 @pytest.fixture(scope="session")

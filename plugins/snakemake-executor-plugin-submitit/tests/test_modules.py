@@ -11,7 +11,7 @@ LAYERS = """
 auto_pack
 results processes mps lanes packing private_folder settings resources identity refusals descriptors shell_job
 interrupts
-manifest calls usage allocation listing
+manifest calls usage allocation listing kernel_kills
 member efficiency
 places
 holdings direct free_places gpus

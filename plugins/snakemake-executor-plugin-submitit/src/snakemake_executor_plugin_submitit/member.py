@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import psutil
 
+from snakemake_executor_plugin_submitit.kernel_kills import kernel_kills
 from snakemake_executor_plugin_submitit.private_folder import open_log
 from snakemake_executor_plugin_submitit.processes import family, kill_group, memory_mb
 from snakemake_executor_plugin_submitit.shell_job import ShellJob
@@ -62,6 +63,8 @@ class RunningMember:
     # Whether SIGTERM was sent to what the member runs, and whether it was sent to Snakemake before that ran.
     told: bool = False
     told_early: bool = False
+    # What the kernel had killed in this allocation when this member began.
+    kills: int = field(default_factory=kernel_kills)
 
     def tell(self) -> None:
         """Send SIGTERM to what this member runs, once; processes that it starts in order to end get none.
@@ -97,6 +100,15 @@ class RunningMember:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             kill_group(self.pid)
+
+    def reason(self) -> str:
+        """Why it failed; empty if its exit status is all that is known."""
+        if self.why or not self.status or kernel_kills() <= self.kills:
+            return self.why
+        return (
+            f"the run has ended with exit status {self.status}, and since it began, the kernel killed a "
+            "process of its allocation for want of memory (oom-kill event)"
+        )
 
     def usage(self) -> Usage | None:
         """What it used; None as long as it has not ended."""

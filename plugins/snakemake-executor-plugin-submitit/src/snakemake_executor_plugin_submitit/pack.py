@@ -204,7 +204,7 @@ class Pack:
     def _write(self, running: RunningMember) -> bool:
         """Write the result of a member; False if that must be tried again, for example on a full disk."""
         try:
-            result = Result(running.status or 0, running.why)
+            result = Result(running.status or 0, running.reason())
             # What earlier attempts used is not known.
             again = self.requeued or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
             if result.exit == 0 and not again and (usage := running.usage()):
