@@ -38,6 +38,20 @@ class SubmittedTwice(AssertionError):
     """A run for which a job was there already."""
 
 
+class BegunAnew(AssertionError):
+    """A run that was stopped and has no checkpoint."""
+
+
+# Where both fall short, the mark next to the function counts.
+not_told_with_cgroups = pytest.mark.falls_short(
+    "slurm",
+    condition=VARIANT.cgroups,
+    reason="with proctrack/cgroup SLURM signals only the processes that it has started itself: Snakemake in "
+    "the job, and not the run, which is killed without a checkpoint",
+    raises=BegunAnew,
+)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(made_once) -> Checkout:
     """The study as nothing happens to it, on this machine and without SLURM."""
@@ -118,6 +132,7 @@ def test_a_run_that_dies_is_tried_again_within_the_call(study, undisturbed):
     assert_finished_as(undisturbed, study)
 
 
+@not_told_with_cgroups
 def test_jobs_near_and_at_their_time_limit_resume(study, undisturbed):
     """Two networks stand still. With the stock executor one moves again near the end of its limit, and stops
     by itself; the other is ended by SLURM, and what it is told then is enough for a checkpoint. With ours
@@ -141,15 +156,18 @@ def test_jobs_near_and_at_their_time_limit_resume(study, undisturbed):
     study.wait_for("the time-out of the second", lambda: study.state(at.job) == "TIMEOUT")
     assert study.finish() == 0, study.printed
     assert "error: its job is about to reach its time limit; the checkpoint" in study.printed
-    assert_resumed(near, at)
     assert_finished_as(undisturbed, study)
+    assert_resumed(near, at)
 
 
 def assert_resumed(*runs: FrozenRun) -> None:
     """These were begun twice, and the second time where the first had come to."""
     for frozen in runs:
-        assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
         assert frozen.columns()["attempts"] == "2"
+    for frozen in runs:
+        log = frozen.record.with_name("run.log").read_text()
+        if "resuming from epoch" not in log:
+            raise BegunAnew(log)
 
 
 # What SLURM writes into the log of a job that it ends for its memory: without cgroups, and with them.
@@ -190,6 +208,7 @@ def finish_after_preemption(study: Study) -> int:
     return study.finish(looks=2 if asks_forever else None)
 
 
+@not_told_with_cgroups
 @waits_where_jobs_are_cancelled
 def test_a_preempted_job_resumes_when_it_is_its_turn_again(study, undisturbed):
     study.start()
@@ -197,9 +216,8 @@ def test_a_preempted_job_resumes_when_it_is_its_turn_again(study, undisturbed):
     preempt(study, frozen.job)
     study.wait_for("the preemption", lambda: study.state(frozen.job) != "RUNNING")
     assert finish_after_preemption(study) == 0, study.printed
-    assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study)
-    assert frozen.columns()["attempts"] == "2"
+    assert_resumed(frozen)
 
 
 def preempt(study: Study, job: str) -> None:
@@ -211,6 +229,7 @@ def preempt(study: Study, job: str) -> None:
     )  # fmt: skip
 
 
+@not_told_with_cgroups
 @waits_where_jobs_are_cancelled
 def test_a_job_that_is_preempted_with_grace_resumes(study, undisturbed):
     """It is told, and may end by itself before it is made to."""
@@ -220,11 +239,11 @@ def test_a_job_that_is_preempted_with_grace_resumes(study, undisturbed):
     preempt(study, frozen.job)
     study.wait_for("the preemption", lambda: study.state(frozen.job) != "RUNNING")
     assert finish_after_preemption(study) == 0, study.printed
-    assert_resumed(frozen)
     assert_finished_as(undisturbed, study)
     if study.executor == "submitit":
         assert study.state(frozen.job) == "COMPLETED", "the same job"
         assert "Trying to restart" not in study.printed, "it counts as no attempt"
+    assert_resumed(frozen)
 
 
 @pytest.mark.falls_short(
@@ -282,17 +301,18 @@ def test_accounting_may_be_down(study, undisturbed):
     assert_finished_as(undisturbed, study)
 
 
+@not_told_with_cgroups
 def test_a_job_that_its_user_cancels_is_tried_again(study, undisturbed):
     study.start()
     frozen = study.freeze_a_network()
     study.cluster.call("scancel", frozen.job)
     assert study.finish() == 0, study.printed
     assert "CANCELLED" in study.printed
-    assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study)
-    assert frozen.columns()["attempts"] == "2"
+    assert_resumed(frozen)
 
 
+@not_told_with_cgroups
 def test_snakemake_that_is_interrupted_takes_its_jobs_with_it(study, undisturbed):
     study.start()
     frozen = study.freeze_a_network()
@@ -302,9 +322,8 @@ def test_snakemake_that_is_interrupted_takes_its_jobs_with_it(study, undisturbed
     before = study.checkout.records()
     study.start()
     assert study.finish() == 0, study.printed
-    assert "resuming from epoch" in frozen.record.with_name("run.log").read_text()
     assert_finished_as(undisturbed, study, before)
-    assert frozen.columns()["attempts"] == "2"
+    assert_resumed(frozen)
 
 
 def test_snakemake_that_is_terminated(study, undisturbed):
