@@ -6,12 +6,13 @@ import pytest
 from ablations.analysis.profiles import baseline_of
 from ablations.config.published import read_published
 from ablations.config.question_checks import margins
+from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
 from ablations.presentation.marks import planned_marks
 from ablations.presentation.question_notes import planned_reach
 from ablations.presentation.tables import TABLES
 from scipy import stats
-from test_config import SVM, load
+from test_config import DATASETS, PROJECT, SVM, load
 from test_tables import record
 
 CHOOSING: dict[str, Any] = {
@@ -245,3 +246,27 @@ def test_margins_and_published_values_are_of_the_epoch_that_is_reported(tmp_path
     study = load(s={**REPORTING, "margin": {"test_accuracy": 0.2}, "published": str(file)}).studies["s"]
     assert margins(study) == {"test_accuracy_at_best": 0.2}
     assert [value.metric for value in read_published(study, file)] == ["test_accuracy_at_best"]
+
+
+def test_columns_of_a_choice_are_apart_from_hyperparameters_and_metrics_of_the_same_name():
+    kind = {
+        "command": "python x {hyperparameters} --seed {seed}",
+        "hyperparameters": {"change": "int", "tried": {"type": "int", "label": "Tried"}},
+        "metrics": {"loss": {"better": "lower"}, "score": {}, "score_family": {"label": "Change"}},
+    }
+    study = {
+        "title": "Names", "kind": "mine", "grid": [{"change": [1, 2], "tried": [3, 4]}], "seeds": [0, 1],
+        "choose": {"over": "tried", "by": "loss"}, "baseline": {"change": 1}, "primary": "change",
+        "table": {"rows": "change", "values": ["score", "score_family"]},
+    }  # fmt: skip
+    of = load_config([DATASETS], {"kinds": {"mine": kind}, "studies": {"s": study}}, PROJECT).studies["s"]
+    records = {run: record(run, loss="1", score="2", score_family="3") for run in of.runs()}
+    table = TABLES[""]("s", of, records, None)
+    assert table.data["change"].tolist() == ["1", "2"]
+    assert table.data["change:"].tolist()[0] == "baseline"
+    assert (table.data["tried"].tolist(), table.data["tried:"].tolist()) == (["3", "3"], ["2", "2"])
+    assert table.data["score_family"].tolist()[0].startswith("3")
+    assert "score:family" in table.data
+    assert table.display["Change:"].tolist()[0] == "baseline"
+    assert table.display["Tried:"].tolist() == ["2", "2"]
+    assert len(table.display.columns) == len(set(table.display.columns))

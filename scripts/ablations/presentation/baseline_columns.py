@@ -18,7 +18,8 @@ from ablations.presentation.wording import difference_unit, in_sentence, listed,
 NONE = "–"
 # What the names of its columns in a TSV end in.
 CONTRAST = (
-    "difference", "difference_ci_low", "ratio", "ratio_ci_low", "p_holm", "p_equivalent_holm", "family"
+    "difference", "difference_ci_low", "difference_ci_high", "ratio", "ratio_ci_low", "ratio_ci_high",
+    "p_holm", "p_equivalent_holm", "family",
 )  # fmt: skip
 # What marks a significant difference of the declared comparisons, and one of the exploratory others.
 STARS = ("*", "†")

@@ -17,8 +17,15 @@ from ablations.presentation.baseline_columns import (
 from ablations.presentation.changes import changes
 from ablations.presentation.document import Table
 from ablations.presentation.marks import marks
-from ablations.presentation.study_table import cell_fields, cell_text, study_notes
-from ablations.presentation.wording import apart, in_sentence, listed, marked
+from ablations.presentation.study_table import (
+    cell_fields,
+    cell_text,
+    own_heading,
+    own_name,
+    separator_of,
+    study_notes,
+)
+from ablations.presentation.wording import in_sentence, listed, marked
 
 
 def choice_table(name: str, study: Study, records: Records) -> Table:
@@ -29,7 +36,7 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
     compared = {m: contrasts(study, records, m, points) for m in study.values} if study.base else {}
     changed = changes(study, [values for values, _ in points]) if study.base else []
     best, mark_notes = marks(study, records, points)
-    data, display, counts = [], [], set[int]()
+    data, display, counts, separator = [], [], set[int](), separator_of(study)
     for i, choice in enumerate(found):
         able = [choice.chosen] if choice.chosen else choice.candidates
         point = able[0]
@@ -40,25 +47,25 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
         named = {} if study.ablate else fields
         texts = {study.label(f): study.level_label(f, level) for f, level in named.items()}
         if study.base:
-            fields[apart("change", study.factors)] = changed[i]
-            texts = {"Change": changed[i], **texts}
-        fields |= chosen | {"tried": str(len(choice.candidates))}
+            fields[own_name(study, "change")] = changed[i]
+            texts = {own_heading(study, "Change"): changed[i], **texts}
+        fields |= chosen | {own_name(study, "tried"): str(len(choice.candidates))}
         for factor, level in chosen.items():
             shown = study.level_label(factor, level) if level else without
             texts[f"{study.label(factor)} (chosen)"] = shown + "*" * (factor in choice.edges)
-        texts["Tried"] = str(len(choice.candidates))
+        texts[own_heading(study, "Tried")] = str(len(choice.candidates))
         # Where none can be chosen, no run has a value.
         runs = [records.get(run) for each in able for run in each.runs]
         for value in dict.fromkeys([study.choose.by, *study.values]):
             metric = study.kind.metrics[value]
             content = cell(metric, runs)
-            fields |= cell_fields(content, metric.column, seeds, interval_over_items(metric, runs))
+            fields |= cell_fields(content, metric.column, seeds, interval_over_items(metric, runs), separator)
             texts[marked(metric)] = cell_text(content, len(study.seeds), study.table.spread)
             if content.sd is not None and not content.counted:
                 counts.add(len(content.values))
             if value in compared:
                 contrast = compared[value][i]
-                fields |= contrast_fields(study, value, contrast, metric.column)
+                fields |= contrast_fields(study, value, contrast, metric.column, separator)
                 texts[heading(metric)] = contrast_text(study, metric, contrast)
         data.append(fields)
         display.append(texts)

@@ -26,8 +26,10 @@ from ablations.presentation.changes import changes
 from ablations.presentation.code_note import code_note
 from ablations.presentation.document import Table
 from ablations.presentation.marks import marks
-from ablations.presentation.wording import difference_unit, in_sentence, listed, marked
+from ablations.presentation.wording import apart, difference_unit, in_sentence, listed, marked
 
+# What the names of a cell's further columns in a TSV end in.
+ENDINGS = ("sd", "ci_low", "ci_high", "ci_items_low", "ci_items_high", "n")
 # What ± or the brackets of a cell are.
 SPREADS = {
     "sd": "± is the standard deviation over {}",
@@ -96,7 +98,7 @@ class _Row:
 
 def study_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study: rows in the order of its grid, one cell per point, over its seeds."""
-    points, separator = study.points(), _separator(study)
+    points, separator = study.points(), separator_of(study)
     compared = {m: contrasts(study, records, m, points) for m in study.values} if study.base else {}
     best, mark_notes = marks(study, records, points)
     changed = changes(study, [values for values, _ in points]) if study.base else [""] * len(points)
@@ -137,12 +139,11 @@ def study_table(name: str, study: Study, records: Records) -> Table:
 
 
 def _data(study: Study, row: _Row) -> dict[str, str]:
-    name = "change:" if "change" in study.factors else "change"
-    return row.levels | ({name: row.change} if study.base else {}) | row.fields
+    return row.levels | ({own_name(study, "change"): row.change} if study.base else {}) | row.fields
 
 
 def _display(study: Study, row: _Row) -> dict[str, str]:
-    change = {"Change": row.change} if study.base else {}
+    change = {own_heading(study, "Change"): row.change} if study.base else {}
     # With `ablate`, the change says what the levels are.
     names = {} if study.ablate else row.levels
     shown = {study.label(factor): study.level_label(factor, level) for factor, level in names.items()}
@@ -175,14 +176,24 @@ def _heads(study: Study) -> dict[str, tuple[str, ...]]:
     return heads
 
 
-def _separator(study: Study) -> str:
+def own_name(study: Study, name: str) -> str:
+    """The name of a column in a TSV that is neither a hyperparameter nor a metric."""
+    return apart(name, {*study.factors, *study.kind.metrics})
+
+
+def own_heading(study: Study, heading: str) -> str:
+    """The heading of such a column, for readers."""
+    return apart(heading, {*map(study.label, study.factors), *map(marked, study.kind.metrics.values())})
+
+
+def separator_of(study: Study) -> str:
     """What joins the name of a column and `sd`: a sign that no name has, where a level is named `mnist_n`."""
     layout = study.table
     points = study.points() if layout.columns else ()
     levels = {"/".join(map(spell, study.column(values))) for values, _ in points}
-    endings = ("sd", "ci_low", "ci_high", "n", *CONTRAST * bool(study.base))
-    heads = levels or set(study.values)
-    taken = {*heads, *study.rows}
+    endings = (*ENDINGS, *CONTRAST * bool(study.base))
+    heads = levels or {*study.values, *([study.choose.by] if study.choose else [])}
+    taken = {*heads, *study.rows, *study.chosen}
     return ":" if any(f"{head}_{ending}" in taken for head in heads for ending in endings) else "_"
 
 
