@@ -8,6 +8,8 @@ from ablations.config.published import read_published
 from ablations.config.question_checks import margins
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
+from ablations.presentation.figures import study_figure
+from ablations.presentation.figures.numbers import NUMBERS
 from ablations.presentation.marks import planned_marks
 from ablations.presentation.question_notes import planned_reach
 from ablations.presentation.tables import TABLES
@@ -66,6 +68,23 @@ def test_the_best_mean_over_seeds_is_chosen_and_the_test_images_choose_nothing()
     assert (
         "the highest mean validation accuracy over the seeds has chosen the learning rate" in table.notes[0]
     )
+
+
+def test_the_figure_shows_the_chosen_points_as_the_table_does():
+    study = load(s=CHOOSING).studies["s"]
+    # The last candidate of the grid has the lowest validation accuracy, and the highest test accuracy.
+    records = {
+        run: record(run, val_accuracy=str(80 + run.value("lr")), val_samples="500",
+                    test_accuracy=str(70 - run.value("lr")))
+        for run in study.runs()
+    }  # fmt: skip
+    figure = study_figure(study, records)
+    dots = [container.lines[0].get_xdata()[0] for container in figure.axes[0].containers]
+    assert dots == [pytest.approx(69.9)] * 2
+    assert "runs that validation has chosen" in figure.get_suptitle()
+    numbers = NUMBERS[""](study, records).display
+    assert numbers["Learning rate"].tolist() == ["0.1", "0.1"]
+    study_figure(study, {})
 
 
 def test_a_choice_at_the_edge_of_its_grid_is_marked_and_said():

@@ -65,6 +65,11 @@ def choices(study: Study, records: Records) -> list[Choice]:
     return found
 
 
+def table_points(study: Study, records: Records) -> Sequence[tuple[dict[str, Any], Sequence[Run]]]:
+    """The points that the table of a study shows: those that validation has chosen, or else all."""
+    return [choice.point for choice in choices(study, records)] if study.choose else study.points()
+
+
 def _is_at_edge(name: str, chosen: Candidate, candidates: Sequence[Candidate]) -> bool:
     levels = {each.values[name] for each in candidates}
     if len(levels) < 2 or not all(type(level) in (int, float) for level in levels):

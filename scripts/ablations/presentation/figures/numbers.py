@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.cells import Cell, cell
+from ablations.analysis.choice import table_points
 from ablations.analysis.measurements import Records
+from ablations.analysis.points import Point
 from ablations.config.studies import Study
 from ablations.presentation.document import Table
 from ablations.presentation.figures.curves import MOST_LINES, curves_of, histories_of
@@ -37,10 +39,10 @@ def named_levels(study: Study, points: Iterable[Mapping[str, Any]]) -> list[dict
     return [{study.label(name): study.level_label(name, point[name]) for name in factors} for point in points]
 
 
-def points_table(study: Study, texts: Mapping[str, Sequence[str]]) -> Table:
+def points_table(study: Study, points: Sequence[Point], texts: Mapping[str, Sequence[str]]) -> Table:
     """A row per point; `texts` are the cells of each metric by its name, in the order of the points."""
     columns = {marked(study.kind.metrics[name]): column for name, column in texts.items()}
-    names = named_levels(study, [point for point, _ in study.points()])
+    names = named_levels(study, [values for values, _ in points])
     rows = [
         {**named, **{heading: column[i] for heading, column in columns.items()}}
         for i, named in enumerate(names)
@@ -48,16 +50,16 @@ def points_table(study: Study, texts: Mapping[str, Sequence[str]]) -> Table:
     return number_table(rows)
 
 
-def measured_numbers(study: Study, records: Records) -> Table:
-    """The analysed metrics of every point."""
+def measured_numbers(study: Study, records: Records, points: Sequence[Point]) -> Table:
+    """The analysed metrics of these points."""
     texts = {
         name: [
             cell_text(cell(metric, [records.get(run) for run in runs]), len(study.seeds))
-            for _, runs in study.points()
+            for _, runs in points
         ]
         for name, metric in shown_metrics(study).items()
     }
-    return points_table(study, texts)
+    return points_table(study, points, texts)
 
 
 def spread_text(content: Cell) -> str:
@@ -73,7 +75,7 @@ def tradeoff_numbers(study: Study, records: Records) -> Table:
     """The points of the trade-off as a table: their costs, and what they attain."""
     names = [*costs_of(study, records), *attained(study)[:MOST_METRICS]]
     texts = {name: list(map(spread_text, cells_of(study, records, name))) for name in names}
-    return points_table(study, texts)
+    return points_table(study, study.points(), texts)
 
 
 def curves_numbers(study: Study, paths: Mapping[Run, Path]) -> Table:
@@ -105,8 +107,8 @@ def curves_numbers(study: Study, paths: Mapping[Run, Path]) -> Table:
 
 # By the name that the files of a figure end in. The other figures show tables of the study.
 NUMBERS: dict[str, Callable[[Study, Records], Table]] = {
-    "": measured_numbers,
+    "": lambda study, records: measured_numbers(study, records, table_points(study, records)),
     "tradeoff": tradeoff_numbers,
-    "grid": measured_numbers,
+    "grid": lambda study, records: measured_numbers(study, records, study.points()),
     "curves": lambda study, records: curves_numbers(study, histories_of(study, records)),
 }

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.cells import cell
+from ablations.analysis.choice import table_points
 from ablations.analysis.measurements import Records
 from ablations.config.published import read_published
 from ablations.config.studies import Study
@@ -44,7 +45,7 @@ Dots = dict[tuple[str, str], _Dot]
 
 
 def study_figure(study: Study, records: Records, published: Path | None = None) -> Figure:
-    """Each analysed metric of a study, with one row per point and one panel per column of the table.
+    """Each analysed metric of a study, with one row per point of its table and one panel per column.
 
     The panels of one metric are side by side, and so are the metrics of a table without columns. Measured
     values are dots, with a bar of one standard deviation where there are several seeds. Published values
@@ -74,7 +75,8 @@ def study_figure(study: Study, records: Records, published: Path | None = None) 
         _draw_panel(axis, rows, panel, dots[name])
         axis.set_xlabel(axis_label(metrics[name]))
     spread = spread_note("bars", any(dot.sd is not None for of in dots.values() for dot in of.values()))
-    figure.suptitle(study.title + cut + spread, fontsize="medium")
+    chosen = "\nruns that validation has chosen" * bool(study.choose)
+    figure.suptitle(study.title + cut + chosen + spread, fontsize="medium")
     if handles := labelled_handles(axes.flat):
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -89,12 +91,12 @@ def _dots(study: Study, records: Records, published: Path | None, name: str) -> 
             printed |= dict.fromkeys(value.runs, float(value.text) * scale)
     factors = varying_factors(study, study.rows)
     dots: Dots = {}
-    for values, runs in study.points():
+    for values, runs in table_points(study, records):
         row = point_name(study, values, factors) or study.title
         panel = ", ".join(level_name(study, name, values[name]) for name in layout.columns)
         found = cell(metric, [records.get(run) for run in runs])
         mean, sd = (value if value is None else value * scale for value in (found.mean, found.sd))
-        dots[row, panel] = _Dot(mean, sd, printed.get(runs[0]))
+        dots[row, panel] = _Dot(mean, sd, next((printed[run] for run in runs if run in printed), None))
     return dots
 
 
