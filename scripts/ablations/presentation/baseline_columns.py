@@ -13,7 +13,7 @@ from ablations.kinds.metrics import Metric
 from ablations.presentation.changes import base_text
 from ablations.presentation.effect_verdicts import margin_text
 from ablations.presentation.question_notes import unreachable
-from ablations.presentation.wording import difference_unit, in_sentence, listed, signed
+from ablations.presentation.wording import difference_unit, in_sentence, listed, ratio_text, signed
 
 NONE = "–"
 # What the names of its columns in a TSV end in.
@@ -66,7 +66,7 @@ def _is_partial(study: Study, metric: Metric, contrast: Contrast | None) -> bool
 
 def _number(metric: Metric, number: float) -> str:
     if metric.noise == "time":
-        return f"{math.exp(number):.3g}"
+        return ratio_text(math.exp(number)).removeprefix("×")
     return signed(number, metric.decimals)
 
 

@@ -85,6 +85,11 @@ class Table:
             if i not in aligned:
                 break_lines = layout.latex_lines if is_broken else layout.latex_stacked
                 cells.isetitem(i, cells.iloc[:, i].map(break_lines))
+        if self.printed is not None:
+            # Space shows which lines belong to one row.
+            cells.isetitem(
+                0, [r"\addlinespace " * (row > 0) + text for row, text in enumerate(cells.iloc[:, 0])]
+            )
         # Not as `header`, in which pandas takes braces for those of Python.
         heads = Heads(list(display), self.heads)
         headings = layout.latex_headings(display, tex, heads.lowest)
