@@ -800,6 +800,34 @@ def test_a_submission_is_quiet_until_a_member_has_a_result_or_its_allocation_is_
     watch.ask_now()
     watch.look()
     assert not watch.is_quiet(tracked)
+    states[made.jobs[0]] = State(Phase.ALIVE, "RUNNING")
+    watch.ask_now()
+    watch.look()
+    assert watch.is_quiet(tracked), "it was requeued"
+
+
+@pytest.mark.parametrize("word", ["NODE_FAIL", ""], ids=["ended", "vanished"])
+def test_a_run_with_a_result_is_not_lost_though_the_time_of_its_folder_stays(word, tmp_path, monkeypatch):
+    """Its result is listed before its state says how its allocation was lost, however new it is."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    made = submission(tmp_path / "submitit")
+    tracked = TrackedSubmission(made, waited_for={(0, 0)})
+    submissions, states = Submissions(), {made.jobs[0]: State(Phase.ALIVE, "RUNNING")}
+    submissions.tracked = {made.id: tracked}
+    monkeypatch.setattr(made, "refresh", lambda folder=None: None)
+    cluster = SimpleNamespace(name="it", states=lambda submissions: states)
+    watch = QueueWatch(cluster, submissions, LOG, latency_s=0, longest_interval_s=30)
+    for now[0] in (100, 106, 107):
+        watch.look()
+    before = made.results.stat().st_mtime_ns
+    write_result(made.results, 0, 0, Result(0))
+    os.utime(made.results, ns=(before, before))
+    states[made.jobs[0]] = State(Phase.ENDED if word else Phase.UNKNOWN, word)
+    watch.ask_now()
+    watch.look()
+    assert watch.lost_state(made.jobs[0]) is not None
+    assert tracked.results == {(0, 0): Result(0)}
 
 
 VIOLATES = (

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,7 @@ def test_results_are_read_once(tmp_path):
     assert new.read() == {}
     write_result(made.results, 0, 0, Result(0))
     assert new.read() == {(0, 0): Result(0)}
-    assert made.read_results() == {(0, 0): Result(0), (0, 1): Result(3, "why")}
+    assert NewResults(made.results).read() == {(0, 0): Result(0), (0, 1): Result(3, "why")}
 
 
 def test_a_folder_is_listed_again_only_if_it_may_have_changed(tmp_path, monkeypatch):
@@ -192,11 +193,47 @@ def test_a_folder_is_listed_again_only_if_it_may_have_changed(tmp_path, monkeypa
     now, listing = [100.0], Listing(tmp_path)
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     looks = {}
-    for now[0] in (100, 104, 106, 133, 135, 136):
+    for now[0] in (100, 104, 106, 107, 133, 135, 136):
         looks[now[0]] = listing.names()
-    assert [at for at, names in looks.items() if names is not None] == [100, 104, 135]
+    assert [at for at, names in looks.items() if names is not None] == [100, 104, 106, 136]
     (tmp_path / "new").touch()
     assert listing.names() == ["new"]
+
+
+def keep_time(folder, change):
+    """Change a folder and not its time, as within one step of a file system's clock."""
+    before = folder.stat().st_mtime_ns
+    change()
+    os.utime(folder, ns=(before, before))
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["", "and the first one fails"])
+def test_a_change_that_leaves_the_time_is_seen_however_far_apart_the_looks_are(fails, tmp_path, monkeypatch):
+    """A query of the queue may take longer than the time of a folder needs to settle."""
+    now, listing = [100.0], Listing(tmp_path)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with monkeypatch.context() as patched:
+        if fails:
+            patched.setattr(os, "listdir", failing)
+        with pytest.raises(OSError, match="stale") if fails else nullcontext():
+            listing.names()
+    keep_time(tmp_path, (tmp_path / "new").touch)
+    now[0] += 20
+    assert listing.names() == ["new"]
+
+
+def failing(path):
+    raise OSError(errno.ESTALE, "stale")
+
+
+def test_a_folder_is_listed_anyway_where_a_run_would_otherwise_count_as_lost(tmp_path, monkeypatch):
+    now, new = [100.0], NewResults(tmp_path)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    for now[0] in (100, 106, 107):
+        assert new.read() == {}
+    keep_time(tmp_path, lambda: write_result(tmp_path, 0, 0, Result(0)))
+    assert new.read() == {}
+    assert new.read(anyway=True) == {(0, 0): Result(0)}
 
 
 def test_a_result_that_cannot_be_read_yet_is_read_later(tmp_path, monkeypatch):
@@ -206,7 +243,7 @@ def test_a_result_that_cannot_be_read_yet_is_read_later(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("snakemake_executor_plugin_submitit.listing.read_result", lambda path: None)
         assert new.read() == {}
-    monkeypatch.setattr(new._listing, "names", lambda: None)
+    monkeypatch.setattr(new._listing, "names", lambda anyway: None)
     assert new.read() == {(0, 0): Result(0)}
 
 
@@ -303,7 +340,7 @@ def test_running_out_of_descriptors_has_a_name(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", none_left)
         with pytest.raises(WorkflowError, match="no more files can be opened .Too many open files"):
-            made.read_results()
+            NewResults(made.results).read()
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "run", none_left)
         with pytest.raises(WorkflowError, match="no more files can be opened"):

@@ -27,7 +27,6 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from snakemake_executor_plugin_submitit.calls import is_alive, own_call
 from snakemake_executor_plugin_submitit.descriptors import check_left
-from snakemake_executor_plugin_submitit.listing import NewResults
 from snakemake_executor_plugin_submitit.manifest import (
     SUBMISSION_ID,
     ManifestMember,
@@ -44,7 +43,6 @@ from snakemake_executor_plugin_submitit.places import (
 )
 from snakemake_executor_plugin_submitit.private_folder import make_private, opened_private
 from snakemake_executor_plugin_submitit.results import (
-    Result,
     has_result,
     parse_result_name,
     read_bytes,
@@ -227,10 +225,6 @@ class Submission:
             return cls(folder, **content)
         except (WorkflowError, OSError, TypeError):
             return None
-
-    def read_results(self) -> dict[tuple[int, int], Result]:
-        """The results that exist, by (pack, member)."""
-        return NewResults(self.results).read()
 
     def end_of_log(self, job: str) -> str:
         """The last lines that a job itself wrote to its error log, apart from those of its members."""

@@ -21,22 +21,26 @@ class Listing:
         self._modified_ns: int | None = None
         self._changed_at = self._listed_at = 0.0
 
-    def names(self) -> list[str] | None:
-        """All names, or None if nothing can have changed since the last call. Raises OSError.
+    def names(self, anyway: bool = False) -> list[str] | None:
+        """All names, or None if nothing can have changed since the last call that did not raise OSError.
 
         The folder is opened to be asked for its time: a network file system then asks its server.
         """
-        now = time.monotonic()
         handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            # Before the folder is listed: what changes meanwhile is then seen at the next call.
             modified_ns = os.fstat(handle).st_mtime_ns
-            if modified_ns != self._modified_ns:
-                self._modified_ns, self._changed_at = modified_ns, now
-            elif now > self._changed_at + SETTLING_S and now < self._listed_at + ANYWAY_S:
+            now = time.monotonic()
+            is_same = modified_ns == self._modified_ns
+            # The last listing counts, not this call: calls may be more seconds apart than a time settles in.
+            settled = self._listed_at > self._changed_at + SETTLING_S
+            if is_same and settled and now < self._listed_at + ANYWAY_S and not anyway:
                 return None
             names = os.listdir(handle)  # noqa: PTH208, not by its path
         finally:
             os.close(handle)
+        if not is_same:
+            self._modified_ns, self._changed_at = modified_ns, now
         self._listed_at = now
         return names
 
@@ -50,11 +54,11 @@ class NewResults:
         # Names of results that could not be read, and may be at the next look.
         self._unread: set[str] = set()
 
-    def read(self) -> dict[tuple[int, int], Result]:
-        """Those that were not read before, by (pack, member)."""
+    def read(self, anyway: bool = False) -> dict[tuple[int, int], Result]:
+        """Those that were not read before, by (pack, member); `anyway`, list the folder in any case."""
         found = {}
         try:
-            names = self._listing.names() or ()
+            names = self._listing.names(anyway) or ()
         except OSError as error:
             check_left(error)
             names = ()

@@ -63,11 +63,13 @@ class QueueWatch:
             self._query()
         for each in tracked.values():
             submission = each.submission
-            if submission.id in self._ending and any(
+            ending = submission.id in self._ending and any(
                 self.is_over(submission.jobs[pack]) for pack, _ in each.waited_for
-            ):
+            )
+            if ending:
                 submission.refresh()
-            each.read_results()
+            # A run without a result counts as lost, so the time of the folder is not relied on.
+            each.read_results(anyway=ending)
 
     def is_quiet(self, tracked: TrackedSubmission) -> bool:
         """Whether none of the members that are waited for has a result, or an allocation that is over."""

@@ -70,9 +70,9 @@ class TrackedSubmission:
     def __post_init__(self) -> None:
         self._new = NewResults(self.submission.results)
 
-    def read_results(self) -> None:
-        """Take in the results that were written since the last call."""
-        self.results |= self._new.read()
+    def read_results(self, anyway: bool = False) -> None:
+        """Take in the results that were written since the last call; for `anyway`, see `NewResults`."""
+        self.results |= self._new.read(anyway)
 
 
 class TrackedMember(NamedTuple):
