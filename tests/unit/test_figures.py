@@ -3,6 +3,7 @@
 import html
 import os
 import random
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -50,7 +51,9 @@ def test_a_title_is_drawn_as_it_is_written(figure, study, tmp_path):
     renamed = parse_study({**study.written, "title": title})
     drawn = FIGURES[figure](renamed, records_of(renamed, accuracy), None, ())
     write_figure(drawn, tmp_path / "f")
-    assert html.escape(title, quote=False) in (tmp_path / "f.svg").read_text(encoding="utf-8")
+    # It may have several lines.
+    words = re.sub(r"<[^>]*>", " ", (tmp_path / "f.svg").read_text(encoding="utf-8")).split()
+    assert html.escape(title, quote=False) in " ".join(words)
 
 
 def test_settings_of_matplotlib_in_the_working_directory_are_not_obeyed(tmp_path):
@@ -399,3 +402,13 @@ def test_a_metric_that_is_a_cost_is_not_drawn_against_itself():
     }
     records = {run: {**values, "rmse": str(run.value("alpha"))} for run in study.runs()}
     assert [axis.get_xlabel() for axis in tradeoff_figure(study, records).axes] == ["Run time (s) ↓"]
+
+
+def test_a_title_that_is_wider_than_its_figure_has_several_lines(tmp_path):
+    figure = plt.figure(figsize=(4, 3), layout="constrained")
+    words = "A title of a study that has many words: test accuracy against cost"
+    figure.suptitle(f"{words}\nbars: one standard deviation over seeds")
+    write_figure(figure, tmp_path / "a")
+    svg = (tmp_path / "a.svg").read_text()
+    assert words not in svg
+    assert all(word in svg for word in words.split())

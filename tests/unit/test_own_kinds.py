@@ -128,6 +128,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metrics": {}}, "kinds.denoiser.metrics: it holds a mapping"),
     ({"metrics": {"lr": None}}, "kinds.denoiser.metrics.lr: a hyperparameter has the same name"),
     ({"metrics": {"status": None}}, "kinds.denoiser.metrics.status: this name is reserved"),
+    (
+        {"metrics": {"counted_energy_j": None}},
+        "kinds.denoiser.metrics.counted_energy_j: this name is reserved",
+    ),
+    (
+        {"hyperparameters": {"energy_counters": "int"}},
+        "hyperparameters.energy_counters: this name is reserved",
+    ),
     ({"metrics": {"run_time_ms": None}}, "kinds.denoiser.metrics.run_time_ms: this name is reserved"),
     ({"hyperparameters": {"seed": "int"}}, "kinds.denoiser.hyperparameters.seed: this name is reserved"),
     (

@@ -1,5 +1,6 @@
 """The common style of all figures: colours, names of levels, legends and file formats."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,8 @@ def spread_note(what: str, shown: bool) -> str:
     return f"\n{what}: one standard deviation over seeds" if shown else ""
 
 
+# Of a title, on an inch of a figure.
+LETTERS_PER_INCH = 13
 # An SVG is independent of the time and of the fonts of this machine. A PDF has fonts that publishers accept.
 _SETTINGS: dict[Any, Any] = {"svg.hashsalt": "ablations", "svg.fonttype": "none", "pdf.fonttype": 42}
 
@@ -134,10 +137,13 @@ def write_figure(figure: Figure, base: Path) -> None:
         "png": {"Software": None},
         "pdf": {"CreationDate": None},
     }
+    title, _, below = figure.get_suptitle().partition("\n")
+    if len(title) > (most := int(LETTERS_PER_INCH * figure.get_figwidth())):
+        figure.suptitle("\n".join([*textwrap.wrap(title, most), *below.splitlines()]), fontsize="medium")
     try:
         for suffix, metadata in formats.items():
             if suffix == "pdf":
-                figure.suptitle(figure.get_suptitle().partition("\n")[2], fontsize="medium")
+                figure.suptitle(below, fontsize="medium")
             path = base.with_name(f"{base.name}.{suffix}")
             with (
                 atomic_path(path) as temporary,
