@@ -249,7 +249,7 @@ def test_the_correction_is_over_the_primary_changes_alone():
     assert float(table.data["psnr_p_holm"][3]) == pytest.approx(exploratory, rel=1e-3)
     notes = " ".join(table.notes)
     assert "with Holm's correction over 2 tests" in notes
-    assert "The study declares depth as primary. 1 difference of other" in notes
+    assert "The study declares depth as primary. Differences of other hyperparameters alone (1) are" in notes
     assert "over 2 differences and over 1 difference" in notes
 
 

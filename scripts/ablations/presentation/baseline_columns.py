@@ -136,9 +136,9 @@ def _starred(study: Study, found: Sequence[Sequence[Contrast]]) -> list[str]:
     notes = [f"{'; '.join(marks)}; the intervals are without correction."] if marks else []
     if count := _most_tests(families[1]):
         notes.append(
-            f"The study declares {listed(study.primary)} as primary. {_count(count, 'difference')} of other "
-            "hyperparameters alone, corrected apart, are exploratory: they suggest what a further study may "
-            "confirm."
+            f"The study declares {listed(study.primary)} as primary. Differences of other "
+            f"hyperparameters alone ({count}) are exploratory, and corrected apart: they suggest what a "
+            "further study may confirm."
         )
     return notes
 
