@@ -304,6 +304,8 @@ def _fill_disk(world: World, pick: float) -> str:
     """Have a file take all room, also what others make of it meanwhile."""
     if not world.mounted:
         raise OSError("its file system is not its own")
+    if "disk-full it" in world.pending:
+        raise OSError("it is full already")
     file, over = world.study.root.parent / "fill", threading.Event()
 
     def fill() -> None:
