@@ -211,6 +211,8 @@ class Adoption:
         The other jobs wait until the conflicting jobs have ended. Those were submitted with other params or
         inputs, or were about to end when the earlier call ended; they are cancelled.
         """
+        if not self._writers:
+            return jobs
         conflicts = [
             [writer for output in map(str, each.job.output) for writer in self._writers.get(output, ())]
             for each in jobs

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -130,10 +130,9 @@ class Submissions:
         """Let the jobs that wait for room in the queue be submitted now: a job of this call has ended."""
         with self._lock:
             now = time.monotonic()
-            self._waiting = [
-                replace(each, since=min(each.since, now), room=False) if each.room else each
-                for each in self._waiting
-            ]
+            for each in self._waiting:
+                if each.room:
+                    each.since, each.room = min(each.since, now), False
 
     def take_ready(self, linger: float, free: Mapping[str, int] | None = None) -> list[WaitingJob]:
         """Remove and return the jobs that are due, once no more have arrived for `linger` seconds.

@@ -120,9 +120,10 @@ class Submitter:
             if full or time.monotonic() > until:
                 rest = [each for pack in packs for each in pack]
                 since = time.monotonic() + LONGEST_RETRY_S
-                self.submissions.add(
-                    *(replace(each, since=since, room=True) if full else each for each in rest)
-                )
+                # They may be 100,000, again and again: changed in place, not copied.
+                for each in rest if full else ():
+                    each.since, each.room = since, True
+                self.submissions.add(*rest)
                 return
             part, packs = packs[: self._array_size], packs[self._array_size :]
             self._submit_array(request, part, places, turns)
