@@ -25,7 +25,11 @@ def gpu_shares(wildcards):
 def packed_by_executor(wildcards):
     """For `params`: the kinds for whose runs the executor chooses how many share a GPU."""
     profile = read_profile()
-    return [name for name, kind in CONFIG.all_kinds.items() if profile.packs_itself(kind.rule)]
+    return [
+        name
+        for name, kind in CONFIG.all_kinds.items()
+        if profile.packs_itself(kind.rule)
+    ]
 
 
 rule design:

@@ -119,10 +119,9 @@ class Submitter:
             full = any(is_job_limit(each.error) for each in self.unconfirmed)
             if full or time.monotonic() > until:
                 rest = [each for pack in packs for each in pack]
-                since = time.monotonic() + LONGEST_RETRY_S
                 # They may be 100,000, again and again: changed in place, not copied.
                 for each in rest if full else ():
-                    each.since, each.room = since, True
+                    each.since, each.room = time.monotonic() + LONGEST_RETRY_S, True
                 self.submissions.add(*rest)
                 return
             part, packs = packs[: self._array_size], packs[self._array_size :]
