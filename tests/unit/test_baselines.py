@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ablations.analysis.design import design
 from ablations.config.sections import ConfigError
 from ablations.config.studies import parse_study, study_model
 from ablations.kinds import hits
+from ablations.presentation.design_table import in_words
 from ablations.presentation.question_notes import planned_reach
 from ablations.presentation.study_table import study_table
 from denoiser import DENOISER, measure
@@ -57,6 +59,14 @@ def test_ablate_writes_the_point_and_each_change_alone():
     written = {**ONE, "grid": [block, {**ONE["grid"][0], "pin_memory": False}, adam], "table": STUDY["table"]}
     by_hand = parse_study({key: value for key, value in written.items() if key != "ablate"})
     assert {run.record for run in by_hand.runs()} == {run.record for run in of.runs()}
+
+
+def test_points_that_are_missing_are_changes_of_ablate():
+    said = in_words("s", load(s=ONE).studies["s"])
+    assert "; add to the `recipe` of `ablate`:\n      - {optimizer: adam}\n" in said
+    recipe = [*ONE["ablate"]["recipe"], {"optimizer": "adam"}]
+    of = load(s={**ONE, "ablate": {**ONE["ablate"], "recipe": recipe}}).studies["s"]
+    assert not design(of).missing
 
 
 def test_all_changes_together_are_one_more_point():

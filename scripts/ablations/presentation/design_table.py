@@ -54,7 +54,8 @@ def in_words(name: str, study: Study) -> str:
     if found.missing and study.sample:
         lines.append(f"  {_how_many(found)}; raise `points` of `sample`, or add a block to `grid`")
     elif found.missing:
-        lines.append(f"  {_how_many(found)}; add to `grid`:")
+        place = "the `recipe` of `ablate`" if study.ablate else "`grid`"
+        lines.append(f"  {_how_many(found)}; add to {place}:")
         lines += [f"      - {_block(study, point)}" for point in found.missing]
     return "\n".join([*lines, *(f"  {remark}" for remark in _remarks(study, found))]) + "\n"
 
@@ -153,8 +154,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _block(study: Study, point: Point) -> str:
-    """A grid block of one point, as in a config."""
+    """What a config gains by one point: a block of its grid, or what `ablate` changes together."""
     run = run_of(study, point)
     values = {place: run.value(place) for place in run.kind.places}
     values |= {key: value for key, value in run.hyperparameters.path_items() if key != "seed"}
+    if study.ablate:
+        values = {key: value for key, value in values.items() if value != study.base.get(key, value)}
     return "{" + ", ".join(f"{key}: {spell(value)}" for key, value in values.items()) + "}"
