@@ -224,6 +224,13 @@ def test_a_wrong_choice_is_refused_with_a_sentence(changes, expected):
         load(s={**CHOOSING, **changes})
 
 
+def test_what_is_measured_on_the_test_set_may_not_choose_even_if_it_is_not_reported():
+    """The runs of support vector machines hold nothing out."""
+    choosing = {"choose": {"over": "kernel", "by": "test_accuracy"}, "table": {"values": "train_time_ms"}}
+    with pytest.raises(ConfigError, match="of the test set, and may not choose .svm runs have no metric"):
+        load(s={**SVM, **choosing})
+
+
 REPORTING = {name: value for name, value in CHOOSING.items() if name != "choose"} | {
     "report": "best_by_validation",
     "table": {"rows": ["optimizer", "lr"]},

@@ -33,6 +33,8 @@ OPTIONS = [
     {"augment": "flip"},
     {"augment": "crop_flip", "data_seed": 7},
     {"data_seed": 7},
+    # At a higher rate, the last bits of a float decide which way this training goes.
+    {"dropout": 0.5, "lr": 1e-4},
 ]
 
 
@@ -75,6 +77,8 @@ def plain_losses(hp: CnnHyperparameters, code: str | None = None) -> list[float]
     dataset = digits(64)
     torch.manual_seed(hp.seed)
     model = build_model("resnet18", SHAPE, 10, code).train()
+    if hp.dropout != "default":
+        model.fc = nn.Sequential(nn.Dropout(hp.dropout), model.fc)
     common = {"lr": hp.lr, "weight_decay": hp.weight_decay}
     if hp.optimizer == "sgd":
         common |= {"momentum": hp.momentum, "nesterov": hp.nesterov}
@@ -108,6 +112,10 @@ def run_of(**changes):
     hp = hyperparameters(**changes)
     setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
+    if hp.dropout != "default":
+        # torchvision's networks with dropout magnify the last bits of such small images.
+        model.fc = nn.Sequential(nn.Dropout(0.0), model.fc)
+        set_dropout(model, hp.dropout)
     return model, training.Trainer(model, digits(64), hp, torch.device("cpu")).train()
 
 
@@ -122,7 +130,8 @@ def engine_losses(**changes) -> list[float]:
 def test_the_engine_trains_what_torchs_loop_trains(changes):
     """The losses are torch's, but for float32's last bits; without the option they differ far more."""
     start = {"lr": 1e-3 if changes.get("optimizer", "sgd") == "sgd" else 1e-5, "epochs": 3}
-    other = {name: changes[name] for name in ("optimizer", "weight_decay", "momentum") if name in changes}
+    same = {"optimizer", "weight_decay", "momentum", "lr"}
+    other = {name: value for name, value in changes.items() if name in same}
     expected = np.array(plain_losses(hyperparameters(**start | changes)))
     error, effect = (np.abs(engine_losses(**start | given) - expected).max() for given in (changes, other))
     assert 20 * error < effect
@@ -235,6 +244,14 @@ def test_dropout_is_that_of_every_layer():
     model = build_model("alexnet", (1, 64, 64), 10)
     set_dropout(model, 0.25)
     assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.25}
+    own = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout2d(0.1), nn.Flatten(), nn.Linear(144, 10))
+    set_dropout(own, 0.25)
+    assert own[1].p == 0.25
+
+
+def test_dropout_of_a_model_that_has_none_is_an_error():
+    with pytest.raises(AblationsError, match=r"dropout is 0\.25, and ResNet has no layer"):
+        set_dropout(build_model("resnet18", SHAPE, 10), 0.25)
 
 
 @pytest.mark.parametrize(

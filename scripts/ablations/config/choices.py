@@ -37,12 +37,16 @@ def check_choice(study: Study, where: str) -> Iterator[str]:
             yield f"{where}.over[{i}]: the grid has one level of {name}, and nothing can be chosen"
         elif name in study.table.rows:
             yield f"{where}.over[{i}]: {name} is in the table's `rows`; rows tell apart what is not chosen"
-    allowed = kind.chosen_by or tuple(name for name in kind.metrics if name not in study.values)
+    reported = {*study.values, *study.analysed}
+    # Which metrics of a user's kind are of the test set is not known.
+    allowed = kind.chosen_by if kind.is_shipped else tuple(n for n in kind.metrics if n not in reported)
     if choice.by not in kind.metrics:
         yield f"{where}.by: '{choice.by}' is not a metric of {kind.name} runs{nearest(choice.by, allowed)}"
     elif choice.by not in allowed:
-        shown = f" (it may be {' or '.join(allowed)})" if allowed else ""
-        yield f"{where}.by: {choice.by} is reported, or of the test set, and may not choose{shown}"
+        shown = (
+            f"it may be {' or '.join(allowed)}" if allowed else f"{kind.name} runs have no metric that may"
+        )
+        yield f"{where}.by: {choice.by} is reported, or of the test set, and may not choose ({shown})"
     elif kind.metrics[choice.by].better is None:
         yield f"{where}.by: whether a higher {choice.by} is better is not known; say so by `better`"
     elif kind.held_out and 0 in study.levels(kind.held_out):

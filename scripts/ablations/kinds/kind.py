@@ -45,9 +45,9 @@ class Kind:
     readers of a table must know, from its records (mappings of column to text) and its metrics by name.
     `can_keep` names what a study may ask to keep of a run beside its record. `chosen_by` are the metrics on
     data that a run holds out if its hyperparameter `held_out` is above 0: they may choose hyperparameters.
-    Where there are none, any metric may that a study does not report. `at_best` has, for metrics after the
-    last epoch, those after the epoch that is best on these data. The code of a kind that is not shipped
-    is the user's; the content of the files in `code` is then its version.
+    For a kind that is not shipped, any metric may that a study does not report. `at_best` has, for metrics
+    after the last epoch, those after the epoch that is best on these data. The code of a kind that is not
+    shipped is the user's; the content of the files in `code` is then its version.
     """
 
     name: str

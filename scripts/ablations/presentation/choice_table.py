@@ -87,9 +87,11 @@ def _notes(study: Study, found: list[Choice]) -> list[str]:
     names = listed(in_sentence(study.label(factor)) for factor in study.choose.over)
     over_seeds = " over the seeds" if len(study.seeds) > 1 else ""
     best = "highest" if by.better == "higher" else "lowest"
+    # Which data the metrics of a user's kind are measured on is not known.
+    chose_nothing = "The test images have" if study.kind.chosen_by else "What the other columns show has"
     notes = [
         f"In each row, the {best} mean {in_sentence(by.label)}{over_seeds} has chosen the {names}. "
-        "The test images have chosen nothing; the other columns are of the chosen runs alone."
+        f"{chose_nothing} chosen nothing; the other columns are of the chosen runs alone."
     ]
     if edges := dict.fromkeys(in_sentence(study.label(name)) for choice in found for name in choice.edges):
         notes.append(

@@ -58,10 +58,16 @@ def _replace_first_convolution(model: nn.Module, channels: int) -> None:
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Let every dropout layer of `model` drop a value with this probability."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
+    """Let every dropout layer of `model` drop with this probability. Raises AblationsError if it has none."""
+    kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+    layers = [module for module in model.modules() if isinstance(module, kinds)]
+    if not layers:
+        raise AblationsError(
+            f"dropout is {probability}, and {type(model).__name__} has no layer such as torch.nn.Dropout; "
+            "leave dropout out, or add such a layer"
+        )
+    for layer in layers:
+        layer.p = probability
 
 
 def check_batches(model: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int) -> None:
