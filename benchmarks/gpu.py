@@ -4,11 +4,12 @@
     python benchmarks/gpu.py --out DIR --only speed packs     # these checks alone
     python benchmarks/gpu.py --out DIR --device cpu           # what can be checked without a GPU
 
-It needs torch, torchvision, numpy, pydantic and this checkout, and no network. Real datasets are staged from
-`--source-dir`, which has the files of MNIST and FashionMNIST as they are distributed; without it, the checks
-that need them are left out. Each check is a process of its own: those that only compare bits run together,
-and those that measure run alone. Lines begin with PASS, FAIL or VALUE, and lie in DIR/gpu.json too. A command
-that was stopped continues where it was: a check whose lines are in DIR/gpu.json is not repeated.
+It needs torch, torchvision, numpy, pydantic, safetensors, filelock, psutil, PyYAML and this checkout, and
+no network. Real datasets are staged from `--source-dir`, which has the files of MNIST and FashionMNIST as
+they are distributed; without it, the checks that need them are left out. Each check is a process of its
+own: those that only compare bits run together, and those that measure run alone. Lines begin with PASS,
+FAIL or VALUE, and lie in DIR/gpu.json too. A command that was stopped continues where it was: a check
+whose lines are in DIR/gpu.json is not repeated.
 """
 
 import argparse

@@ -3,8 +3,9 @@
     python docs/reproduction/on_gpu.py --source-dir DIR     # or: make gpu-studies
     python docs/reproduction/on_gpu.py --source-dir DIR RUN…     # these directories of runs, in this order
 
-It needs torch, torchvision, numpy, pydantic and this checkout, and no network: `--source-dir` has the files
-of MNIST and FashionMNIST as they are distributed, and in its folder `weights` that of the ImageNet weights.
+It needs torch, torchvision, numpy, pydantic, safetensors, filelock, psutil, PyYAML and this checkout, and no
+network: `--source-dir` has the files of MNIST and FashionMNIST as they are distributed, and in its folder
+`weights` that of the ImageNet weights.
 The longest runs begin first. Stop it at any time (Ctrl-C, SIGTERM, or `--minutes`): each run writes a
 checkpoint, and the same command resumes. Where NVIDIA's multi-process service can be used, runs use the GPU
 at the same time, and otherwise in turns.
@@ -35,7 +36,7 @@ from snakemake_executor_plugin_submitit.mps import multi_process_service
 
 def networks(config: Config, wanted: list[str]) -> list[Run]:
     """The networks that are not trained, in the order of their start: as wanted, or the longest first."""
-    runs = {run.directory: run for run in config.runs() if run.kind.name == "cnn"}
+    runs = {run.directory: run for run in config.runs() if run.kind.models_are_counted}
     if strange := [name for name in wanted if name not in runs]:
         sys.exit(f"error: {strange[0]} is not a network of the published studies")
     chosen = [runs[name] for name in wanted] or sorted(runs.values(), key=_steps, reverse=True)

@@ -1,8 +1,8 @@
 """The process that several runs share: it carries them out in turn, as `runs.lanes` hands them over.
 
-Each run keeps its stderr, its random numbers, its exit status and its end. What fails in one is none of the
-others' business, unless the process cannot go on: then it ends, and each of them goes on by itself from its
-checkpoint.
+Each run keeps its stderr, its random numbers, its exit status and its end. What fails in one does not
+change the others, unless the process cannot continue: then it ends, and each of them resumes by itself from
+its checkpoint.
 """
 
 import gc
@@ -159,7 +159,7 @@ class _Run:
         self._told = ""
         # None where its own process must carry it out.
         self._status: int | None = 0
-        # Whether this process cannot go on after what happened in this run.
+        # Whether this process cannot continue after what happened in this run.
         self.ruins = False
         self._lane = Lane(self._steps(), on_gpu=on_gpu)
 
@@ -235,7 +235,7 @@ class _Run:
 
 
 def _ruins(error: RuntimeError, *, on_gpu: bool) -> bool:
-    """Whether a process cannot go on after this error."""
+    """Whether a process cannot continue after this error."""
     if isinstance(error, torch.AcceleratorError):
         # Whatever is asked of the GPU after such an error fails too, unless it was only short of memory.
         return getattr(error, "error_code", None) != CUDA_OUT_OF_MEMORY
