@@ -14,12 +14,18 @@ whose lines are in DIR/gpu.json is not repeated.
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+
+import psutil
 
 PROJECT = Path(__file__).parent.parent
 # In this order: what a check answers soonest, and tells most, first.
@@ -85,17 +91,31 @@ def check(name: str, options: argparse.Namespace) -> dict[str, object]:
         str(options.out),
     ]
     start = time.monotonic()
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=options.patience_s
-        )
-        output, code, errors = done.stdout, done.returncode, done.stderr
-    except subprocess.TimeoutExpired as error:
-        output, code, errors = (error.stdout or b"").decode(), 1, f"not finished after {options.patience_s} s"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            output, errors = process.communicate(timeout=options.patience_s)
+        except subprocess.TimeoutExpired:
+            end_with_children(process.pid)
+            output, errors = process.communicate()[0], f"not finished after {options.patience_s} s"
+    code = process.returncode
     lines = [line for line in output.splitlines() if line.split(" ")[0] in ("PASS", "FAIL", "VALUE")]
     if code != 0:
         lines.append("FAIL " + " | ".join(errors.strip().splitlines()[-6:]))
     return {"lines": lines, "seconds": round(time.monotonic() - start, 1)}
+
+
+def end_with_children(pid: int, *, itself: bool = True) -> None:
+    """Kill a process and all that it started: a check has runs beside its own, which would keep the GPU."""
+    process = psutil.Process(pid)
+    for each in [*process.children(recursive=True), *([process] if itself else [])]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """At SIGTERM, end with all checks; what they found so far is in the results."""
+    end_with_children(os.getpid(), itself=False)
+    os._exit(128 + number)
 
 
 def chosen(options: argparse.Namespace, known: Sequence[str]) -> list[str]:
@@ -142,6 +162,7 @@ def main() -> None:
     if options.inside:
         inside(options)
         return
+    signal.signal(signal.SIGTERM, stop)
     options.out = options.out.resolve()
     (options.out / "data").mkdir(parents=True, exist_ok=True)
     if options.source_dir and not list((options.out / "data").glob("*.safetensors")):

@@ -1,17 +1,19 @@
 """`make gpu-check`: its command and its comparisons, with a closure in the place of a CUDA graph."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
-from pathlib import Path
 
+import gpu
 import gpu_checks
+import psutil
 import pytest
 import torch
 from ablations.training.cuda_graphs import GraphedStep
-
-PROJECT = Path(__file__).parents[2]
+from checkout import PATIENCE_S, PROJECT
 
 
 @pytest.fixture
@@ -76,3 +78,27 @@ def test_packs_are_compared_with_a_run_alone(at):
     verdicts = list(gpu_checks.packs(at))
     assert [verdict for verdict, _ in verdicts] == ["PASS", "PASS"], verdicts
     assert verdicts[1][1].startswith("2 at a time in turns")
+
+
+@pytest.mark.parametrize("of_the_command", [False, True])
+def test_a_check_that_is_ended_leaves_no_process(of_the_command):
+    """One that takes too long, and the command itself at SIGTERM."""
+    script = "sleep 1000 & echo $!; wait"
+    if of_the_command:
+        program = "import gpu, signal, subprocess; signal.signal(15, gpu.stop); "
+        program += f"subprocess.run({script!r}, shell=True)"
+        command = [sys.executable, "-c", program]
+    else:
+        command = ["sh", "-c", script]
+    benchmarks = {**os.environ, "PYTHONPATH": str(PROJECT / "benchmarks")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=benchmarks) as process:
+        neighbour = int(process.stdout.readline())
+        if of_the_command:
+            process.terminate()
+        else:
+            gpu.end_with_children(process.pid)
+        assert process.wait(PATIENCE_S) == (143 if of_the_command else -9)
+    # Whoever takes over the dead process may not ask how it ended.
+    until = time.monotonic() + PATIENCE_S
+    while psutil.pid_exists(neighbour) and psutil.Process(neighbour).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
