@@ -39,7 +39,9 @@ def sbatch(queue: Path, script: str) -> None:
     number = len(list(queue.glob("job-*"))) + 100
     name = re.search(r"^#SBATCH --job-name=(\S+)", text, re.M).group(1)
     (queue / f"job-{number}").write_text(f"{name} {count}")
-    (queue / f"script-{number}").write_text(text)
+    # SLURM runs its own copy too; submitit renames the script as soon as it knows the number.
+    copy = queue / f"script-{number}"
+    copy.write_text(text)
     for task in range(count or 1):
         environment = {**os.environ, "SLURM_JOB_ID": str(number)}
         if count:
@@ -47,7 +49,7 @@ def sbatch(queue: Path, script: str) -> None:
         if os.environ.get("RUNS", "yes") == "yes":
             delay = os.environ.get("DELAY_S", "0")
             subprocess.Popen(
-                ["sh", "-c", f"sleep {delay}; exec bash {script}"],
+                ["sh", "-c", f"sleep {delay}; exec bash {copy}"],
                 env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
     print(f"Submitted batch job {number}")
