@@ -12,11 +12,11 @@ CONSOLE = Console(
     {kind.rule: kind for kind in CONFIG.all_kinds.values() if kind.rule},
     lambda: [run.directory for run in CONFIG.executed_runs()],
 )
-if workflow.is_main_process:
+if CALL.is_controller:
     logger.info(overview(CONFIG) + "\n")
     for hint in hints(CONFIG):
         logger.warning(f"note: {hint}\n")
-    if not shows_jobs_whole():
+    if not CALL.words_jobs:
         CONSOLE.replace(logger.handlers)
 make_readable(logger.handlers)
 
@@ -26,7 +26,7 @@ LOOKS = {"design", "pages", "plan", "preview"}
 
 def tell_new_commands(**code):
     """Tell which code of the config runs for the first time in this directory, where it is about to."""
-    if runs_jobs() and (new := new_commands(Path.cwd(), **code)):
+    if CALL.runs_jobs and (new := new_commands(Path.cwd(), **code)):
         logger.warning(
             "note: this code of the config is new in this directory, and runs as you, with all that you "
             "may do:\n    " + "\n    ".join(new) + "\n"
@@ -36,7 +36,7 @@ def tell_new_commands(**code):
 def tell_end(succeeded):
     """Tell the command that the config names how this call ended, if it was more than a look."""
     targets = {job.rule.name for job in workflow.dag.targetjobs}
-    if CONFIG.notify and runs_jobs() and not targets & LOOKS:
+    if CONFIG.notify and CALL.runs_jobs and not targets & LOOKS:
         if problem := notify(CONFIG.notify, outcome(CONFIG, succeeded)):
             logger.warning(problem)
 

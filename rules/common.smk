@@ -1,4 +1,4 @@
-# The config, and what Snakemake was told. Only here are Snakemake's settings read.
+# The config, and the call of Snakemake that reads it.
 
 import os
 import re
@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.enums import PersistenceBackend
-from snakemake.settings.types import DeploymentMethod
 
 # Not `workflow.basedir`: where another workflow uses this one as a module, that is the other's directory.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
@@ -24,8 +22,9 @@ from ablations.errors import AblationsError
 from ablations.kinds import KINDS
 from ablations.search_path import import_safely
 from ablations.tracking.controller import lives, problem_of, remove_locks_of_the_dead
-from ablations.tracking.profile import Profile, texts
+from ablations.tracking.snakemake_call import Call
 
+CALL = Call(workflow)
 # Relative where that is possible: what Snakemake prints can then be pasted and read.
 SCRIPTS = literal("scripts" if Path.cwd() == ROOT else ROOT / "scripts")
 
@@ -37,11 +36,11 @@ SCRIPTS = literal("scripts" if Path.cwd() == ROOT else ROOT / "scripts")
 # printed to be pasted into a shell that has to survive them.)
 ACTIVATE = (
     ""
-    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    if CALL.makes_environments
     else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 # Another workflow, which uses this one as a module, may import from beside its scripts.
-SAFE = "" if workflow.modifier.parent_modifier else import_safely(os.environ)
+SAFE = "" if CALL.is_of_another_workflow else import_safely(os.environ)
 shell.prefix(f"set -euo pipefail; {SAFE}{ACTIVATE}exec ")
 
 
@@ -55,14 +54,15 @@ def read_config():
     A job was planned by a call that expanded and checked every grid, and does not expand them again:
     100,000 runs take seconds.
     """
-    settings = workflow.config_settings
-    files = list(map(Path, settings.configfiles)) or [ROOT / "config/config.yaml"]
-    overrides = settings.config
-    if workflow.modifier.parent_modifier is not None:
-        files, overrides = [], config
+    files, values = (
+        CALL.config_files or [ROOT / "config/config.yaml"],
+        CALL.config_values,
+    )
+    if CALL.is_of_another_workflow:
+        files, values = [], config
     files = [ROOT / "config/datasets.yaml", *files]
     try:
-        return load_config(files, overrides, ROOT, expand=workflow.is_main_process)
+        return load_config(files, values, ROOT, expand=CALL.is_controller)
     except AblationsError as error:
         raise WorkflowError(f"The config is not valid.\n{error}")
 
@@ -79,33 +79,6 @@ wildcard_constraints:
     part="(preview/)?",
 
 
-def read_profile():
-    """What the profile and the command line give to the runs."""
-    settings = workflow.resource_settings
-    resources = settings.overwrite_resources
-    return Profile(
-        resources={rule: texts(values) for rule, values in resources.items()},
-        threads=texts(settings.overwrite_threads),
-        cores=settings.cores,
-        nodes=settings.nodes,
-        jobs_at_a_time=getattr(workflow.executor_settings, "array_parallelism", None),
-    )
-
-
-def shows_jobs_whole():
-    """Whether Snakemake words each job: in a dry run, and where commands are printed."""
-    told = workflow.output_settings
-    return told.dryrun or told.printshellcmds or told.verbose
-
-
-@cache
-def runs_jobs():
-    """Whether this call is about to run jobs: no dry run, and no job of another call."""
-    if workflow.dryrun or workflow.touch or workflow.executor_plugin is None:
-        return False
-    return workflow.is_main_process
-
-
 @cache
 def begin():
     """Remove the locks of a call that was killed, where this call is about to run jobs.
@@ -115,10 +88,9 @@ def begin():
     Every input function of a target calls it: only while Snakemake builds its graph, and before it looks at
     the locks, is it known whether this is a dry run.
     """
-    backend = workflow.workflow_settings.persistence_backend
-    if not runs_jobs() or backend != PersistenceBackend.FILE:
+    if not CALL.runs_jobs or not CALL.locks_files:
         return None
-    if not workflow.local_exec and (problem := problem_of(Path.cwd())):
+    if CALL.submits_jobs and (problem := problem_of(Path.cwd())):
         # Snakemake would print an exception here with a traceback.
         logger.error(problem)
         raise SystemExit(1)

@@ -13,18 +13,18 @@ def staged_datasets(wildcards):
 
 def slots(wildcards):
     """For `params`: how many runs of each kind can run at the same time."""
-    profile = read_profile()
+    profile = CALL.profile
     return {name: profile.slots(kind) for name, kind in CONFIG.all_kinds.items()}
 
 
 def gpu_shares(wildcards):
     """For `params`: how many GPUs a run of each kind holds."""
-    return read_profile().gpu_shares(CONFIG.all_kinds.values())
+    return CALL.profile.gpu_shares(CONFIG.all_kinds.values())
 
 
 def packed_by_executor(wildcards):
     """For `params`: the kinds for whose runs the executor chooses how many share a GPU."""
-    profile = read_profile()
+    profile = CALL.profile
     return [
         name
         for name, kind in CONFIG.all_kinds.items()

@@ -90,7 +90,7 @@ def gpu_memory(kind):
 
     0 where that is not known: the run is then alone. A further attempt shares its GPU with fewer.
     """
-    if not read_profile().packs_itself(kind.rule):
+    if not CALL.profile.packs_itself(kind.rule):
         return 0
 
     def needed(wildcards, attempt):
@@ -106,7 +106,7 @@ def time_limit(kind, otherwise):
     `otherwise` where it gives none: on one machine nothing ends a run for the time it takes.
     """
     try:
-        bounds = read_profile().time_bounds(kind.rule)
+        bounds = CALL.profile.time_bounds(kind.rule)
     except AblationsError as error:
         raise WorkflowError(str(error))
     if bounds is None:

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import signal
@@ -651,6 +652,20 @@ def test_a_second_call_leaves_the_locks_of_the_first(training, checkout):
     assert "Directory cannot be locked" in done.stderr
     resume(family)
     assert process.wait(timeout=PATIENCE_S) == 0
+
+
+def test_only_a_call_that_runs_jobs_removes_the_locks_of_a_dead_one(finished):
+    locks = finished.root / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.output.lock").write_text(f"{RBF_200}\n")
+    (finished.root / ".snakemake/controller").write_text(platform.node())
+    for look in ("--dry-run", "--lint", "--report r.html", "--touch"):
+        done = finished.snakemake("--configfile", "my.yaml", *look.split())
+        assert "its lock is removed" not in done.stderr
+        assert [path.name for path in locks.iterdir()] == ["0.output.lock"], done.stderr
+    done = finished.snakemake("--configfile", "my.yaml")
+    assert "its lock is removed" in done.stderr
+    assert not list(locks.glob("*"))
 
 
 def test_after_everything_was_killed_the_same_command_resumes(training, checkout):
