@@ -17,8 +17,11 @@ from ablations.runs import attempts, lanes
 from ablations.runs.run import Run
 
 if TYPE_CHECKING:
+    import torch
+    from ablations.data.staged import StagedDataset
     from ablations.training.checkpoints import Checkpoint
     from ablations.training.trainer import Trainer, Training
+    from torch.nn import Module
 
 log = logging.getLogger("train_cnn")
 
@@ -113,13 +116,9 @@ def train(
     import torch
     from ablations.data.held_out import hold_out
     from ablations.data.staged import open_staged
-    from ablations.files import digest
     from ablations.runs import provenance
-    from ablations.runs.records import write_history
-    from ablations.training import checkpoints, kept, light_imports, live_taps, models, setup
-    from ablations.training import trainer as training
+    from ablations.training import checkpoints, light_imports, models, setup, trainer
     from ablations.training.devices import choose_device
-    from ablations.training.own_models import digest_of_imports
 
     code = provenance.code_of(CNN)
     light_imports.keep_the_compiler_out()
@@ -127,49 +126,24 @@ def train(
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     dataset = hold_out(dataset, hp.validation)
     setup.configure(hp, options.threads)
-    model = models.build_model(options.model, dataset.image_shape, dataset.classes, options.model_code)
-    model_digest = options.model_code and digest(Path(options.model_code.rpartition(":")[0]), "sha256")
-    imports_digest = options.model_code and digest_of_imports(options.model_code)
-    not_loaded, weights_digest = None, "none"
-    if options.weights is not None:
-        weights_digest = digest(options.weights, "sha256")
-        from ablations.training.pretrained import load_pretrained
-
-        not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
-        log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
-    if hp.dropout != "default":
-        models.set_dropout(model, hp.dropout)
+    model, made_from, not_loaded = build(options, hp, dataset)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     on_gpu = device.type == "cuda"
-    device_name = torch.cuda.get_device_name() if on_gpu else provenance.processor_name()
-    if on_gpu:
-        attempt.meter.add_gpus([f"GPU-{torch.cuda.get_device_properties(device).uuid}"])
-    # With another device or torch a run could resume, but neither its bits nor its times would be right.
-    attempt.identify(
-        {
-            "data": dataset.sha256,
-            "weights": weights_digest,
-            "device": device_name,
-            "torch": str(torch.__version__),
-            "layout": live_taps.layout(device),
-            **({"model": model_digest} if model_digest else {}),
-            **({"model_imports": imports_digest} if imports_digest else {}),
-            **({"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}),
-        }
-    )
+    device_name = identify(attempt, device, {"data": dataset.sha256, **made_from})
     # No output: Snakemake deletes the outputs of a job that fails.
     path = options.record.with_name("checkpoint.pt")
     checkpoint = checkpoints.Checkpoint(path, attempt, deadline, options.checkpoint_interval_s)
     (listen or checkpoints.Checkpoint.catch_signals)(checkpoint)
     with progress(attempt, hp.epochs) as on_step:
-        trainer = training.Trainer(
-            model, dataset, hp, device, on_step, checkpoint, options.batches, graph=not options.no_graph
+        graph = not options.no_graph
+        training = trainer.Trainer(
+            model, dataset, hp, device, on_step, checkpoint, options.batches, graph=graph
         )
-        if hp.pin_memory and not setup.pin_memory_works(hp, device, trainer.source):
+        if hp.pin_memory and not setup.pin_memory_works(hp, device, training.source):
             why = "the images are on the device" if on_gpu else "there is no accelerator to transfer to"
             log.info("pin_memory has no effect: %s", why)
         startup_ms = attempt.elapsed_s * 1000
-        result = yield from trainer.steps()
+        result = yield from training.steps()
     measured = {
         "startup_time_ms": startup_ms,
         # Of the training alone, whatever is kept of it.
@@ -177,20 +151,76 @@ def train(
         "shares_process": provenance.shares_process(),
         "device_name": device_name,
         "weights_not_loaded": not_loaded,
-        "model_sha256": model_digest,
-        "model_imports_sha256": imports_digest,
+        "model_sha256": made_from.get("model"),
+        "model_imports_sha256": made_from.get("model_imports"),
         **attempt.columns(),
     }
-    # Before the record: a run with a record is completed, and is not started again.
-    logits = trainer.tested.logits if result.status == "ok" else None
-    directory, labels = options.record.parent, dataset.test.labels
-    for path in kept.keep(options.keep, directory, run.directory, trainer.model, logits, labels):
-        log.info("kept %s", path)
-    write_history(options.history, result.history, training.Epoch)
     origin = provenance.describe(CNN.libraries, options.threads, code)
-    attempt.write_record(record_of(trainer, result, measured | origin))
+    write(options, run, attempt, training, result, measured | origin)
     checkpoint.remove()
     log.info("%s: wrote %s", result.status, options.record)
+
+
+def build(
+    options: argparse.Namespace, hp: CnnHyperparameters, dataset: "StagedDataset"
+) -> tuple["Module", dict[str, str], str | None]:
+    """The network, digests of what it was made from, and the names of the weights that were not loaded."""
+    from ablations.files import digest
+    from ablations.training import models
+    from ablations.training.own_models import digest_of_imports
+
+    model = models.build_model(options.model, dataset.image_shape, dataset.classes, options.model_code)
+    made_from, not_loaded = {"weights": "none"}, None
+    if options.model_code is not None:
+        made_from["model"] = digest(Path(options.model_code.rpartition(":")[0]), "sha256")
+        made_from["model_imports"] = digest_of_imports(options.model_code)
+    if options.weights is not None:
+        from ablations.training.pretrained import load_pretrained
+
+        made_from["weights"] = digest(options.weights, "sha256")
+        not_loaded = " ".join(load_pretrained(model, options.weights)) or "nothing"
+        log.info("loaded %s; not loaded: %s", options.weights, not_loaded)
+    if hp.dropout != "default":
+        models.set_dropout(model, hp.dropout)
+    return model, made_from, not_loaded
+
+
+def identify(attempt: attempts.Attempt, device: "torch.device", made_from: dict[str, str]) -> str:
+    """Declare what this attempt, and a checkpoint of it, depend on; returns the name of the device."""
+    import torch
+    from ablations.runs import provenance
+    from ablations.training import live_taps
+
+    name, cudnn = provenance.processor_name(), {}
+    if device.type == "cuda":
+        name, cudnn = torch.cuda.get_device_name(), {"cudnn": str(torch.backends.cudnn.version())}
+        attempt.meter.add_gpus([f"GPU-{torch.cuda.get_device_properties(device).uuid}"])
+    # With another device or torch a run could resume, but neither its bits nor its times would be right.
+    versions = {"device": name, "torch": str(torch.__version__), "layout": live_taps.layout(device)}
+    attempt.identify({**made_from, **versions, **cudnn})
+    return name
+
+
+def write(
+    options: argparse.Namespace,
+    run: Run,
+    attempt: attempts.Attempt,
+    trainer: "Trainer",
+    result: "Training",
+    other: dict[str, object],
+) -> None:
+    """Write what is kept of a training that ended, its history, and its record."""
+    from ablations.runs.records import write_history
+    from ablations.training import kept
+    from ablations.training.progress import Epoch
+
+    # Before the record: a run with a record is completed, and is not started again.
+    logits = trainer.tested.logits if result.status == "ok" else None
+    directory, labels = options.record.parent, trainer.dataset.test.labels
+    for path in kept.keep(options.keep, directory, run.directory, trainer.model, logits, labels):
+        log.info("kept %s", path)
+    write_history(options.history, result.history, Epoch)
+    attempt.write_record(record_of(trainer, result, other))
 
 
 def memory(on_gpu: bool) -> dict[str, object]:
@@ -252,6 +282,8 @@ def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) 
 @contextmanager
 def progress(attempt: attempts.Attempt, epochs: int) -> Iterator[Callable[[int, int], None]]:
     """An `on_step` that keeps the state file up to date, and shows the steps to people."""
+    from ablations.training.shown_progress import shown_progress
+
     with shown_progress() as show:
 
         def on_step(done: int, total: int) -> None:
@@ -259,29 +291,6 @@ def progress(attempt: attempts.Attempt, epochs: int) -> Iterator[Callable[[int, 
             attempt.report(done, total, epochs)
 
         yield on_step
-
-
-@contextmanager
-def shown_progress() -> Iterator[Callable[[int, int], None]]:
-    """An `on_step`: a bar on a terminal, lines with an ETA in a log."""
-    if not sys.stderr.isatty():
-        from ablations.training.progress_lines import progress_lines
-
-        yield progress_lines()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    shown = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=Console(stderr=True)) as bar:
-        task = bar.add_task("steps", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

@@ -78,16 +78,32 @@ def test_the_command_of_a_rule_in_a_loop_has_nothing_of_the_loop(path):
             assert not own & set(used), own & set(used)
 
 
-def test_what_all_rules_share_is_short_and_alone_reads_the_settings_of_snakemake():
-    files = {path.name: path.read_text(encoding="utf-8") for path in (PROJECT / "rules").glob("*.smk")}
-    assert len(files["common.smk"].splitlines()) <= 130
-    read_in = {name for name, text in files.items() if re.search(r"workflow\.\w+_settings", text)}
-    assert read_in == {"common.smk"}
+def test_what_all_rules_share_is_short():
+    assert len((PROJECT / "rules/common.smk").read_text(encoding="utf-8").splitlines()) <= 130
 
 
-def test_no_module_is_longer_than_300_lines():
-    for name, path in house.modules().items():
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, name
+def test_the_settings_of_snakemake_are_read_in_one_module():
+    files = [PROJECT / "Snakefile", *(PROJECT / "rules").glob("*.smk"), *(PROJECT / "scripts").rglob("*.py")]
+    read_in = {
+        path.name for path in files if re.search(r"workflow\.\w+_settings", path.read_text(encoding="utf-8"))
+    }
+    assert read_in == {"snakemake_call.py"}
+
+
+CODE = sorted(
+    path
+    for folder in ("scripts", "plugins", "docs")
+    for path in (PROJECT / folder).rglob("*.py")
+    if "tests" not in path.parts
+)
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_modules_and_functions_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+    for node in ast.walk(house.parsed(path)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, node.name
 
 
 def test_the_linter_of_snakemake_objects_to_helpers_beside_rules_alone():

@@ -6,7 +6,7 @@ from ablations.training import setup
 from ablations.training import trainer as training
 from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.models import build_model
-from ablations.training.progress_lines import progress_lines
+from ablations.training.shown_progress import progress_lines
 from torch.nn import functional as F
 from trainings import SHAPE, call, digits, hyperparameters, without_times
 

@@ -1,7 +1,7 @@
 """A table as a document: TSV, Markdown, LaTeX and HTML of the same content."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablations.files import write_text
 from ablations.presentation import layout
-from ablations.presentation.decimal_columns import SETUP, decimal_columns
+from ablations.presentation.decimal_columns import SETUP, DecimalColumn, decimal_columns
 from ablations.presentation.escapes import TEX, html_text, markdown, markdown_cell, tex
 from ablations.presentation.headings import Heads, group_starts, ruled, shown_once
 from ablations.readable import as_field, as_line
@@ -77,34 +77,8 @@ class Table:
         is_long = len(display) > layout.MOST_ROWS
         caption = f"\\caption{{{tex(self.title)}}}"
         label = f"\\label{{tab:{self.label}}}"
-        cells, aligned = self._cells(display, tex, r"\textbf{{{}}}"), decimal_columns(display)
-        for i, column in aligned.items():
-            texts = enumerate(display.iloc[:, i])
-            cells.isetitem(i, [column.cell(text, (row, i) in self.bold) for row, text in texts])
-        for i, is_broken in enumerate(layout.has_sentences(display)):
-            if i not in aligned:
-                break_lines = layout.latex_lines if is_broken else layout.latex_stacked
-                cells.isetitem(i, cells.iloc[:, i].map(break_lines))
-        if self.printed is not None:
-            # Space shows which lines belong to one row.
-            cells.isetitem(
-                0, [r"\addlinespace " * (row > 0) + text for row, text in enumerate(cells.iloc[:, 0])]
-            )
-        # Not as `header`, in which pandas takes braces for those of Python.
-        heads = Heads(list(display), self.heads)
-        headings = layout.latex_headings(display, tex, heads.lowest)
-        cells.columns = pd.Index([f"{{{name}}}" if i in aligned else name for i, name in enumerate(headings)])
-        sides = [side[0] for side in layout.sides(display)]
-        columns = [aligned[i].preamble if i in aligned else side for i, side in enumerate(sides)]
-        if not is_long:
-            cells = shown_once(cells, self._starts, r"\midrule ")
-        body = cells.to_latex(
-            index=False,
-            escape=False,
-            column_format="".join(columns),
-            longtable=is_long,
-        )
-        body = heads.in_latex(body)
+        aligned = decimal_columns(display)
+        body = self._tabular(display, aligned, is_long)
         notes = " ".join(f"[{i}] {tex(note)}" for i, note in enumerate(self.notes, 1))
         foreign = _beyond_pdftex("".join([self.title, body, notes, *(words for _, words in self.text)]))
         text = [rf"\paragraph{{{heading}.}} {{\sloppy {tex(words)}\par}}" for heading, words in self.text]
@@ -140,6 +114,37 @@ class Table:
             *text,
         ]
         return "\n".join(lines) + "\n"
+
+    def _tabular(self, display: pd.DataFrame, aligned: Mapping[int, DecimalColumn], is_long: bool) -> str:
+        """The rows of a display as a tabular or longtable, with the columns of `aligned` set by siunitx."""
+        cells = self._cells(display, tex, r"\textbf{{{}}}")
+        for i, column in aligned.items():
+            texts = enumerate(display.iloc[:, i])
+            cells.isetitem(i, [column.cell(text, (row, i) in self.bold) for row, text in texts])
+        for i, is_broken in enumerate(layout.has_sentences(display)):
+            if i not in aligned:
+                break_lines = layout.latex_lines if is_broken else layout.latex_stacked
+                cells.isetitem(i, cells.iloc[:, i].map(break_lines))
+        if self.printed is not None:
+            # Space shows which lines belong to one row.
+            cells.isetitem(
+                0, [r"\addlinespace " * (row > 0) + text for row, text in enumerate(cells.iloc[:, 0])]
+            )
+        # Not as `header`, in which pandas takes braces for those of Python.
+        heads = Heads(list(display), self.heads)
+        headings = layout.latex_headings(display, tex, heads.lowest)
+        cells.columns = pd.Index([f"{{{name}}}" if i in aligned else name for i, name in enumerate(headings)])
+        sides = [side[0] for side in layout.sides(display)]
+        columns = [aligned[i].preamble if i in aligned else side for i, side in enumerate(sides)]
+        if not is_long:
+            cells = shown_once(cells, self._starts, r"\midrule ")
+        body = cells.to_latex(
+            index=False,
+            escape=False,
+            column_format="".join(columns),
+            longtable=is_long,
+        )
+        return heads.in_latex(body)
 
     def html(self) -> str:
         """A complete page without external files."""

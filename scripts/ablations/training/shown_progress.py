@@ -1,10 +1,33 @@
-"""Progress of a training as lines in a log."""
+"""Progress of a training, as people see it: a bar on a terminal, lines in a log."""
 
 import logging
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Callable[[int, int], None]]:
+    """An `on_step` that shows how many of all steps are done, on what standard error is."""
+    if not sys.stderr.isatty():
+        yield progress_lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    shown = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=Console(stderr=True)) as bar:
+        task = bar.add_task("steps", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def progress_lines(every_s: float = 10.0) -> Callable[[int, int], None]:
