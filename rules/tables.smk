@@ -2,7 +2,7 @@
 
 import hashlib
 
-from ablations.config.rankings import is_profiled, is_ranked
+from ablations.config.studies.rankings import is_profiled, is_ranked
 from ablations.presentation.escapes import rst, script_json
 from ablations.runs import merged, state
 

@@ -1,7 +1,7 @@
 """Rule design: what the grid of each study can show and what it cannot, before anything is trained."""
 
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.errors import run_script
 from ablations.presentation.design_table import in_words
 

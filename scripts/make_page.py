@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablations.analysis.cells import load_records
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.errors import run_script
 from ablations.files import write_text
 from ablations.presentation.figures.numbers import NUMBERS

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.errors import run_script
 from ablations.runs import merged
 from ablations.runs.records import merge, read_profile, write_parquet, write_table

@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.data.staged import count_images
 from ablations.errors import run_script
 from ablations.runs.records import quick_record, read_profile, write_table

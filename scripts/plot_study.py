@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablations.analysis.cells import load_records
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.errors import run_script
 from ablations.presentation.figures import FIGURES
 from ablations.presentation.figures.style import write_figure

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ablations.config.config import Config
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.files import write_text
 from ablations.kinds import KINDS
 

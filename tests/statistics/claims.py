@@ -31,8 +31,8 @@ from ablations.analysis.profiles import beats, interquartile_mean  # noqa: E402
 from ablations.analysis.ranks import critical_difference, friedman  # noqa: E402
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
 from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
-from ablations.config.questions import Test  # noqa: E402
-from ablations.config.studies import Study, parse_study  # noqa: E402
+from ablations.config.studies.questions import Test  # noqa: E402
+from ablations.config.studies.study import Study, parse_study  # noqa: E402
 from ablations.kinds.cnn import CNN  # noqa: E402
 from ablations.kinds.hits import pack  # noqa: E402
 from scipy import stats  # noqa: E402

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from ablations.config.studies import Study, study_model
+from ablations.config.studies.study import Study, study_model
 from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import Hyperparameters, spell
 from ablations.kinds.kind import Duration

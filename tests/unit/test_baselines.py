@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ablations.analysis.design import design
 from ablations.config.sections import ConfigError
-from ablations.config.studies import parse_study, study_model
+from ablations.config.studies.study import parse_study, study_model
 from ablations.kinds import hits
 from ablations.presentation.design_table import in_words
 from ablations.presentation.question_notes import planned_reach

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from ablations.analysis.profiles import baseline_of
-from ablations.config.published import read_published
-from ablations.config.question_checks import margins
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
+from ablations.config.studies.published import read_published
+from ablations.config.studies.question_checks import margins
 from ablations.presentation.figures import study_figure
 from ablations.presentation.figures.numbers import NUMBERS
 from ablations.presentation.marks import planned_marks

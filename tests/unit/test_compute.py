@@ -5,7 +5,7 @@ import json
 import pytest
 from ablations.analysis.compute import compute
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.compute_table import compute_table
 from ablations.presentation.tables import TABLES

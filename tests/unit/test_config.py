@@ -12,7 +12,7 @@ from ablations.config.hints import hints
 from ablations.config.messages import _sentence
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.files import write_text
 from ablations.kinds import KINDS
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS

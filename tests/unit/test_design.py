@@ -9,7 +9,7 @@ import pytest
 import yaml
 from ablations.analysis.design import Follows, design
 from ablations.config.reading import load_config
-from ablations.config.studies import Study, parse_study
+from ablations.config.studies.study import Study, parse_study
 from ablations.presentation.design_table import in_words
 
 PROJECT = Path(__file__).parents[2]

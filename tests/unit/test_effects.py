@@ -17,7 +17,7 @@ import pytest
 from ablations.analysis.design import design
 from ablations.analysis.effects import effects
 from ablations.analysis.measurements import comparable, conditions
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.kinds import hits
 from ablations.presentation.effects_table import effects_table
 from ablations.runs.records import write_record

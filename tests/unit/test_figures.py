@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ablations.config.own_kinds import read_kinds
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.presentation.figures import FIGURES
 from ablations.presentation.figures.curves import curves_figure
 from ablations.presentation.figures.effects import effects_figure

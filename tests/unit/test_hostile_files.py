@@ -16,9 +16,9 @@ import pytest
 from ablations.analysis.cells import load_records
 from ablations.commands import history
 from ablations.commands.results import read_items, read_metrics
-from ablations.config.published import read_published
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
+from ablations.config.studies.published import read_published
 from ablations.config.yaml_files import read_yaml
 from ablations.data.staged import count_images, read_metadata
 from ablations.data.weights import read_weights

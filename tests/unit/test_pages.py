@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ablations.config.studies import Study, parse_study
+from ablations.config.studies.study import Study, parse_study
 from ablations.presentation.document import Table
 from ablations.presentation.figures import FIGURES
 from ablations.presentation.figures.numbers import NUMBERS

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from ablations.analysis.design import design
 from ablations.analysis.effects import effects
-from ablations.config.drawn import BITS, _shares
-from ablations.config.fractions import effect_columns, efficiency
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
-from ablations.config.studies import Study, parse_study
+from ablations.config.studies.drawn import BITS, _shares
+from ablations.config.studies.fractions import effect_columns, efficiency
+from ablations.config.studies.study import Study, parse_study
 from ablations.presentation.design_table import design_table, in_words
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.figures import FIGURES

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ablations.analysis.profiles import beats, interquartile_mean, middle, profiles
 from ablations.config.own_kinds import read_kinds
-from ablations.config.rankings import is_profiled
-from ablations.config.studies import parse_study
+from ablations.config.studies.rankings import is_profiled
+from ablations.config.studies.study import parse_study
 from ablations.kinds.cnn import CNN
 from ablations.presentation.figures.profiles import profiles_figure
 from ablations.presentation.profiles_table import profiles_table

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from ablations.config.hints import hints
-from ablations.config.printed import Printed, read_printed
-from ablations.config.published import read_published
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
+from ablations.config.studies.printed import Printed, read_printed
+from ablations.config.studies.published import read_published
 from ablations.kinds.metrics import TEST_ACCURACY, TRAIN_TIME, Metric
 
 PROJECT = Path(__file__).parents[2]

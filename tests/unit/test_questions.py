@@ -20,7 +20,7 @@ from ablations.analysis.paired_tests import (
 )
 from ablations.config.reading import load_config
 from ablations.config.sections import ConfigError
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.presentation.design_table import in_words
 from ablations.presentation.effects_table import effects_table
 from ablations.presentation.figures.effects import effects_figure

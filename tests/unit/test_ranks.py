@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ablations.analysis.ranks import Ranks, critical_difference, friedman, ranks
-from ablations.config.rankings import is_ranked
+from ablations.config.studies.rankings import is_ranked
 from ablations.presentation.figures.ranks import ranks_figure
 from ablations.presentation.ranks_table import ranks_table
 from denoiser import denoiser

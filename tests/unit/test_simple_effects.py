@@ -7,7 +7,7 @@ from ablations.analysis.inference import holm
 from ablations.analysis.normality import normality
 from ablations.analysis.paired import compare_pairs
 from ablations.analysis.simple_effects import Replication, replications, simple_effects
-from ablations.config.studies import parse_study
+from ablations.config.studies.study import parse_study
 from ablations.presentation.effects_table import effects_table
 from scipy import stats
 from test_design import study_of

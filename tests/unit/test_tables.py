@@ -10,9 +10,9 @@ from ablations.analysis.agreement import Compared, Spread, Verdict, compare, poo
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.inference import holm
 from ablations.config.own_kinds import read_kinds
-from ablations.config.published import read_published
 from ablations.config.reading import load_config
-from ablations.config.studies import parse_study
+from ablations.config.studies.published import read_published
+from ablations.config.studies.study import parse_study
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS, hits
 from ablations.kinds.cnn import CNN

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablations.analysis.model_matrix import Continuous, Levels, Points, coefficients
-from ablations.config.contrasts import contrasts
+from ablations.config.studies.contrasts import contrasts
 
 # Grids with more numbers in the columns of an interaction than this are not examined.
 MOST_NUMBERS = 2_000_000

@@ -8,7 +8,7 @@ from ablations.analysis.cells import cell
 from ablations.analysis.inference import ALPHA, Comparison, Noise, binomial_error
 from ablations.analysis.measurements import Records, available, items_of, unit_of
 from ablations.analysis.points import compare_points
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.runs.run import Run
 
 

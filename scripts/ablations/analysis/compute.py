@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ablations.analysis.measurements import Record, Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import PEAK_MEMORY, Metric
 from ablations.runs.run import Run
 from ablations.runs.state import RunState

@@ -22,7 +22,7 @@ from ablations.analysis.model_matrix import (
     rank_of,
     varying_levels,
 )
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 
 # The largest set of factors that is checked for determining another factor.
 MOST_FACTORS = 3

@@ -27,8 +27,8 @@ from ablations.analysis.measurements import (
 from ablations.analysis.model_matrix import Continuous, model_matrix, varying_levels
 from ablations.analysis.paired import compare_pairs
 from ablations.analysis.paired_tests import retested
-from ablations.config.questions import Test
-from ablations.config.studies import Study
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study
 from ablations.kinds import Kind
 from ablations.kinds.hits import unpack
 from ablations.kinds.metrics import Metric

@@ -11,9 +11,9 @@ import numpy as np
 from ablations.analysis.distributions import t_ppf, t_sf
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.paired_tests import TESTS
-from ablations.config.question_checks import margins
-from ablations.config.questions import Test
-from ablations.config.studies import Study
+from ablations.config.studies.question_checks import margins
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study
 
 
 def with_margin_of(study: Study, name: str, comparison: Comparison | None) -> Comparison | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ablations.analysis.model_matrix import Levels, Points, model_matrix, rank_of
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.runs.run import Run
 
 # The search stops after this many points.

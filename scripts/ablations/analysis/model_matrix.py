@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ablations.config.ranges import position
-from ablations.config.studies import Study
+from ablations.config.studies.ranges import position
+from ablations.config.studies.study import Study
 
 Levels = Mapping[str, Sequence[Any]]
 

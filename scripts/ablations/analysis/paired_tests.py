@@ -12,7 +12,7 @@ import numpy as np
 
 from ablations.analysis.distributions import normal_ppf, normal_sf, t_ppf, t_sf
 from ablations.analysis.inference import ALPHA, ROUNDING, Comparison, Interval
-from ablations.config.questions import Test
+from ablations.config.studies.questions import Test
 
 # More units than this have too many sign flips to make all of them; so many are then drawn.
 MOST_FLIPPED, FLIPS = 14, 2**14

@@ -9,9 +9,9 @@ from ablations.analysis.effects import compare_settings
 from ablations.analysis.equivalence import with_margin_of
 from ablations.analysis.inference import Comparison, holm
 from ablations.analysis.measurements import Records, available, conditions, unit_of
-from ablations.config.baselines import base_points, changed_levels, is_primary
-from ablations.config.questions import Test
-from ablations.config.studies import Study
+from ablations.config.studies.baselines import base_points, changed_levels, is_primary
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 

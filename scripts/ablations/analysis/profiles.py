@@ -16,8 +16,8 @@ from ablations.analysis.choice import choices
 from ablations.analysis.distributions import normal_sf, t_ppf
 from ablations.analysis.inference import ALPHA, Interval
 from ablations.analysis.measurements import Records, available, comparable
-from ablations.config.rankings import FEWEST_SEEDS, Setting, settings_by_dataset
-from ablations.config.studies import Study
+from ablations.config.studies.rankings import FEWEST_SEEDS, Setting, settings_by_dataset
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 
 RESAMPLES = 2000

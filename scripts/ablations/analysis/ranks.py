@@ -11,8 +11,8 @@ from ablations.analysis.cells import cell
 from ablations.analysis.distributions import f_sf
 from ablations.analysis.inference import ALPHA
 from ablations.analysis.measurements import Records, available, comparable
-from ablations.config.rankings import FEWEST_DATASETS, FEWEST_SETTINGS, Setting, settings_by_dataset
-from ablations.config.studies import Study
+from ablations.config.studies.rankings import FEWEST_DATASETS, FEWEST_SETTINGS, Setting, settings_by_dataset
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run
 

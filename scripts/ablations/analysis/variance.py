@@ -27,7 +27,7 @@ from ablations.analysis.measurements import (
     unit_of,
 )
 from ablations.analysis.model_matrix import Continuous, varying_levels
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.hits import unpack
 from ablations.kinds.metrics import Metric
 from ablations.runs.run import Run

@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablations.config.baselines import check_ablation, check_base
-from ablations.config.choices import check_choice, check_report
 from ablations.config.config import Config
 from ablations.config.networks import check_images, check_sources, check_starts
-from ablations.config.part_checks import check_part
-from ablations.config.published import read_published
-from ablations.config.question_checks import check_questions
 from ablations.config.sections import ConfigError
-from ablations.config.studies import Study
+from ablations.config.studies.baselines import check_ablation, check_base
+from ablations.config.studies.choices import check_choice, check_report
+from ablations.config.studies.part_checks import check_part
+from ablations.config.studies.published import read_published
+from ablations.config.studies.question_checks import check_questions
+from ablations.config.studies.study import Study
 from ablations.errors import AblationsError, nearest
 from ablations.files import is_there
 from ablations.kinds.hyperparameters import spell

@@ -13,7 +13,7 @@ from ablations.config.kinds import WithKinds
 from ablations.config.notifying import Notifier
 from ablations.config.sections import CodeText, PathText, StudyName
 from ablations.config.sources import Sha256
-from ablations.config.studies import study_model
+from ablations.config.studies.study import study_model
 from ablations.config.weights import FetchedWeights, Weights
 from ablations.files import first_existing
 from ablations.kinds import KINDS, Kind

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from ablations.config.config import Config
 from ablations.config.notifying import hints_on_notifier
-from ablations.config.published import read_published
-from ablations.config.studies import Study
+from ablations.config.studies.published import read_published
+from ablations.config.studies.study import Study
 from ablations.readable import readable
 
 # The first words of the Unicode names of letters that the font of figures has.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ablations.config.config import Config
 from ablations.config.sections import MOST_NAME_BYTES
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import SEPARATOR, spell
 
 # `atomic_path` writes under a name that is this much longer.

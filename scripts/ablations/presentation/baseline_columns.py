@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.paired_tests import smallest_p
 from ablations.analysis.points import Contrast
-from ablations.config.question_checks import margins
-from ablations.config.questions import Test
-from ablations.config.studies import Study
+from ablations.config.studies.question_checks import margins
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.changes import base_text
 from ablations.presentation.effect_verdicts import margin_text

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablations.config.baselines import base_points, changed_levels
-from ablations.config.studies import Study
+from ablations.config.studies.baselines import base_points, changed_levels
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.wording import in_sentence
 

@@ -6,7 +6,7 @@ from ablations.analysis.cells import cell, interval_over_items
 from ablations.analysis.choice import Choice, choices
 from ablations.analysis.measurements import Records
 from ablations.analysis.points import contrasts
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.baseline_columns import (
     baseline_notes,

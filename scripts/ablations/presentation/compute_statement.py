@@ -7,7 +7,7 @@ from ablations.analysis.compute import Compute, energy_metric
 from ablations.analysis.effects import effects
 from ablations.analysis.inference import Noise
 from ablations.analysis.measurements import Record, Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import PEAK_MEMORY
 from ablations.presentation.code_note import version_name
 from ablations.presentation.question_notes import PAIRED_TESTS

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ablations.analysis.compute import Compute, compute
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import PEAK_MEMORY
 from ablations.presentation.compute_statement import amount, device_text, in_unit, statement, unit_of
 from ablations.presentation.document import Table

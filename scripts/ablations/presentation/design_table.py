@@ -7,7 +7,7 @@ import pandas as pd
 from ablations.analysis.design import SMALL_ALIAS, Design, design
 from ablations.analysis.missing_points import MOST_CANDIDATES, Point, Searched, run_of
 from ablations.analysis.model_matrix import Continuous
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.presentation.document import Table
 from ablations.presentation.marks import planned_marks

@@ -6,8 +6,8 @@ from ablations.analysis.effects import MOST_LEVELS, Effect
 from ablations.analysis.inference import Comparison, Noise
 from ablations.analysis.model_matrix import Continuous, varying_levels
 from ablations.analysis.sample_size import detectable
-from ablations.config.questions import Test
-from ablations.config.studies import Study
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.effect_verdicts import Corrected

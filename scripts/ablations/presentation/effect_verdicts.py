@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ablations.analysis.effects import Effect, corrected
 from ablations.analysis.inference import ALPHA, Comparison, Noise
 from ablations.analysis.sample_size import MOST_PAIRS, units_needed
-from ablations.config.question_checks import margins
-from ablations.config.studies import Study
+from ablations.config.studies.question_checks import margins
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.wording import better_text, difference_unit, in_sentence, listed, ratio_text

@@ -10,7 +10,7 @@ from ablations.analysis.inference import Comparison, Interval
 from ablations.analysis.measurements import Records
 from ablations.analysis.simple_effects import Replication, replications, simple_effects
 from ablations.analysis.variance import interactions
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table

@@ -8,7 +8,7 @@ from ablations.analysis.inference import ALPHA
 from ablations.analysis.measurements import Records
 from ablations.analysis.paired_tests import smallest_p
 from ablations.analysis.points import Point
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.question_notes import PAIRED_TESTS, unreachable
 from ablations.presentation.wording import in_sentence, listed

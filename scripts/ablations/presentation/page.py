@@ -11,7 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.files import read_bytes
 from ablations.presentation import layout
 from ablations.presentation.document import Table

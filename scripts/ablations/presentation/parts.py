@@ -1,9 +1,9 @@
 """Parts of grids in words: how a study's points were drawn or chosen, and what that is worth."""
 
 from ablations.analysis.model_matrix import Continuous, varying_levels
-from ablations.config.fractions import efficiency
-from ablations.config.grids import count_points
-from ablations.config.studies import Study
+from ablations.config.studies.fractions import efficiency
+from ablations.config.studies.grids import count_points
+from ablations.config.studies.study import Study
 
 
 def part_in_words(study: Study) -> list[str]:

@@ -7,8 +7,8 @@ import pandas as pd
 from ablations.analysis.agreement import Compared, Reason, Verdict, compare, last_digit, pooled_spread
 from ablations.analysis.cells import cell
 from ablations.analysis.measurements import Records, items_of
-from ablations.config.published import PublishedValue, read_published
-from ablations.config.studies import Study
+from ablations.config.studies.published import PublishedValue, read_published
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
 from ablations.presentation.study_table import cell_text

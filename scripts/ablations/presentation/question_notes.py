@@ -6,9 +6,9 @@ from ablations.analysis.effects import Effect, effects
 from ablations.analysis.equivalence import largest_spread
 from ablations.analysis.inference import ALPHA
 from ablations.analysis.paired_tests import smallest_p, units_to_reach
-from ablations.config.baselines import compared_points, is_primary
-from ablations.config.questions import Test
-from ablations.config.studies import Study
+from ablations.config.studies.baselines import compared_points, is_primary
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study
 from ablations.presentation.effect_verdicts import Corrected, margin_text
 from ablations.presentation.wording import listed
 

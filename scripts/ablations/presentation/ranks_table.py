@@ -4,8 +4,8 @@ import pandas as pd
 
 from ablations.analysis.measurements import Records
 from ablations.analysis.ranks import Ranks, can_be_ranked, ranks
-from ablations.config.rankings import FEWEST_DATASETS, settings_by_dataset
-from ablations.config.studies import Study
+from ablations.config.studies.rankings import FEWEST_DATASETS, settings_by_dataset
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table

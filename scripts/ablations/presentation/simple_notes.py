@@ -7,7 +7,7 @@ from ablations.analysis.inference import ALPHA
 from ablations.analysis.normality import normality
 from ablations.analysis.paired_tests import smallest_p, units_to_reach
 from ablations.analysis.simple_effects import Place, Replication, SimpleEffect
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.wording import difference_text, in_sentence, interval_text, listed, p_in_words
 

@@ -10,8 +10,8 @@ from ablations.analysis.cells import Cell, cell, interval_over_items
 from ablations.analysis.inference import Interval, binomial_error
 from ablations.analysis.measurements import Records, items_of, measured
 from ablations.analysis.points import contrasts
-from ablations.config.studies import Study
-from ablations.config.study_sections import Spread
+from ablations.config.studies.study import Study
+from ablations.config.studies.study_sections import Spread
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.baseline_columns import (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.presentation.choice_table import choice_table
 from ablations.presentation.compute_table import compute_table
 from ablations.presentation.design_table import design_table

@@ -5,7 +5,7 @@ import pandas as pd
 from ablations.analysis.measurements import Records
 from ablations.analysis.model_matrix import Continuous, varying_levels
 from ablations.analysis.variance import Analysis, Source, analyse
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table

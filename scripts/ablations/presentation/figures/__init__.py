@@ -13,7 +13,7 @@ matplotlib.use("agg")
 from matplotlib.figure import Figure
 
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.presentation.figures.curves import curves_figure, histories_of
 from ablations.presentation.figures.effects import effects_figure
 from ablations.presentation.figures.grid import grid_figure

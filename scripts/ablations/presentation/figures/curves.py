@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     MOST_METRICS,

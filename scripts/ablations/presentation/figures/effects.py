@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from ablations.analysis.effects import corrected, effects
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.measurements import Records
-from ablations.config.question_checks import margins
-from ablations.config.studies import Study
+from ablations.config.studies.question_checks import margins
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.effect_verdicts import judged_by
 from ablations.presentation.figures.style import (

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.measurements import Records
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     MOST_METRICS,

@@ -11,7 +11,7 @@ from ablations.analysis.cells import Cell, cell
 from ablations.analysis.choice import table_points
 from ablations.analysis.measurements import Records
 from ablations.analysis.points import Point
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.presentation.document import Table
 from ablations.presentation.figures.curves import MOST_LINES, curves_of, histories_of
 from ablations.presentation.figures.style import MOST_METRICS, shown_metrics, varying_factors

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from ablations.analysis.measurements import Records
 from ablations.analysis.profiles import Profile, profiles
 from ablations.analysis.ranks import can_be_ranked
-from ablations.config.rankings import Setting
-from ablations.config.studies import Study
+from ablations.config.studies.rankings import Setting
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     COLOURS,

@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.measurements import Records
 from ablations.analysis.ranks import Ranks, can_be_ranked, ranks
-from ablations.config.rankings import FEWEST_DATASETS
-from ablations.config.studies import Study
+from ablations.config.studies.rankings import FEWEST_DATASETS
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     MEASURED,

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from ablations.analysis.cells import cell
 from ablations.analysis.choice import table_points
 from ablations.analysis.measurements import Records
-from ablations.config.published import read_published
-from ablations.config.studies import Study
+from ablations.config.studies.published import read_published
+from ablations.config.studies.study import Study
 from ablations.presentation.figures.style import (
     MEASURED,
     MOST_METRICS,

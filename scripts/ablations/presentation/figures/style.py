@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablations.analysis.model_matrix import varying_levels
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.errors import AblationsError
 from ablations.files import atomic_path
 from ablations.kinds.hyperparameters import spell

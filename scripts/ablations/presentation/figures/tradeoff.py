@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis.cells import Cell, cell
 from ablations.analysis.measurements import Records, available, comparable
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.figures.style import (
     MOST_METRICS,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.errors import nearest
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run

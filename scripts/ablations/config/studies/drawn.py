@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ablations.config.grids import Block, check_recipes, in_block, matches, runs_of
-from ablations.config.part_sections import Point, Sample
-from ablations.config.ranges import Range
 from ablations.config.sections import ConfigError
+from ablations.config.studies.grids import Block, check_recipes, in_block, matches, runs_of
+from ablations.config.studies.part_sections import Point, Sample
+from ablations.config.studies.ranges import Range
 from ablations.kinds import Kind
 from ablations.runs.run import Run
 

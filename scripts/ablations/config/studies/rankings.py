@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.runs.run import Run
 
 # Of fewer blocks, the distribution of ranks is too coarse; two settings are a pair, and need no ranks.

@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from ablations.config.grids import Changed, HasAxes, expand, grid_models
-from ablations.config.parts import PartOfGrid, in_order
-from ablations.config.questions import Questions
 from ablations.config.sections import ConfigError, Line, OneOrMore, PathText, Section
-from ablations.config.study_sections import Choose, Levels, Published, Table
+from ablations.config.studies.grids import Changed, HasAxes, expand, grid_models
+from ablations.config.studies.parts import PartOfGrid, in_order
+from ablations.config.studies.questions import Questions
+from ablations.config.studies.study_sections import Choose, Levels, Published, Table
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.results_table import read_results

@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field, create_model
 
-from ablations.config.ranges import axis_of
 from ablations.config.sections import ConfigError, OneOrMore, Section, show
+from ablations.config.studies.ranges import axis_of
 from ablations.kinds import Kind
 from ablations.kinds.hyperparameters import Name
 from ablations.runs.run import Run

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ablations.config.contrasts import contrasts
-from ablations.config.part_sections import Fraction, Point
 from ablations.config.sections import ConfigError
+from ablations.config.studies.contrasts import contrasts
+from ablations.config.studies.part_sections import Fraction, Point
 
 # The exchange begins at so many points of the grid, and ends where it gains less than this factor. Effects
 # times points: with more than the first there are fewer starts, as each takes seconds; with more than the

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from ablations.config.grids import count_points
-from ablations.config.part_sections import MOST_CANDIDATES
-from ablations.config.ranges import Range
-from ablations.config.studies import Study
+from ablations.config.studies.grids import count_points
+from ablations.config.studies.part_sections import MOST_CANDIDATES
+from ablations.config.studies.ranges import Range
+from ablations.config.studies.study import Study
 
 
 def check_part(study: Study, where: str) -> Iterator[str]:

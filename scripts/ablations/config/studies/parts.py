@@ -5,10 +5,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from ablations.config.grids import HasAxes, count_points, expand, holds, matches
-from ablations.config.part_sections import Fraction, Point, Sample
-from ablations.config.ranges import Range
 from ablations.config.sections import Section
+from ablations.config.studies.grids import HasAxes, count_points, expand, holds, matches
+from ablations.config.studies.part_sections import Fraction, Point, Sample
+from ablations.config.studies.ranges import Range
 from ablations.kinds import Kind
 from ablations.runs.run import Run
 
@@ -46,8 +46,8 @@ class PartOfGrid(Section):
     def part(self) -> list[Point]:
         """The points that it has, in the order of drawing, or of the grid. Raises ConfigError."""
         # They import NumPy, and few studies have a part only: each job reads the config.
-        from ablations.config.drawn import draw
-        from ablations.config.fractions import fraction_of
+        from ablations.config.studies.drawn import draw
+        from ablations.config.studies.fractions import fraction_of
 
         if self._part is None:
             if self.sample:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ablations.config.studies import Study
+from ablations.config.studies.study import Study
 from ablations.errors import nearest
 
 

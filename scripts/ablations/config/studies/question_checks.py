@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from ablations.config.questions import ONLY
-from ablations.config.studies import Study
+from ablations.config.studies.questions import ONLY
+from ablations.config.studies.study import Study
 from ablations.errors import nearest
 from ablations.kinds.hyperparameters import spell
 

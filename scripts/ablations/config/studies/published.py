@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ablations.config.printed import read_printed
-from ablations.config.studies import Study
+from ablations.config.studies.printed import read_printed
+from ablations.config.studies.study import Study
 from ablations.errors import AblationsError, nearest
 from ablations.files import read_text
 from ablations.kinds.hyperparameters import spell
