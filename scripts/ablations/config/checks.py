@@ -1,9 +1,7 @@
 """Checks of a config as a whole: names, tables and files, against each other and the runs."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ablations.config.config import Config
 from ablations.config.networks import check_images, check_sources, check_starts
@@ -14,9 +12,9 @@ from ablations.config.studies.part_checks import check_part
 from ablations.config.studies.published import read_published
 from ablations.config.studies.question_checks import check_questions
 from ablations.config.studies.study import Study
+from ablations.config.studies.table_checks import check_labels, check_table
 from ablations.errors import AblationsError, nearest
 from ablations.files import is_there
-from ablations.kinds.hyperparameters import spell
 from ablations.runs.run import Run
 
 # Of all grids, with their seeds: before Snakemake plans them, their runs take 30 s and 800 MB.
@@ -62,7 +60,7 @@ def check_studies(config: Config, expand: bool) -> Iterator[str]:
             continue
         if study.kind.models_are_counted and not config.partial:
             yield from check_images(config, runs, f"{where}.grid")
-        wrong = [*_check_table(study, runs, f"{where}.table"), *_check_labels(study, where)]
+        wrong = [*check_table(study, runs, f"{where}.table"), *check_labels(study, where)]
         yield from wrong
         if study.base and not wrong:
             yield from check_base(study, where)
@@ -111,79 +109,6 @@ def _check_names(config: Config, study: Study, where: str) -> Iterator[str]:
                         )
 
 
-def _check_table(study: Study, runs: Sequence[Run], where: str) -> Iterator[str]:
-    table = study.table
-    factors = study.factors
-    if not study.rows:
-        yield f"{where}.rows: it is missing; it names the hyperparameters that distinguish the rows"
-        return
-    names = [("rows", key) for key in study.rows] + [("columns", key) for key in table.columns]
-    keys = [key for _, key in names]
-    for place, key in names:
-        if key not in factors:
-            yield (
-                f"{where}.{place}: '{key}' is not a hyperparameter of {study.kind.name} runs"
-                f"{nearest(key, factors)} (there are {', '.join(factors)})"
-            )
-            return
-        if keys.count(key) > 1:
-            yield f"{where}.{place}: '{key}' is named twice"
-            return
-    metrics = study.kind.metrics
-    for value in study.values:
-        if value not in metrics:
-            yield (
-                f"{where}.values: '{value}' is not a metric of {study.kind.name} runs"
-                f"{nearest(value, metrics)} (there are {', '.join(metrics)})"
-            )
-            return
-    for name in study.analyse:
-        if name not in metrics:
-            yield (
-                f"{where.removesuffix('table')}analyse: '{name}' is not a metric of {study.kind.name} runs"
-                f"{nearest(name, metrics)} (there are {', '.join(metrics)})"
-            )
-            return
-    if table.columns and len(study.values) > 1:
-        yield f"{where}.values: with `columns`, a table holds one metric, and not {len(study.values)}"
-        return
-    levels = {key: {run.value(key) for run in runs} for key in factors}
-    for key in factors:
-        if len(levels[key]) > 1 and key not in [*keys, *study.chosen] and not _determined(key, keys, runs):
-            yield (
-                f"{where}: {key} varies in the grid, but is neither in rows nor in columns; "
-                "different runs would share a cell"
-            )
-
-
-def _check_labels(study: Study, where: str) -> Iterator[str]:
-    for key, factors in (("labels", study.labels), ("level_labels", study.level_labels)):
-        for factor in factors:
-            if factor not in study.factors:
-                yield (
-                    f"{where}.{key}: '{factor}' is not a hyperparameter of {study.kind.name} runs"
-                    f"{nearest(factor, study.factors)}"
-                )
-    for factor, names in study.level_labels.items():
-        levels = [spell(level) for level in study.levels(factor)] if factor in study.factors else names
-        for level in names:
-            if level not in levels:
-                yield (
-                    f"{where}.level_labels.{factor}: the grid has no '{level}'{nearest(level, levels)} "
-                    f"(it has {', '.join(levels)})"
-                )
-    # Readers could not tell them apart, and a table would have one column for both.
-    named = {"labels": [study.label(factor) for factor in study.factors]}
-    named |= {
-        f"level_labels.{factor}": [study.level_label(factor, level) for level in study.levels(factor)]
-        for factor in study.level_labels
-        if factor in study.factors
-    }
-    for key, texts in named.items():
-        if twice := next((text for text, count in Counter(texts).items() if count > 1), None):
-            yield f"{where}.{key}: two of them are '{twice}'; give each a label of its own"
-
-
 def _check_records(config: Config, study: Study, where: str) -> Iterator[str]:
     assert study.records is not None
     known = {*study.factors, "seed", "status", *study.kind.metrics}
@@ -224,16 +149,6 @@ def _named(run: Run) -> str:
     """A run in words: its places and hyperparameters."""
     places = [str(run.value(place)) for place in run.kind.places]
     return " ".join([*places, run.hyperparameters.canonical()])
-
-
-def _determined(key: str, keys: Sequence[str], runs: Sequence[Run]) -> bool:
-    """Whether the level of `key` follows from those of `keys` in every run."""
-    seen: dict[tuple[Any, ...], Any] = {}
-    for run in runs:
-        value = run.value(key)
-        if seen.setdefault(tuple(map(run.value, keys)), value) != value:
-            return False
-    return True
 
 
 def _check_published(config: Config, study: Study, where: str) -> Iterator[str]:
