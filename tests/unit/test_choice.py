@@ -89,7 +89,7 @@ def test_the_figure_shows_the_chosen_points_as_the_table_does():
 
 def test_a_choice_at_the_edge_of_its_grid_is_marked_and_said():
     table = table_of(SGD | ADAM)
-    assert table.display["Learning rate (chosen)"].tolist() == ["0.01", "0.001*"]
+    assert table.display["Learning rate (chosen)"].tolist() == ["0.01", "0.001‡"]
     assert any("a wider grid may have a better one" in note for note in table.notes)
     inside = table_of(SGD | {**ADAM, ("adam", 0.01): (95.0, 95.0)})
     assert inside.display["Learning rate (chosen)"].tolist() == ["0.01", "0.01"]

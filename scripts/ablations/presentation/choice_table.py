@@ -27,6 +27,9 @@ from ablations.presentation.study_table import (
 )
 from ablations.presentation.wording import in_sentence, listed, marked
 
+# What marks a chosen level at the edge of its grid; a difference to a baseline has stars of its own.
+EDGE = "‡"
+
 
 def choice_table(name: str, study: Study, records: Records) -> Table:
     """The table of a study with `choose`: what was chosen in each row, and the metrics of these runs."""
@@ -52,7 +55,7 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
         fields |= chosen | {own_name(study, "tried"): str(len(choice.candidates))}
         for factor, level in chosen.items():
             shown = study.level_label(factor, level) if level else without
-            texts[f"{study.label(factor)} (chosen)"] = shown + "*" * (factor in choice.edges)
+            texts[f"{study.label(factor)} (chosen)"] = shown + EDGE * (factor in choice.edges)
         texts[own_heading(study, "Tried")] = str(len(choice.candidates))
         # Where none can be chosen, no run has a value.
         runs = [records.get(run) for each in able for run in each.runs]
@@ -95,7 +98,7 @@ def _notes(study: Study, found: list[Choice]) -> list[str]:
     ]
     if edges := dict.fromkeys(in_sentence(study.label(name)) for choice in found for name in choice.edges):
         notes.append(
-            f"* The chosen {listed(edges)} is the lowest or the highest that was tried: "
+            f"{EDGE} The chosen {listed(edges)} is the lowest or the highest that was tried: "
             "a wider grid may have a better one."
         )
     failed = sum(
