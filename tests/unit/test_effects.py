@@ -105,7 +105,7 @@ def test_aliased_hyperparameters_are_never_compared():
     )
     table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
     assert table.data["hyperparameter"].tolist() == ["batch_size"]
-    assert "No two runs of this study differ in lr or epochs only; see the design table." in table.notes
+    assert "No two runs of this study differ in lr or epochs only, so these are not compared." in table.notes
 
 
 def test_one_pair_of_single_runs_is_compared_by_their_images():
@@ -239,8 +239,9 @@ def test_an_effect_that_changes_sign_depends_on_the_other_factor():
         return 90 + 2 * ((run.value("batch_size") == 16) == (run.value("lr") == 0.1)) + noise(run, 0.3)
 
     table = effects_table("it", study, records_of(study, crossed))
-    verdict = "not significant on average; depends on batch size (see the variance table)"
+    verdict = "not significant on average; depends on batch size"
     assert row(table, "lr")["verdict"] == verdict
+    assert any(note.startswith("'Depends on' names hyperparameters") for note in table.notes)
 
 
 def test_few_seeds_are_noted_with_what_they_detect():
@@ -580,7 +581,7 @@ def test_a_page_has_fewer_columns_and_notes_that_may_break_over_pages():
         "Verdict",
     ]
     assert table.printed["Comparison"].tolist() == ["Batch size\n16 → 32", "Learning rate\n0.1 → 0.2"]
-    assert table.printed["p (Holm), by"].tolist()[0].endswith("\n5 seeds")
+    assert table.printed["p (Holm), by"].tolist()[0].endswith("\n5 seeds\n10 pairs")
     tex = table.latex()
     assert r"\begin{tabular}[t]{@{}l@{}}Batch size \\ 16 $\to$ 32\end{tabular}" in tex
     table.notes = ["A note. " * 300]

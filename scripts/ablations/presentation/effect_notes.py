@@ -81,6 +81,11 @@ def method_notes(
             "chosen; other settings may have other differences."
         )
     few = [e.comparison.units for e in found if e.comparison and e.comparison.noise == "seeds"]
+    if any(each.depends_on for each in judged):
+        notes.append(
+            "'Depends on' names hyperparameters whose interaction with this one is significant at 5 %, by an "
+            "F test with Holm's correction over all interactions. The difference is an average over them."
+        )
     if few and min(few) < FEW_SEEDS and study.test == "t":
         size = detectable(min(few), max(tests, 1))
         notes.append(
@@ -132,7 +137,10 @@ def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     never = [n for n in names if all(not effect.pairs for effect in found if effect.factor == n)]
     partly = [n for n in names if n not in never]
     if never:
-        notes.append(f"No two runs of this study differ in {' or '.join(never)} only; see the design table.")
+        these = "these are" if len(never) > 1 else "it is"
+        notes.append(
+            f"No two runs of this study differ in {' or '.join(never)} only, so {these} not compared."
+        )
     if partly:
         notes.append(
             f"Some levels of {' and '.join(partly)} never occur in runs that differ in nothing else."

@@ -80,9 +80,7 @@ def _judged(study: Study, metric: Metric, effect: Effect, found: Corrected) -> s
             return "not tested: a single pair" + "; add seeds" * study.kind.is_random
         return f"{'' if comparison.difference else 'no difference; '}not tested: the differences do not vary"
     others = listed(in_sentence(study.label(name)) for name in found.depends_on or [""])
-    on_average, depends = (
-        (" on average", f"; depends on {others} (see the variance table)") if others else ("", "")
-    )
+    on_average, depends = (" on average", f"; depends on {others}") if others else ("", "")
     is_equivalent = found.p_equivalent is not None and found.p_equivalent < ALPHA
     within = margin_text(metric, found.margin) if found.margin else ""
     p_over_items = [found.p_over_items] * (found.p < ALPHA) + [found.p_equivalent_over_items] * is_equivalent

@@ -102,11 +102,13 @@ def _printed(display: pd.DataFrame) -> pd.DataFrame:
     for row in display.to_dict("records"):
         change = f"{row['From']} → {row['To']}"
         effect = row.get("Effect size d", "")
+        count = row.get("Pairs", "")
+        pairs = f"{count} pair{'s' * (count != '1')}" * bool(count)
         rows.append(
             {
                 "Comparison": _lines(row.get("Metric", ""), row["Hyperparameter"], change),
                 "Difference, 95 % interval": _lines(row["Difference"], row.get("95 % interval", "")),
-                "p (Holm), by": _lines(row.get("p (Holm)", ""), row.get("Judged by", "")),
+                "p (Holm), by": _lines(row.get("p (Holm)", ""), row.get("Judged by", ""), pairs),
                 "p of equivalence": row.get("p of equivalence", ""),
                 "Effect size d, 95 % interval": _lines(effect, row.get("95 % interval of d", "")),
                 "Datasets": row.get("Datasets", ""),

@@ -109,7 +109,7 @@ def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
         if found.seeds < 5 and any(source.df > 1 for source in found.sources if source.what == "effect"):
             notes.append(
                 f"With {found.seeds} seeds, sources with several degrees of freedom are rarely significant "
-                "here. The effects table compares two levels at a time."
+                "here."
             )
     elif study.kind.is_random or metric.noise == "time":
         alike = 100 / sum(source.df for source in found.sources)
@@ -123,7 +123,7 @@ def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
 def _scope_notes(found: Analysis) -> list[str]:
     """Which factors count as one, and which points are left out."""
     notes = [
-        f"{', '.join(factor)} count as one factor: these points do not separate them; see the design table."
+        f"{', '.join(factor)} count as one factor: these points do not separate them."
         for factor in found.factors
         if len(factor) > 1
     ]
