@@ -329,3 +329,17 @@ def test_differences_rest_on_the_seeds_that_both_have():
     for run in base:
         found.pop(run)
     assert study_table("it", of, found).display["Δ PSNR (dB)"].tolist() == ["", "–", "–", "–"]
+
+
+def test_a_difference_of_which_one_seed_collapsed_is_said_not_to_be_normal():
+    study = load(s={**ONE, "seeds": list(range(6))}).studies["s"]
+
+    def collapsing(run) -> dict[str, str]:
+        collapsed = 30 * (run.value("lr") == 0.2 and run.value("seed") == 3)
+        noise = np.random.default_rng(sum(run.record.encode())).normal(0, 0.1)
+        return record(run, test_accuracy=f"{90 - collapsed + noise:.4f}")
+
+    notes = study_table("s", study, {run: collapsing(run) for run in study.runs()}).notes
+    [doubt] = [note for note in notes if "Shapiro" in note]
+    assert "4 tests" in doubt
+    assert "not normal: learning rate 0.1 → 0.2 (p " in doubt

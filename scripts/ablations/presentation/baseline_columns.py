@@ -1,18 +1,19 @@
 """Columns of a study's table with the differences to its baseline, and the notes on them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.paired_tests import smallest_p
-from ablations.analysis.points import Contrast
+from ablations.analysis.points import Contrast, Point
 from ablations.config.studies.question_checks import margins
 from ablations.config.studies.questions import Test
 from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
-from ablations.presentation.changes import base_text
+from ablations.presentation.changes import base_text, spelt
 from ablations.presentation.effect_verdicts import margin_text
 from ablations.presentation.question_notes import unreachable
+from ablations.presentation.simple_notes import doubts
 from ablations.presentation.wording import difference_unit, in_sentence, listed, ratio_text, signed
 
 NONE = "–"
@@ -93,8 +94,10 @@ def contrast_fields(
     return {f"{what}{end}": text for end, text in ends} | tested
 
 
-def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]]) -> list[str]:
-    """What the differences in each metric are, and what judges them."""
+def baseline_notes(
+    study: Study, found: Mapping[str, Sequence[Contrast | None]], points: Sequence[Point]
+) -> list[str]:
+    """What the differences in each metric are, and what judges them, given those of each point."""
     if not found:
         return []
     metrics = [study.kind.metrics[name] for name in found]
@@ -107,8 +110,10 @@ def baseline_notes(study: Study, found: Mapping[str, Sequence[Contrast | None]])
     for metric, of_metric in zip(metrics, found.values(), strict=True):
         notes += _judged(study, metric, [each.comparison for each in of_metric if each and each.comparison])
     notes += _starred(study, [[each for each in of_metric if each] for of_metric in found.values()])
+    changed = spelt(study, [values for values, _ in points])
     for name, of_metric in found.items():
         notes += _equivalent(study, name, [each for each in of_metric if each])
+        notes += _doubts(study, study.kind.metrics[name], zip(changed, of_metric, strict=True))
         notes += _reach(study, [each for each in of_metric if each])
     if any(each.comparison is None for each in contrasts):
         notes.append(
@@ -161,6 +166,13 @@ def _equivalent(study: Study, name: str, contrasts: Sequence[Contrast]) -> list[
     if any(each.comparison and each.comparison.noise == "items" for each in judged):
         limit = ", in these runs" * study.kind.is_random
     return [f"≈ marks a difference in {in_sentence(metric.label)} within {within}{limit}: {tests}."]
+
+
+def _doubts(study: Study, metric: Metric, found: Iterable[tuple[str, Contrast | None]]) -> Iterator[str]:
+    """Which differences in a metric do not look normal over the seeds."""
+    of_metric = f" in {in_sentence(metric.label)}" * (len(study.values) > 1)
+    compared = [(f"{change}{of_metric}", each.comparison) for change, each in found if each]
+    yield from doubts(study, compared)
 
 
 def _families(judged: Sequence[Contrast]) -> str:

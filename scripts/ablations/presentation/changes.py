@@ -20,9 +20,24 @@ def changes(study: Study, points: Iterable[Mapping[str, Any]]) -> list[str]:
     return [_named(study, values, bases[study.column(values)]) for values in points]
 
 
-def _named(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+def spelt(study: Study, points: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The same with each change by its name, and the column of the table, for a sentence."""
+    bases = {level: of_level[0][0] for level, of_level in base_points(study).items()}
+    found = []
+    for values in points:
+        texts = _changes(study, values, bases[study.column(values)])
+        column = ", ".join(study.level_label(name, values[name]) for name in study.table.columns)
+        found.append(", ".join(texts) + f" in '{column}'" * bool(column))
+    return found
+
+
+def _changes(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     changed = [name for name in changed_levels(study, values, base) if name not in study.table.columns]
-    texts = [change_text(study, name, base[name], values[name]) for name in changed]
+    return [change_text(study, name, base[name], values[name]) for name in changed]
+
+
+def _named(study: Study, values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    texts = _changes(study, values, base)
     if not texts:
         return BASELINE
     if study.ablate and study.ablate.all and len(texts) == len(study.base) > 1:

@@ -74,7 +74,7 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
         display.append(texts)
     every = [records.get(run) for run in study.runs()]
     notes = [
-        *_notes(study, found), *baseline_notes(study, compared), *mark_notes,
+        *_notes(study, found), *baseline_notes(study, compared, points), *mark_notes,
         *study_notes(study, every, counts),
     ]  # fmt: skip
     shown = pd.DataFrame(display).fillna("")

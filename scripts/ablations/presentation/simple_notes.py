@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ablations.analysis.effects import Effect
-from ablations.analysis.inference import ALPHA
+from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.normality import normality
 from ablations.analysis.paired_tests import smallest_p, units_to_reach
 from ablations.analysis.simple_effects import Place, Replication, SimpleEffect
@@ -16,12 +16,17 @@ MOST_SPELT = 6
 
 
 def normality_notes(study: Study, found: Sequence[Effect]) -> Iterator[str]:
-    """Which differences do not look normal, where Student's test takes them as normal."""
-    comparisons = [effect.comparison for effect in found]
+    """Which differences of a table of effects do not look normal."""
+    yield from doubts(study, [(_change(study, effect), effect.comparison) for effect in found])
+
+
+def doubts(study: Study, found: Sequence[tuple[str, Comparison | None]]) -> Iterator[str]:
+    """Which comparisons do not look normal, where Student's test takes them as normal, given with names."""
+    comparisons = [comparison for _, comparison in found]
     ps = normality(comparisons) if study.test == "t" else []
     doubted = [
-        f"{_change(study, effect)} (p {p_in_words(p)})"
-        for effect, p in zip(found, ps, strict=False)
+        f"{name} (p {p_in_words(p)})"
+        for (name, _), p in zip(found, ps, strict=False)
         if p is not None and p < ALPHA
     ]
     if not doubted:

@@ -130,7 +130,7 @@ def study_table(name: str, study: Study, records: Records) -> Table:
     display, heads = pd.DataFrame([_display(study, row) for row in rows.values()]), _heads(study)
     display = display[[*(name for name in display if name not in heads), *heads]]
     every = [records.get(run) for _, runs in points for run in runs]
-    notes = [*baseline_notes(study, compared), *mark_notes, *study_notes(study, every, seeds)]
+    notes = [*baseline_notes(study, compared, points), *mark_notes, *study_notes(study, every, seeds)]
     if display.isna().any(axis=None):
         notes.append(f"{NONE} instead of a value: the study does not have this point.")
     places = frozenset((row, display.columns.get_loc(label)) for row, label in bold)
