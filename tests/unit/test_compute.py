@@ -89,6 +89,7 @@ def test_every_attempt_counts_on_its_device_and_for_what_became_of_it():
         "0.50 hours are of 1 run that diverged and 0.04 hours are of attempts at 2 runs that are not",
         "Preliminary: 3 runs are not finished; 1 of them has not begun.",
         "Up to 4 runs shared A GPU at a time",
+        "or its version of torch had changed, are not counted.",
         "peak memory of a run was 512 MB (of its process on a CPU and of torch's allocator on a GPU).",
         "Energy was not measured.",
     ):

@@ -34,6 +34,11 @@ TESTS: dict[Noise, str] = {
 MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
 # What the counters of the machine are of, as a record names them.
 COUNTERS = {"RAPL": "all sockets of its machine (RAPL)", "NVML": "its GPUs (NVML)"}
+# What the times of built-in kinds leave out.
+STARTED_OVER = (
+    "Attempts after which a run started over, because its device, its data or its version of torch had "
+    "changed, are not counted."
+)
 SECONDS = {"hours": 3600.0, "minutes": 60.0}
 
 
@@ -129,6 +134,8 @@ def _scope(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
         "Each attempt records its own duration; a killed attempt counts up to its last record. Runs that "
         "other studies share are included. Runs outside of the grid, such as excluded ones, are not."
     )
+    if study.kind.is_shipped:
+        sentences.append(STARTED_OVER)
     return sentences
 
 
