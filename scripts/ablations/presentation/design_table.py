@@ -136,7 +136,9 @@ def _remarks(study: Study, found: Design) -> list[str]:
     if large:
         remarks.append(f"a model of main effects takes part of an interaction for {', '.join(large)}")
     if found.levels and not found.spare:
-        remarks.append("no point is left over to detect interactions")
+        untested = ", and none to show noise: with one seed, no effect has a test; take more points"
+        untested *= bool(study.fraction) and found.seeds == 1
+        remarks.append(f"no point is left over to detect interactions{untested}")
     if found.seeds == 1 and study.kind.is_random:
         remarks.append("there is one seed, so the difference between two runs of the same point is unknown")
     return [*remarks, *planned_reach(study), *planned_marks(study)]

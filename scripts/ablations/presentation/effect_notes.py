@@ -59,7 +59,8 @@ def method_notes(
     elif any(effect.comparison for effect in found):
         notes.append("A difference is the second level minus the first.")
     if metric.noise == "exact":
-        notes.append("Exact values need no test: a difference is the mean over the pairs.")
+        mean = ": a difference is the mean over the pairs" * any(effect.pairs for effect in found)
+        notes.append(f"Exact values need no test{mean}.")
     if tests:
         several = f"{tests} {'test' if tests == 1 else 'tests'}"
         several += f" of {listed(study.primary)}" if study.primary else ""

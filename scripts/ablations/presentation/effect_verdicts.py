@@ -73,7 +73,7 @@ def _judged(study: Study, metric: Metric, effect: Effect, found: Corrected) -> s
     assert comparison is not None
     better = better_text(metric, spell(effect.first), spell(effect.second), comparison.difference)
     if_additive = "" if effect.pairs else ", if there are no interactions"
-    if comparison.noise == "exact":
+    if metric.noise == "exact":
         return f"{better}{if_additive}"
     if found.p is None:
         if comparison.pairs == 1:
