@@ -2,15 +2,17 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from checkout import PROJECT, Checkout
 
+CHROMIUM = shutil.which("chromium")
 # Tests run side by side: with more threads each, they would wait for each other. Read when numpy and torch
 # are imported.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -80,6 +82,40 @@ def quickstart(made_once: Callable[..., Checkout]) -> Checkout:
         (checkout.root / "printed.txt").write_text(done.stdout)
 
     return made_once("quickstart", make)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A real browser, which has no network."""
+    if CHROMIUM is None:
+        reason = "NO CHROMIUM HERE: no page was opened; as root: make browser-package"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser) -> Iterator[Callable[[Path], object]]:
+    """Opens a file in a browser; in the end, nothing went wrong there and nothing was requested."""
+    problems, requests, context = [], [], browser.new_context(viewport={"width": 1200, "height": 900})
+
+    def opened(path: Path):
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.expose_function("attacked", lambda: problems.append("a text was executed"))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert problems == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

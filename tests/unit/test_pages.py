@@ -1,9 +1,6 @@
 """The page of a study as a reader sees it, in a real browser that has no network."""
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -21,43 +18,9 @@ from pandas import DataFrame
 from payloads import PAGES
 from test_tables import record
 
-CHROMIUM = shutil.which("chromium")
 # In bytes, for 200 runs.
 LARGEST_PAGE = 2_000_000
 MODELS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    if CHROMIUM is None:
-        reason = "NO CHROMIUM HERE: no page was opened; as root: make browser-package"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser) -> Iterator[Callable[[Path], object]]:
-    """Opens a file in a browser; in the end, nothing went wrong there and nothing was requested."""
-    problems, requests, context = [], [], browser.new_context(viewport={"width": 1200, "height": 900})
-
-    def opened(path: Path):
-        page = context.new_page()
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.expose_function("attacked", lambda: problems.append("a text was executed"))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    context.close()
-    assert problems == []
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
 def study_of_runs(title: str = "Two hundred runs", **changes) -> Study:
