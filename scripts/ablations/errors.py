@@ -13,6 +13,8 @@ from ablations.readable import make_readable, readable
 
 # In characters; a longer one repeats what a file holds.
 LONGEST_SENTENCE = 3000
+# CUDA's cudaErrorMemoryAllocation: no memory for what torch does not allocate itself, such as its context.
+CUDA_OUT_OF_MEMORY = 2
 
 
 def one_line(text: str) -> str:
@@ -75,6 +77,21 @@ def run_script(main: Callable[[], None], log: str | None = None) -> None:
         sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
+def on_gpu_memory(error: BaseException) -> str | None:
+    """A sentence, if torch found the memory of a GPU too small for a run."""
+    # By their names: torch must not be imported here.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    code = getattr(error, "error_code", None)
+    if "OutOfMemoryError" not in names and ("AcceleratorError" not in names or code != CUDA_OUT_OF_MEMORY):
+        return None
+    # After the first numbers, torch gives others, and advice that does not help here.
+    numbers = re.split(r"\. (?:Process|Including|Of the allocated|If reserved)\b|\.?\n", str(error))[0]
+    return (
+        f"the GPU has too little free memory for this run ({numbers}); use a smaller batch_size, let fewer "
+        "runs share the GPU, or take one with more memory"
+    )
+
+
 def _sentence(error: BaseException) -> tuple[str, bool]:
     """What ended a script, for the person at the keyboard, and whether that needs no traceback."""
     if isinstance(error, AblationsError):
@@ -84,5 +101,7 @@ def _sentence(error: BaseException) -> tuple[str, bool]:
     if isinstance(error, OSError) and error.strerror:
         place = f"{Path(error.filename).absolute()}: " if isinstance(error.filename, str) else ""
         return place + error.strerror, bool(place)
+    if sentence := on_gpu_memory(error):
+        return sentence, True
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text}".removesuffix(": "), False

@@ -47,6 +47,36 @@ def test_a_script_ends_with_a_sentence(error, expected, has_traceback, with_log,
         assert ("Traceback" in log.read_text()) == has_traceback
 
 
+class OutOfMemoryError(RuntimeError):
+    """torch's, by its name."""
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 15.77 GiB of which "
+        "12.88 MiB is free",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+@pytest.mark.parametrize(
+    "advice",
+    [
+        "",
+        ". Including non-PyTorch memory, this process has 14 GiB in use. Of the allocated memory 1 GiB "
+        "is allocated by PyTorch. If reserved but unallocated memory is large try setting an option",
+        ". Process 812 has 79.10 GiB memory in use. Of the allocated memory 1 GiB is allocated by PyTorch",
+    ],
+)
+def test_a_gpu_with_too_little_memory_is_a_sentence(numbers, advice, capfd):
+    with pytest.raises(SystemExit):
+        run_script(ending(OutOfMemoryError(numbers + advice)))
+    assert capfd.readouterr().err == (
+        f"error: the GPU has too little free memory for this run ({numbers}); use a smaller batch_size, let "
+        "fewer runs share the GPU, or take one with more memory\n"
+    )
+
+
 def test_ctrl_c_is_a_sentence(capfd):
     with pytest.raises(SystemExit) as ended:
         run_script(ending(KeyboardInterrupt()))

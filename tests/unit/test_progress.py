@@ -132,6 +132,12 @@ def no_context() -> Exception:
     return error
 
 
+ON_GPU_MEMORY = (
+    "the GPU has too little free memory for this run ({}); use a smaller batch_size, let fewer runs share "
+    "the GPU, or take one with more memory"
+)
+
+
 @pytest.mark.parametrize("identified", [False, True])
 @pytest.mark.parametrize(
     ("error", "why", "text"),
@@ -141,8 +147,8 @@ def no_context() -> Exception:
         (Stopped("it was told to stop (SIGTERM)"), "stopped", "it was told to stop (SIGTERM)"),
         (Stopped("its job ends", "time-out"), "time-out", "its job ends"),
         (MemoryError("600 GB"), "out of memory", "MemoryError: 600 GB"),
-        (torch.OutOfMemoryError("20 MiB"), "out of memory", "OutOfMemoryError: 20 MiB"),
-        (no_context(), "out of memory", "AcceleratorError: CUDA error: out of memory"),
+        (torch.OutOfMemoryError("20 MiB"), "out of memory", ON_GPU_MEMORY.format("20 MiB")),
+        (no_context(), "out of memory", ON_GPU_MEMORY.format("CUDA error: out of memory")),
         (torch.AcceleratorError("CUDA error: unknown"), "error", "AcceleratorError: CUDA error: unknown"),
         (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
         (AblationsError("a name that is no UTF-8: \udcff"), "error", r"a name that is no UTF-8: \udcff"),

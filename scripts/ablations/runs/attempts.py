@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ablations.errors import AblationsError
+from ablations.errors import AblationsError, on_gpu_memory
 from ablations.files import refuse_links
 from ablations.kinds.record import Record
 from ablations.readable import readable
@@ -33,8 +33,6 @@ PROGRESS_S = 10.0
 EPOCH_PROGRESS_S = 1.0
 # An attempt that reports no progress notes its time this often: what is known if it is killed.
 NOTE_S = 60.0
-# CUDA's cudaErrorMemoryAllocation: no memory for what torch does not allocate itself, such as its context.
-CUDA_OUT_OF_MEMORY = 2
 
 
 class Stopped(AblationsError):
@@ -262,19 +260,16 @@ def _why(error: BaseException) -> state.Why:
         return error.why
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
-    # By their names: some are torch's, which must not be imported here.
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if names & {"MemoryError", "OutOfMemoryError"}:
-        return "out of memory"
-    if "AcceleratorError" in names and getattr(error, "error_code", None) == CUDA_OUT_OF_MEMORY:
+    if isinstance(error, MemoryError) or on_gpu_memory(error):
         return "out of memory"
     return "error"
 
 
 def _text(error: BaseException) -> str:
-    text = (
-        str(error) if isinstance(error, AblationsError) else f"{type(error).__name__}: {error}".rstrip(": ")
-    )
+    if isinstance(error, AblationsError):
+        text = str(error)
+    else:
+        text = on_gpu_memory(error) or f"{type(error).__name__}: {error}".rstrip(": ")
     # A path in it may have bytes that are no UTF-8.
     return readable(text)
 

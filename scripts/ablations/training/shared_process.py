@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from ablations.errors import run_script
+from ablations.errors import on_gpu_memory, run_script
 from ablations.runs import lanes
-from ablations.runs.attempts import CUDA_OUT_OF_MEMORY, HeldError
+from ablations.runs.attempts import HeldError
 from ablations.runs.provenance import ASKED, Asked
 from ablations.training.checkpoints import Checkpoint
 from ablations.training.cuda_graphs import WHILE_RECORDING, CannotRecord
@@ -238,7 +238,7 @@ def _ruins(error: RuntimeError, *, on_gpu: bool) -> bool:
     """Whether a process cannot continue after this error."""
     if isinstance(error, torch.AcceleratorError):
         # Whatever is asked of the GPU after such an error fails too, unless it was only short of memory.
-        return getattr(error, "error_code", None) != CUDA_OUT_OF_MEMORY
+        return on_gpu_memory(error) is None
     if WHILE_RECORDING in getattr(error, "__notes__", ()):
         return True
     if on_gpu:
