@@ -3,6 +3,7 @@
 from ablations.config.hints import hints
 from ablations.files import refuse_links
 from ablations.readable import make_readable
+from ablations.runs.gpus import Torch, notes_before_training
 from ablations.tracking.console import Console
 from ablations.tracking.new_commands import new_commands
 from ablations.tracking.notifier import notify, outcome
@@ -33,6 +34,17 @@ def tell_new_commands(**code):
         )
 
 
+def tell_of_gpus():
+    """Tell what is known of this machine's GPUs, where this call plans networks for it, or trains them."""
+    networks = {study.kind.rule for study in CONFIG.studies.values()} & {CNN.rule}
+    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if workflow.local_exec and networks and planned & {*networks, "plan"}:
+        # With an environment for each rule, networks train with another torch.
+        torch = Torch.installed() if ACTIVATE else None
+        for note in notes_before_training(CONFIG.device, os.environ, torch):
+            logger.warning(f"note: {note}\n")
+
+
 def tell_end(succeeded):
     """Tell the command that the config names how this call ended, if it was more than a look."""
     targets = {job.rule.name for job in workflow.dag.targetjobs}
@@ -53,6 +65,7 @@ onstart:
         raise SystemExit(1)
     if CONFIG.notify:
         tell_new_commands(notifier=CONFIG.notify)
+    tell_of_gpus()
 
 
 onsuccess:

@@ -17,7 +17,6 @@ from ablations.runs import attempts, lanes
 from ablations.runs.run import Run
 
 if TYPE_CHECKING:
-    import torch
     from ablations.data.staged import StagedDataset
     from ablations.training.checkpoints import Checkpoint
     from ablations.training.trainer import Trainer, Training
@@ -117,19 +116,22 @@ def train(
     from ablations.data.held_out import hold_out
     from ablations.data.staged import open_staged
     from ablations.runs import provenance
-    from ablations.training import checkpoints, light_imports, models, setup, trainer
-    from ablations.training.devices import choose_device
+    from ablations.training import checkpoints, devices, light_imports, live_taps, models, setup, trainer
 
     code = provenance.code_of(CNN)
     light_imports.keep_the_compiler_out()
-    device = torch.device(choose_device(options.device, os.environ, torch.cuda.is_available()))
     dataset = open_staged(options.dataset, "pt", hp.train_samples, options.definition_digest)
     dataset = hold_out(dataset, hp.validation)
     setup.configure(hp, options.threads)
+    device = torch.device(devices.device_of(options.device, os.environ))
     model, made_from, not_loaded = build(options, hp, dataset)
     models.check_batches(model, dataset.image_shape, len(dataset.train), hp.batch_size)
     on_gpu = device.type == "cuda"
-    device_name = identify(attempt, device, {"data": dataset.sha256, **made_from})
+    device_name = devices.name_of(device, attempt.meter)
+    # With another device or torch a run could resume, but neither its bits nor its times would be right.
+    cudnn = {"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}
+    versions = {"torch": str(torch.__version__), "layout": live_taps.layout(device), **cudnn}
+    attempt.identify({"data": dataset.sha256, "device": device_name, **made_from, **versions})
     # No output: Snakemake deletes the outputs of a job that fails.
     path = options.record.with_name("checkpoint.pt")
     checkpoint = checkpoints.Checkpoint(path, attempt, deadline, options.checkpoint_interval_s)
@@ -183,22 +185,6 @@ def build(
     if hp.dropout != "default":
         models.set_dropout(model, hp.dropout)
     return model, made_from, not_loaded
-
-
-def identify(attempt: attempts.Attempt, device: "torch.device", made_from: dict[str, str]) -> str:
-    """Declare what this attempt, and a checkpoint of it, depend on; returns the name of the device."""
-    import torch
-    from ablations.runs import provenance
-    from ablations.training import live_taps
-
-    name, cudnn = provenance.processor_name(), {}
-    if device.type == "cuda":
-        name, cudnn = torch.cuda.get_device_name(), {"cudnn": str(torch.backends.cudnn.version())}
-        attempt.meter.add_gpus([f"GPU-{torch.cuda.get_device_properties(device).uuid}"])
-    # With another device or torch a run could resume, but neither its bits nor its times would be right.
-    versions = {"device": name, "torch": str(torch.__version__), "layout": live_taps.layout(device)}
-    attempt.identify({**made_from, **versions, **cudnn})
-    return name
 
 
 def write(

@@ -6,9 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from ablations.errors import AblationsError
 from ablations.files import atomic_path, write_text
-from ablations.training.devices import choose_device
 
 PROJECT = Path(__file__).parents[2]
 
@@ -97,36 +95,6 @@ def test_a_rule_runs_the_script_of_its_name():
 def test_the_library_never_imports_snakemake():
     for path in (PROJECT / "scripts/ablations").rglob("*.py"):
         assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M), path
-
-
-@pytest.mark.parametrize(
-    ("requested", "environment", "available", "chosen"),
-    [
-        ("auto", {}, False, "cpu"),
-        ("auto", {}, True, "cuda"),
-        ("cpu", {"CUDA_VISIBLE_DEVICES": "0"}, True, "cpu"),
-        ("cuda", {}, True, "cuda"),
-        ("auto", {"CUDA_VISIBLE_DEVICES": ""}, False, "cpu"),
-        ("auto", {"CUDA_VISIBLE_DEVICES": "-1"}, False, "cpu"),
-        ("auto", {"SLURM_GPUS_ON_NODE": "0"}, False, "cpu"),
-    ],
-)
-def test_the_device_chosen(requested, environment, available, chosen):
-    assert choose_device(requested, environment, available) == chosen
-
-
-@pytest.mark.parametrize(
-    ("requested", "environment"),
-    [
-        ("cuda", {}),
-        ("auto", {"CUDA_VISIBLE_DEVICES": "0"}),
-        ("auto", {"SLURM_JOB_GPUS": "0"}),
-        ("auto", {"SLURM_GPUS_ON_NODE": "2"}),
-    ],
-)
-def test_a_gpu_that_cannot_be_used_is_an_error(requested, environment):
-    with pytest.raises(AblationsError, match="torch finds no usable CUDA device here"):
-        choose_device(requested, environment, cuda_available=False)
 
 
 def test_a_write_that_fails_keeps_what_was_there(tmp_path):

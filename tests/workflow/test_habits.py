@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ablations.runs.gpus import driver_version
 from checkout import PATIENCE_S, Checkout, jobs
 
 # The arguments of a call for all runs; tables and figures take most of the time of a small study.
@@ -298,6 +299,7 @@ def test_a_plan_counts_the_gpus_of_its_profile(checkout, tmp_path, monkeypatch):
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     checkout.config("""
+device: cuda
 studies:
   s:
     title: Long runs
@@ -310,6 +312,9 @@ studies:
     def planned(profile: str) -> dict[str, str]:
         plan = checkout.snakemake("plan", "--configfile", "my.yaml", profile=profile)
         assert plan.returncode == 0, plan.stderr
+        # What is known of this machine says nothing of a cluster's nodes.
+        lacks_gpu = profile == "local" and driver_version() is None
+        assert plan.stderr.count("note: device is cuda, and networks cannot train") == lacks_gpu
         lines = plan.stdout.splitlines()
         first = next(i for i, line in enumerate(lines) if "makespan" in line)
         head, row = (re.split(r"  +", line) for line in lines[first : first + 2])
