@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from ablations.commands.device import device as device_of_a_command
 from ablations.errors import AblationsError
+from ablations.runs import gpus
 from ablations.runs.gpus import Torch, driver_version, notes_before_training
 from ablations.runs.provenance import processor_name
 from ablations.training import devices
@@ -261,3 +263,40 @@ def test_several_gpus_of_a_machine_are_counted(driver):
     (driver / "gpus/0000:d8:00.0").mkdir()
     (note,) = notes_before_training("auto", {}, Torch("2.1", "11.8"), driver)
     assert "2 GPUs are visible" in note
+
+
+# --- commands of own kinds ------------------------------------------------------------------------
+
+SHOWN = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+GPU 1: NVIDIA A100-PCIE-40GB (UUID: GPU-11111111-d268-c3f3-1b07-005d5ae1dc3f)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("0", "NVIDIA A100-SXM4-40GB"),
+        ("1,0", "NVIDIA A100-PCIE-40GB"),
+        ("GPU-1111", "NVIDIA A100-PCIE-40GB"),
+        ("MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "NVIDIA A100-SXM4-40GB MIG 3g.20gb"),
+        ("GPU-2222", None),
+        ("", None),
+        ("NoDevFiles", None),
+    ],
+)
+def test_the_record_of_a_command_names_the_gpu_that_it_was_given(given, name, tmp_path, monkeypatch, caplog):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{SHOWN}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = device_of_a_command({gpus.VISIBLE: given})
+    assert found == (("cuda", name) if name else ("cpu", processor_name()))
+    # A GPU that was given and is not there is never left out quietly.
+    assert [given in message for message in caplog.messages] == [True] * (given == "GPU-2222")
+
+
+def test_a_machine_without_nvidia_smi_records_the_processor(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert device_of_a_command({gpus.VISIBLE: "0"}) == ("cpu", processor_name())
+    assert "which nvidia-smi does not show here" in caplog.text
