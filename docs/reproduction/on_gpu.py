@@ -33,6 +33,9 @@ from ablations.runs.run import Run
 from reproduce import read_config
 from snakemake_executor_plugin_submitit.mps import multi_process_service
 
+# Those of MobileNetV2, the only other network. The number in the name of a ResNet is that of its layers.
+MOBILENET_LAYERS = 53
+
 
 def networks(config: Config, wanted: list[str]) -> list[Run]:
     """The networks that are not trained, in the order of their start: as wanted, or the longest first."""
@@ -46,7 +49,8 @@ def networks(config: Config, wanted: list[str]) -> list[Run]:
 def _steps(run: Run) -> float:
     """How long a run takes, in no unit: a step has as many kernels as the network has layers."""
     values = run.values()
-    layers = int(re.sub(r"\D", "", run.model) or 50)
+    resnet = re.fullmatch(r"resnet(\d+)", run.model)
+    layers = int(resnet[1]) if resnet else MOBILENET_LAYERS
     return layers * int(values["epochs"]) / int(values["batch_size"])
 
 
@@ -118,7 +122,8 @@ def main() -> None:
     parser.add_argument(
         "--source-dir", type=Path, required=True, help="folder with the files of the datasets"
     )
-    parser.add_argument("--at-a-time", type=int, default=8, help="runs at the same time")
+    parser.add_argument("--at-a-time", type=int, default=8, choices=range(1, 65), metavar="N",
+                        help="runs at the same time")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="directories of runs; all if none is given")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -130,8 +135,8 @@ def main() -> None:
     for run in runs:
         stage_weights(config, run, options.source_dir)
     with multi_process_service(options.device == "cuda" and options.at_a_time > 1) as environment:
-        how = "at the same time, by MPS" if environment else "in turns"
-        print(f"{len(runs)} networks to train, {options.at_a_time} of them {how}", flush=True)
+        how = "by MPS" if environment else "in turns"
+        print(f"networks to train: {len(runs)}, {options.at_a_time} at a time, {how}", flush=True)
         environment = {**environment, RUNS_PER_JOB: str(options.at_a_time)}
         sys.exit(not train(config, runs, options, environment))
 
