@@ -15,27 +15,27 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-import numpy as np  # noqa: E402
-from ablations.analysis.agreement import Compared, Outcome, Spread, compare  # noqa: E402
-from ablations.analysis.best import Best, best_points  # noqa: E402
-from ablations.analysis.cells import Cell  # noqa: E402
-from ablations.analysis.effects import effects  # noqa: E402
-from ablations.analysis.equivalence import with_margin  # noqa: E402
-from ablations.analysis.inference import ALPHA, Comparison, holm  # noqa: E402
-from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items  # noqa: E402
-from ablations.analysis.linear_model import LinearModel  # noqa: E402
-from ablations.analysis.normality import normality  # noqa: E402
-from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units  # noqa: E402
-from ablations.analysis.paired_tests import retested  # noqa: E402
-from ablations.analysis.profiles import beats, interquartile_mean  # noqa: E402
-from ablations.analysis.ranks import critical_difference, friedman  # noqa: E402
-from ablations.analysis.sample_size import detectable, pairs_needed, units_needed  # noqa: E402
-from ablations.analysis.variance import Factor, Source, _sources  # noqa: E402
-from ablations.config.studies.questions import Test  # noqa: E402
-from ablations.config.studies.study import Study, parse_study  # noqa: E402
-from ablations.kinds.cnn import CNN  # noqa: E402
-from ablations.kinds.hits import pack  # noqa: E402
-from scipy import stats  # noqa: E402
+import numpy as np
+from ablations.analysis.agreement import Compared, Outcome, Spread, compare
+from ablations.analysis.best import Best, best_points
+from ablations.analysis.cells import Cell
+from ablations.analysis.effects import effects
+from ablations.analysis.equivalence import with_margin
+from ablations.analysis.inference import ALPHA, Comparison, holm
+from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items
+from ablations.analysis.linear_model import LinearModel
+from ablations.analysis.normality import normality
+from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units
+from ablations.analysis.paired_tests import retested
+from ablations.analysis.profiles import beats, interquartile_mean
+from ablations.analysis.ranks import critical_difference, friedman
+from ablations.analysis.sample_size import detectable, pairs_needed, units_needed
+from ablations.analysis.variance import Factor, Source, _sources
+from ablations.config.studies.questions import Test
+from ablations.config.studies.study import Study, parse_study
+from ablations.kinds.cnn import CNN
+from ablations.kinds.hits import pack
+from scipy import stats
 
 PAGE = PROJECT / "docs/statistics.md"
 BEGIN, END = "<!-- begin: simulations -->", "<!-- end: simulations -->"

@@ -65,7 +65,7 @@ LATIN = [
 def test_an_effect_is_found_and_another_is_not():
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2]}, seeds=SEEDS)
     # All runs of a seed share most of its noise. Only the batch size has an effect.
-    truth = lambda run: 90 + 2 * run.value("seed") - (run.value("batch_size") == 32) + noise_of[run]  # noqa: E731
+    truth = lambda run: 90 + 2 * run.value("seed") - (run.value("batch_size") == 32) + noise_of[run]
     noise_of = dict(zip(study.runs(), np.random.default_rng(0).normal(0, 0.2, 20), strict=True))
     table = effects_table("it", study, records_of(study, truth))
     batch, rate = row(table, "batch_size"), row(table, "lr")
@@ -171,7 +171,7 @@ def test_effects_that_added_points_separate_are_estimated():
     once = study_of(grid, seeds=SEEDS)
     assert design(once).missing
     study = with_points(once, design(once).missing)
-    truth = lambda run: 90 - 10 * run.value("lr") + 2 * run.value("epochs") + noise(run, 0.1)  # noqa: E731
+    truth = lambda run: 90 - 10 * run.value("lr") + 2 * run.value("epochs") + noise(run, 0.1)
     table = effects_table("it", study, records_of(study, truth))
     assert float(row(table, "lr")["difference"]) == pytest.approx(-1, abs=0.3)
     assert float(row(table, "epochs")["difference"]) == pytest.approx(2, abs=0.3)
@@ -206,7 +206,7 @@ def test_pairs_that_diverged_are_counted():
 def test_one_seed_is_named_in_the_verdict():
     """Its luck with a level counts as an effect of the level."""
     study = study_of({"batch_size": [16, 32], "lr": [0.1, 0.2, 0.3, 0.4]}, seeds=(0,))
-    truth = lambda run: 90 - (run.value("batch_size") == 32) + noise(run, 0.01)  # noqa: E731
+    truth = lambda run: 90 - (run.value("batch_size") == 32) + noise(run, 0.01)
     table = effects_table("it", study, records_of(study, truth))
     verdict = "16 is better (higher), for this seed and these test images"
     assert row(table, "batch_size")["verdict"] == verdict
@@ -344,7 +344,7 @@ def test_a_study_of_one_point_has_an_empty_table(tmp_path):
 
 def test_every_verdict_has_the_direction_that_is_better():
     study = denoiser(["psnr", "artefacts", "run_time_ms", "norm"])
-    deep = lambda run: run.value("depth") == 8  # noqa: E731
+    deep = lambda run: run.value("depth") == 8
     found = measure(
         study,
         lambda run: {
@@ -442,7 +442,7 @@ def test_exact_values_are_compared_without_a_test():
 def test_single_runs_of_a_kind_with_answers_are_compared_by_their_items():
     study = denoiser(["restored"], seeds=(0,), depth=[4, 8])
     masks = {4: np.arange(200) < 100, 8: np.arange(200) < 150}
-    answers = lambda run: (float(masks[run.value("depth")].mean()), hits.pack(masks[run.value("depth")]))  # noqa: E731
+    answers = lambda run: (float(masks[run.value("depth")].mean()), hits.pack(masks[run.value("depth")]))
     found = measure(study, lambda run: dict(zip(("restored", "which"), answers(run), strict=True)))
     table = effects_table("it", study, found)
     depth = row(table, "depth", "restored")
@@ -454,7 +454,7 @@ def test_single_runs_of_a_kind_with_answers_are_compared_by_their_items():
 
 def test_pin_memory_on_training_time_is_a_row_of_the_published_study():
     part_a = study("part_a")
-    slower = lambda run: 1.1 if run.value("pin_memory") else 1.0  # noqa: E731
+    slower = lambda run: 1.1 if run.value("pin_memory") else 1.0
     found = {
         run: record(
             run, train_time_ms=str(1000 * run.value("epochs") * slower(run) * math.exp(noise(run, 1e-2)))

@@ -262,7 +262,7 @@ def test_an_image_is_one_observation_over_many_runs():
         compare_items([pair, pair]),
         compare_items([pair, elsewhere]),
     )
-    width = lambda found: found.interval.high - found.interval.low  # noqa: E731
+    width = lambda found: found.interval.high - found.interval.low
     assert width(twice) == pytest.approx(width(once), rel=0.02)
     assert twice.p == pytest.approx(once.p, rel=0.2)
     assert width(wider) == pytest.approx(width(once) / math.sqrt(2), rel=0.02)

@@ -200,7 +200,7 @@ def test_progress_is_told_step_by_step():
     hp = hyperparameters()
     setup.configure(hp, threads=1)
     model = build_model("resnet18", SHAPE, 10)
-    told = lambda done, total: seen.append((done, total))  # noqa: E731
+    told = lambda done, total: seen.append((done, total))
     training.Trainer(model, digits(), hp, torch.device("cpu"), told).train()
     assert seen == [(i, 6) for i in range(1, 7)]
 

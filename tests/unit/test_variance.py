@@ -299,7 +299,7 @@ def test_groups_of_images_show_the_same_noise_as_single_ones(monkeypatch):
 def test_factors_that_multiply_times_do_not_interact():
     """On the log scale they add up; the runs on another device are left out."""
     study = denoiser(["run_time_ms"], seeds=SEEDS)
-    multiplied = lambda run: 100 * run.value("depth") * run.value("width") * math.exp(noise(run, 0.01))  # noqa: E731
+    multiplied = lambda run: 100 * run.value("depth") * run.value("width") * math.exp(noise(run, 0.01))
     found = measure(study, lambda run: {"run_time_ms": multiplied(run)})
     sources = {source.factors: source for source in analyse(study, found, "run_time_ms").sources}
     assert sources[(("depth",), ("width",))].share < 0.5
@@ -314,7 +314,7 @@ def test_factors_that_multiply_times_do_not_interact():
 
 def test_each_metric_that_is_not_exact_has_its_sources():
     study = denoiser(["psnr", "weights", "norm"], seeds=SEEDS)
-    values = lambda run: {"psnr": 30 + noise(run, 1), "norm": noise(run, 2), "weights": run.value("depth")}  # noqa: E731
+    values = lambda run: {"psnr": 30 + noise(run, 1), "norm": noise(run, 2), "weights": run.value("depth")}
     table = variance_table("it", study, measure(study, values))
     assert list(dict.fromkeys(table.data["metric"])) == ["psnr", "norm"]
     assert list(dict.fromkeys(table.display["Metric"])) == ["PSNR (dB) ↑", "Norm"]
