@@ -129,9 +129,8 @@ def train(
     on_gpu = device.type == "cuda"
     device_name = devices.name_of(device, attempt.meter)
     # With another device or torch a run could resume, but neither its bits nor its times would be right.
-    cudnn = {"cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}
-    versions = {"torch": str(torch.__version__), "layout": live_taps.layout(device), **cudnn}
-    attempt.identify({"data": dataset.sha256, "device": device_name, **made_from, **versions})
+    depends_on = {"data": dataset.sha256, **made_from, "layout": live_taps.layout(device)}
+    attempt.identify(depends_on | devices.identity(device, device_name))
     # No output: Snakemake deletes the outputs of a job that fails.
     path = options.record.with_name("checkpoint.pt")
     checkpoint = checkpoints.Checkpoint(path, attempt, deadline, options.checkpoint_interval_s)

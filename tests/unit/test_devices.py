@@ -16,6 +16,7 @@ from ablations.runs import gpus
 from ablations.runs.gpus import Torch, driver_version, notes_before_training
 from ablations.runs.provenance import processor_name
 from ablations.training import devices
+from ablations.training.checkpoints import Checkpoint
 from ablations.training.devices import choose_device, problem_of_cuda
 from trainings import call, without_times
 
@@ -210,6 +211,23 @@ def test_the_cpu_that_was_chosen_on_purpose_is_told_of_once(staged, tmp_path, dr
     said = "CUDA_VISIBLE_DEVICES is empty, which hides all GPUs: the run trains on the CPU"
     assert done.stderr.count(said) == 1
     assert "NVIDIA driver" not in done.stderr
+
+
+def test_a_checkpoint_of_another_cudnn_is_not_used(tmp_path, monkeypatch, caplog):
+    """Its algorithms are others, so that the run would go on, but not to the same bits."""
+
+    def checkpoint(kind: str, cudnn: int) -> Checkpoint:
+        monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
+        identity = devices.identity(torch.device(kind), "a device")
+        attempt = SimpleNamespace(identity=identity, write=lambda: None)
+        return Checkpoint(tmp_path / f"{kind}.pt", attempt)
+
+    for kind in ("cuda", "cpu"):
+        checkpoint(kind, 91900).save({"step": 7})
+        assert checkpoint(kind, 91900).load()["step"] == 7
+    assert checkpoint("cuda", 92000).load() is None
+    assert "is of another cudnn: the run starts over" in caplog.text
+    assert checkpoint("cpu", 92000).load()["step"] == 7, "the CPU does not use it"
 
 
 # --- before networks train ------------------------------------------------------------------------

@@ -113,3 +113,11 @@ def name_of(device: torch.device, meter: Meter) -> str:
     else:
         meter.add_gpus([f"GPU-{torch.cuda.get_device_properties(device).uuid}"])
     return name
+
+
+def identity(device: torch.device, name: str) -> dict[str, str]:
+    """What a checkpoint must agree in, so that a resumed run has the same bits: the device, and libraries."""
+    versions = {"device": name, "torch": str(torch.__version__)}
+    if device.type == "cuda":
+        versions["cudnn"] = str(torch.backends.cudnn.version())
+    return versions
