@@ -20,7 +20,7 @@ from ablations.training.own_models import digest_of_imports
 from test_checkpoints import Killed, checkpoint_at, equal, losses
 from test_config import DATASETS, PROJECT, STUDY, edited
 from test_training_options import plain_losses
-from trainings import SHAPE, digits, hyperparameters
+from trainings import SHAPE, call, digits, hyperparameters, without_times
 
 # What torchvision's models do not do: layers in two places, tied weights, a layer that is not used, lazy
 # layers, a hook, a layer that averages over all batches.
@@ -111,6 +111,39 @@ def test_a_strange_network_that_is_killed_ends_with_the_same_weights(strange, tm
 def test_only_layers_that_nothing_else_depends_on_are_trimmed(strange):
     model = trim(build_model("strange", SHAPE, 10, strange), SHAPE)
     assert [name for name, module in model.named_modules() if isinstance(module, LiveConv2d)] == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("asks", "deterministic"),
+    [("", "true"), ("torch.use_deterministic_algorithms(False)", "false"),
+     ("torch.use_deterministic_algorithms(True, warn_only=True)", "false")],
+)  # fmt: skip
+def test_a_record_tells_whether_an_own_model_has_allowed_other_bits(asks, deterministic, staged, tmp_path):
+    """On a GPU a model may need an operation that torch refuses otherwise."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        f"import torch\n{asks}\n\ndef build(image_shape, classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(classes))\n"
+    )
+    done = call(staged, tmp_path, "--model", "own", "--model-code", f"{file}:build")
+    assert done.returncode == 0, done.stderr
+    assert without_times(tmp_path / "record.tsv")["deterministic"] == [deterministic]
+
+
+def test_an_operation_that_torch_refuses_is_named(staged, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import torch\n\nclass Net(torch.nn.Module):\n    def __init__(self, classes):\n"
+        "        super().__init__()\n        self.head = torch.nn.LazyLinear(classes)\n"
+        "    def forward(self, x):\n"
+        "        x, places = torch.nn.functional.max_pool2d(x, 2, return_indices=True)\n"
+        "        return self.head(torch.nn.functional.max_unpool2d(x, places, 2).flatten(1))\n\n"
+        "def build(image_shape, classes):\n    return Net(classes)\n"
+    )
+    done = call(staged, tmp_path, "--model", "own", "--model-code", f"{file}:build")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "max_unpooling2d_forward_out does not have a deterministic implementation" in last
 
 
 def test_tied_weights_can_be_kept(strange, tmp_path):
