@@ -1,6 +1,7 @@
 """Trainings in turn compute what each computes alone, and one that fails takes no other with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from ablations.runs.attempts import Stopped
 from ablations.training import setup
 from ablations.training import trainer as training
+from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.lanes import Lane, Steps, take_all
 from ablations.training.models import build_model
 from test_checkpoints import checkpoint_at
@@ -86,3 +88,96 @@ def test_a_training_that_ends_by_a_fault_takes_no_other_with_it(tmp_path, fault)
         resumed = Lane(steps_of("mobilenet_v2", folder=tmp_path / "other"))
         in_turn(Lane(steps_of(**WITH_DROPOUT)), resumed)
         check_equal(resumed.result, take_all(steps_of("mobilenet_v2")))
+
+
+class Streams:
+    """Stands for the streams of a GPU: which of them is in use."""
+
+    def __init__(self) -> None:
+        self.in_use: list[Stream] = [Stream("default")]
+
+    @contextmanager
+    def use(self, stream: "Stream") -> Iterator[None]:
+        self.in_use.append(stream)
+        yield
+        self.in_use.pop()
+
+    def current(self) -> "Stream":
+        return self.in_use[-1]
+
+
+class Stream:
+    """A stream, and those whose work it has waited for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waited_for: list[str] = []
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.waited_for.append(other.name)
+
+    def synchronize(self) -> None:
+        """There is nothing to wait for on a CPU."""
+
+
+class Graph:
+    """Stands for a CUDA graph: what is recorded is executed, and a replay does nothing."""
+
+    def replay(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def streams_of_trainings(monkeypatch) -> Iterator[Streams]:
+    """torch.cuda with streams; whoever waits for the whole device fails."""
+    streams = Streams()
+
+    def refuse() -> None:
+        raise AssertionError("a training waits for the work of others")
+
+    def capture(graph: Graph, stream: Stream) -> AbstractContextManager[None]:
+        return streams.use(stream)
+
+    for name, stub in (
+        ("stream", streams.use), ("current_stream", streams.current), ("synchronize", refuse),
+        ("CUDAGraph", Graph), ("graph", capture),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stub)
+    # A recording is executed here, before a batch is copied to its place: labels must be labels.
+    monkeypatch.setattr(torch, "empty_like", torch.zeros_like)
+    yield streams
+    assert [stream.name for stream in streams.in_use] == ["default"]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_training_does_all_its_work_on_one_stream_of_its_own(graph, tmp_path, monkeypatch):
+    """Warm-up, recording, replays, the shorter batch, evaluations, and checkpoints."""
+    used: dict[int, set[tuple[str, str]]] = {0: set(), 1: set()}
+
+    def training_on(number: int, streams: Streams) -> Steps[Stream]:
+        setup.configure(hp := hyperparameters(batch_size=40), threads=1)
+
+        def note(work: str) -> None:
+            used[number].add((work, streams.current().name))
+
+        checkpoint = checkpoint_at(tmp_path / str(number) / "checkpoint.pt", interval_s=0)
+        net = build_model("shufflenet_v2_x0_5", SHAPE, 10)
+        trainer = training.Trainer(net, digits(train=210), hp, torch.device("cpu"), checkpoint=checkpoint)
+        trainer.on_step = lambda done, total: note("step")
+        stream = trainer._stream = Stream(f"stream {number}")
+        if graph:
+            trainer._step = GraphedStep(trainer._forward_and_back, trainer._clear_gradients, hp.batch_size)
+        net.register_forward_pre_hook(lambda module, given: note("train" if module.training else "test"))
+        trainer.optimizer.register_step_pre_hook(lambda *given: note("optimizer"))
+        monkeypatch.setattr(checkpoint, "save", lambda state: note("checkpoint"))
+        yield from trainer.steps()
+        assert trainer.graphed == graph
+        return stream
+
+    with streams_of_trainings(monkeypatch) as streams:
+        lanes = [Lane(training_on(number, streams)) for number in (0, 1)]
+        assert in_turn(*lanes) == [None, None]
+    for number, lane in enumerate(lanes):
+        works = ("step", "train", "test", "optimizer", "checkpoint")
+        assert used[number] == {(work, f"stream {number}") for work in works}
+        assert lane.result.waited_for == ["default"], "what made the model and the images"
