@@ -100,11 +100,16 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def opened(browser) -> Iterator[Callable[[Path], object]]:
-    """Opens a file in a browser; in the end, nothing went wrong there and nothing was requested."""
+    """Opens a file in a browser; in the end, nothing went wrong there and nothing was requested.
+
+    With `clock`, the time of the page is in the hands of the test.
+    """
     problems, requests, context = [], [], browser.new_context(viewport={"width": 1200, "height": 900})
 
-    def opened(path: Path):
+    def opened(path: Path, clock: bool = False):
         page = context.new_page()
+        if clock:
+            page.clock.install()
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))

@@ -1,6 +1,7 @@
 """The page of a study as a reader sees it, in a real browser that has no network."""
 
 import re
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -256,3 +257,100 @@ def test_the_numbers_of_a_figure_are_what_it_draws(tmp_path, monkeypatch):
     costs = NUMBERS["tradeoff"](study, records).display["Training time (ms) ↓"]
     assert costs[0] == f"{np.mean(times):.0f} ± {np.std(times, ddof=1):.0f}"
     assert "±" not in costs[1], "times of different devices are not compared"
+
+
+# The contrast of two colours, by WCAG 2.2, and those of text on a page, each with what is behind it.
+CONTRASTS = """() => {
+    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+    const light = (color) => {
+        const [r, g, b] = parts(color).slice(0, 3).map((part) => part / 255)
+            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => {
+        const color = getComputedStyle(element).backgroundColor;
+        return parts(color)[3] === 0 ? behind(element.parentElement) : color;
+    };
+    const names = ["h1", "header p", "nav a", "ol li", "figcaption", "summary", "tbody th", "th button",
+        "td.best strong", "td.gap", "tbody tr:nth-child(even) td"];
+    return Object.fromEntries(names.map((name) => {
+        const element = document.querySelector(name);
+        const [one, other] = [light(getComputedStyle(element).color), light(behind(element))];
+        return [name, (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05)];
+    }));
+}"""
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_each_scheme_and_on_paper(scheme, media, large, opened):
+    page = opened(large)
+    page.emulate_media(media=media, color_scheme=scheme)
+    contrasts = page.evaluate(CONTRASTS)
+    assert min(contrasts.values()) >= 4.5, contrasts
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light" or media == "print")
+
+
+def test_a_printed_page_has_all_rows_and_figures_and_nothing_to_operate(large, opened):
+    page = opened(large)
+    # What a page of A4 has between margins of 1 cm, in pixels.
+    page.set_viewport_size({"width": 718, "height": 1047})
+    page.emulate_media(media="print")
+    assert page.locator("nav, input, summary").filter(visible=True).count() == 0
+    shown = page.locator("table:visible")
+    assert shown.count() == 4, "those of figures are closed"
+    assert shown.locator("tbody tr").count() == shown.locator("tbody tr:visible").count() > 20
+    assert page.locator("figure img:visible").count() == len(FIGURES)
+    widths = page.locator("table:visible, figure:visible").evaluate_all(
+        "elements => elements.map((element) => element.getBoundingClientRect().right)"
+    )
+    assert max(widths) <= 718, "nothing is cut off"
+    printed = page.pdf(format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "1cm"))
+    assert 4 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch) -> Callable[[int], Path]:
+    """Makes the page of a study of which so many runs are missing, each time anew."""
+    monkeypatch.chdir(tmp_path)
+    study = study_of_runs(seeds=[0])
+    records = measured(study)
+
+    def made(missing: int) -> Path:
+        there = dict(list(records.items())[missing:])
+        tables = {name: TABLES[name]("s", study, there, None) for name in ("", "design")}
+        (tmp_path / "s.html").write_text(study_page(study, there, tables, {}, {}))
+        return tmp_path / "s.html"
+
+    return made
+
+
+def test_a_page_of_a_running_study_reloads_until_it_is_complete(running, opened):
+    page = opened(running(3), clock=True)
+    assert "37 of 40 runs are completed, 3 are missing." in page.locator("header").inner_text()
+    assert page.locator("td.gap", has_text="missing").count() == 3
+    for missing in (1, 0):
+        running(missing)
+        with page.expect_navigation():
+            page.clock.fast_forward(60_000)
+        assert f"{40 - missing} of 40 runs are completed" in page.locator("header").inner_text()
+    assert page.locator("#reload").count() == 0
+    page.evaluate("document.body.dataset.kept = 'yes'")
+    page.clock.fast_forward(600_000)
+    assert page.locator("body[data-kept]").count() == 1, "a complete page stays"
+
+
+@pytest.mark.parametrize("touch", ["sort", "filter", "switch off"])
+def test_a_page_that_is_in_use_does_not_reload(touch, running, opened):
+    page = opened(running(3), clock=True)
+    if touch == "sort":
+        page.locator("#section-table").get_by_role("button", name="sgd").click()
+        page.get_by_text("sorted by sgd, descending").wait_for(state="attached")
+    elif touch == "filter":
+        page.locator("#section-table").get_by_label("Filter rows").fill("resnet18")
+    else:
+        page.get_by_label("Reload this page").uncheck()
+    page.evaluate("document.body.dataset.kept = 'yes'")
+    page.clock.fast_forward(600_000)
+    assert page.locator("body[data-kept]").count() == 1
