@@ -191,7 +191,7 @@ def test_primary_hyperparameters_are_corrected_alone():
     assert row(table, "batch_size")["verdict"].startswith("exploratory: 16 is better")
     assert row(table, "lr")["verdict"].startswith("not significant")
     assert table.data["family"].tolist() == ["exploratory", "primary", "exploratory"]
-    assert any("over 1 test of lr" in note for note in table.notes)
+    assert any("over 1 test of learning rate" in note for note in table.notes)
     assert any("The other 2 tests are exploratory" in note for note in table.notes)
 
 

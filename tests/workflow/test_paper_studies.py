@@ -298,7 +298,7 @@ def test_a_question_has_its_answer(made, config, records):
     assert "**" not in one
     for note in (
         "± is the standard error of the mean over 7 seeds.",
-        "The study declares per_class as primary.",
+        "The study declares images per class as primary.",
         "; † marks an exploratory difference that is significant at 5 %",
         "≈ marks a difference in accuracy within 3 points",
         "a paired permutation test over the seeds, at 5 % with Bonferroni's correction over all pairs",

@@ -14,7 +14,7 @@ from ablations.presentation.changes import base_text, spelt
 from ablations.presentation.effect_verdicts import margin_text
 from ablations.presentation.question_notes import unreachable
 from ablations.presentation.simple_notes import doubts
-from ablations.presentation.wording import difference_unit, in_sentence, listed, ratio_text, signed
+from ablations.presentation.wording import difference_unit, in_sentence, labels, ratio_text, signed
 
 NONE = "–"
 # What the names of its columns in a TSV end in.
@@ -141,7 +141,7 @@ def _starred(study: Study, found: Sequence[Sequence[Contrast]]) -> list[str]:
     notes = [f"{'; '.join(marks)}; the intervals are without correction."] if marks else []
     if count := _most_tests(families[1]):
         notes.append(
-            f"The study declares {listed(study.primary)} as primary. Differences of other "
+            f"The study declares {labels(study, study.primary)} as primary. Differences of other "
             f"hyperparameters alone ({count}) are exploratory, and corrected apart: they suggest what a "
             "further study may confirm."
         )

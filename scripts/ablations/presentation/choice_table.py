@@ -25,7 +25,7 @@ from ablations.presentation.study_table import (
     separator_of,
     study_notes,
 )
-from ablations.presentation.wording import in_sentence, listed, marked
+from ablations.presentation.wording import in_sentence, labels, listed, marked
 
 # What marks a chosen level at the edge of its grid; a difference to a baseline has stars of its own.
 EDGE = "‡"
@@ -87,7 +87,7 @@ def _notes(study: Study, found: list[Choice]) -> list[str]:
     """How the choice was made, and where it may not be the best."""
     assert study.choose is not None
     by = study.kind.metrics[study.choose.by]
-    names = listed(in_sentence(study.label(factor)) for factor in study.choose.over)
+    names = labels(study, study.choose.over)
     over_seeds = " over the seeds" if len(study.seeds) > 1 else ""
     best = "highest" if by.better == "higher" else "lowest"
     # Which data the metrics of a user's kind are measured on is not known.

@@ -12,7 +12,7 @@ from ablations.kinds.metrics import PEAK_MEMORY
 from ablations.presentation.code_note import version_name
 from ablations.presentation.question_notes import PAIRED_TESTS
 from ablations.presentation.study_table import SPREADS
-from ablations.presentation.wording import in_sentence, listed
+from ablations.presentation.wording import in_sentence, labels, listed
 
 # Columns of a record -> what has this version.
 VERSIONS = {
@@ -67,7 +67,7 @@ def _compute(study: Study, completed: int, found: Sequence[Compute], whole: Comp
     if study.records:
         return [*sentences, "They were run elsewhere; what they took is not known here."]
     if study.choose:
-        chosen = listed(in_sentence(study.label(name)) for name in study.choose.over)
+        chosen = labels(study, study.choose.over)
         by = in_sentence(study.kind.metrics[study.choose.by].label)
         sentences.append(f"They include every {chosen} that was tried; the {by} chose among these.")
     if whole.attempts:
@@ -195,7 +195,7 @@ def _intervals(study: Study, records: Records) -> list[str]:
                 by_model |= not text
                 tests |= {text: None} if text else {}
                 has_ratios |= metric.noise == "time"
-    every = f"comparisons of {listed(study.primary)}" if study.primary else "all comparisons"
+    every = f"comparisons of {labels(study, study.primary)}" if study.primary else "all comparisons"
     if tests:
         same_seed = " and have the same seed" * study.kind.is_random
         sentences.append(
@@ -213,7 +213,7 @@ def _intervals(study: Study, records: Records) -> list[str]:
             f"correction over {every} of a metric."
         )
     if study.base:
-        over = f"those of {listed(study.primary)}" if study.primary else "them"
+        over = f"those of {labels(study, study.primary)}" if study.primary else "them"
         sentences.append(
             f"Differences to the baseline are paired likewise, with Holm's correction over {over}."
         )

@@ -11,7 +11,7 @@ from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.effect_verdicts import Corrected
-from ablations.presentation.wording import listed
+from ablations.presentation.wording import labels, listed
 
 # With fewer seeds than this, the notes tell how little they detect.
 FEW_SEEDS = 5
@@ -63,7 +63,7 @@ def method_notes(
         notes.append(f"Exact values need no test{mean}.")
     if tests:
         several = f"{tests} {'test' if tests == 1 else 'tests'}"
-        several += f" of {listed(study.primary)}" if study.primary else ""
+        several += f" of {labels(study, study.primary)}" if study.primary else ""
         several += " of this metric" * (len(study.analysed) > 1)
         notes.append(
             f"p is two-sided, with Holm's correction over {several}. Each interval is that of a single "

@@ -10,7 +10,7 @@ from ablations.config.studies.baselines import compared_points, is_primary
 from ablations.config.studies.questions import Test
 from ablations.config.studies.study import Study
 from ablations.presentation.effect_verdicts import Corrected, margin_text
-from ablations.presentation.wording import listed
+from ablations.presentation.wording import labels
 
 TEST_NAMES: dict[Test, str] = {
     "t": "Student's test", "wilcoxon": "Wilcoxon's test", "permutation": "a permutation test",
@@ -37,8 +37,8 @@ def _primary(study: Study, judged: Sequence[Corrected]) -> Iterator[str]:
     if count:
         tests = "test is" if count == 1 else "tests are"
         yield (
-            f"The study declares {listed(study.primary)} as primary. The other {count} {tests} exploratory: "
-            "corrected among themselves, they suggest what a further study may confirm."
+            f"The study declares {labels(study, study.primary)} as primary. The other {count} {tests} "
+            "exploratory: corrected among themselves, they suggest what a further study may confirm."
         )
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ablations.analysis.inference import Interval
+from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Better, Metric
 
 ARROWS: dict[Better | None, str] = {"higher": " ↑", "lower": " ↓", None: ""}
@@ -28,6 +29,11 @@ def listed(words: Iterable[str]) -> str:
     """Words as a list in a sentence: `a, b and c`."""
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def labels(study: Study, names: Iterable[str]) -> str:
+    """The labels of hyperparameters as a list in a sentence."""
+    return listed(in_sentence(study.label(name)) for name in names)
 
 
 def ratio_text(ratio: float) -> str:
