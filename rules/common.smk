@@ -21,7 +21,7 @@ from ablations.config.reading import load_config
 from ablations.errors import AblationsError
 from ablations.kinds import KINDS
 from ablations.search_path import import_safely
-from ablations.tracking.controller import lives, problem_of, remove_locks_of_the_dead
+from ablations.tracking.controller import lives, problem_of, take_over
 from ablations.tracking.snakemake_call import Call
 
 CALL = Call(workflow)
@@ -81,7 +81,7 @@ wildcard_constraints:
 
 @cache
 def begin():
-    """Remove the locks of a call that was killed, where this call is about to run jobs.
+    """Take over from a call that was killed, where this call is about to run jobs.
 
     The result, None where it is not, tells whether it is the only call at work in this directory.
 
@@ -95,7 +95,7 @@ def begin():
         logger.error(problem)
         raise SystemExit(1)
     is_alone = not lives(Path.cwd())
-    alive, removed = remove_locks_of_the_dead(Path.cwd())
+    alive, removed = take_over(Path.cwd())
     if removed:
         logger.info("The last call here was killed; its lock is removed.\n")
     # Open as long as this process lives, by the cache.

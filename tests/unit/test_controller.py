@@ -1,11 +1,12 @@
-"""The locks of controllers that live and of those that died."""
+"""The locks of controllers that live and of those that died, and the marks that they leave."""
 
+import base64
 import fcntl
 import platform
 from pathlib import Path
 
 import pytest
-from ablations.tracking.controller import remove_locks_of_the_dead
+from ablations.tracking.controller import remove_marks_of_finished_runs, take_over
 
 
 @pytest.fixture
@@ -23,30 +24,30 @@ def locks(directory: Path) -> int:
 
 
 def test_the_locks_of_a_dead_controller_are_removed(locked):
-    alive, removed = remove_locks_of_the_dead(locked)
+    alive, removed = take_over(locked)
     assert alive is not None
     assert removed == 2
     assert locks(locked) == 0
 
 
 def test_the_locks_of_a_living_one_stay(locked):
-    first, _ = remove_locks_of_the_dead(locked)
+    first, _ = take_over(locked)
     (locked / ".snakemake/locks/0.output.lock").write_text("results/records.tsv\n")
-    second, removed = remove_locks_of_the_dead(locked)
+    second, removed = take_over(locked)
     assert (removed, locks(locked)) == (0, 1)
     # The first ends; the second is still there when a third begins.
     first.close()
-    third, removed = remove_locks_of_the_dead(locked)
+    third, removed = take_over(locked)
     assert (removed, locks(locked)) == (0, 1)
     second.close()
     third.close()
-    assert remove_locks_of_the_dead(locked)[1] == 1
+    assert take_over(locked)[1] == 1
 
 
 def test_the_locks_of_a_controller_on_another_machine_stay(locked):
     (locked / ".snakemake/controller").write_text(f"not-{platform.node()}")
     for _ in range(3):
-        alive, removed = remove_locks_of_the_dead(locked)
+        alive, removed = take_over(locked)
         assert (removed, locks(locked)) == (0, 2)
         alive.close()
 
@@ -54,7 +55,7 @@ def test_the_locks_of_a_controller_on_another_machine_stay(locked):
 def test_locks_of_nobody_known_stay(locked):
     (locked / ".snakemake/controller").unlink()
     for _ in range(2):
-        alive, removed = remove_locks_of_the_dead(locked)
+        alive, removed = take_over(locked)
         assert (removed, locks(locked)) == (0, 2)
         alive.close()
 
@@ -63,9 +64,9 @@ def test_a_directory_without_locks_is_taken_over_by_another_machine(locked):
     (locked / ".snakemake/controller").write_text(f"not-{platform.node()}")
     for lock in (locked / ".snakemake/locks").iterdir():
         lock.unlink()
-    remove_locks_of_the_dead(locked)[0].close()
+    take_over(locked)[0].close()
     (locked / ".snakemake/locks/0.output.lock").write_text("results/records.tsv\n")
-    assert remove_locks_of_the_dead(locked)[1] == 1
+    assert take_over(locked)[1] == 1
 
 
 def test_nothing_is_removed_where_the_file_system_has_no_locks(locked, monkeypatch):
@@ -73,7 +74,7 @@ def test_nothing_is_removed_where_the_file_system_has_no_locks(locked, monkeypat
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert remove_locks_of_the_dead(locked) == (None, 0)
+    assert take_over(locked) == (None, 0)
     assert locks(locked) == 2
 
 
@@ -82,5 +83,33 @@ def test_a_note_that_leads_elsewhere_is_left_alone(locked, tmp_path):
     victim.write_text("content")
     (locked / ".snakemake/controller").unlink()
     (locked / ".snakemake/controller").symlink_to(victim)
-    assert remove_locks_of_the_dead(locked) == (None, 0)
+    assert take_over(locked) == (None, 0)
     assert (victim.read_text(), locks(locked)) == ("content", 2)
+
+
+def mark(directory: Path, output: str) -> Path:
+    """Mark an output as incomplete, as Snakemake does where a name may have 40 characters."""
+    name = base64.urlsafe_b64encode(output.encode()).decode()
+    parts = [name[at : at + 39] for at in range(0, len(name), 39)]
+    path = directory.joinpath(".snakemake/incomplete", *(f"@{part}" for part in parts[:-1]), parts[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    return path
+
+
+def test_the_marks_of_a_run_go_where_it_has_its_record_and_nowhere_else(tmp_path):
+    finished, begun = (f"results/runs/cnn/digits/resnet18/lr={lr}+seed=0" for lr in (0.1, 0.2))
+    for output in (f"{finished}/record.tsv", f"{finished}/history.tsv", f"{begun}/history.tsv"):
+        (tmp_path / output).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / output).touch()
+    (tmp_path / "results/record.tsv").touch()
+    gone = [mark(tmp_path, f"{finished}/{name}.tsv") for name in ("record", "history")]
+    stay = [mark(tmp_path, f"{begun}/{name}.tsv") for name in ("record", "history")]
+    # A table beside which there is a record, and what is no mark.
+    stay.append(mark(tmp_path, "results/records.tsv"))
+    stay.append(tmp_path / ".snakemake/incomplete/a note.txt")
+    stay[-1].touch()
+    assert remove_marks_of_finished_runs(tmp_path) == len(gone)
+    assert [path.exists() for path in gone] == [False, False]
+    assert all(path.is_file() for path in stay)
+    assert remove_marks_of_finished_runs(tmp_path) == 0

@@ -14,7 +14,7 @@ from ablations.errors import AblationsError
 from ablations.runs import state as run_state
 from ablations.runs.attempts import Stopped, attempt
 from ablations.runs.records import write_record
-from ablations.tracking.controller import remove_locks_of_the_dead
+from ablations.tracking.controller import take_over
 from ablations.tracking.slurm_queue import Slurm, packed_runs
 from ablations.tracking.status import State, states
 from payloads import SECRETS, TERMINALS
@@ -422,7 +422,7 @@ def test_before_anything_began_the_command_is_offered(tmp_path):
 
 def test_while_a_call_lives_no_command_is_offered(tmp_path):
     """Also where nothing runs yet: its jobs may wait."""
-    alive, _ = remove_locks_of_the_dead(tmp_path)
+    alive, _ = take_over(tmp_path)
     printed = call(tmp_path).stdout
     assert "a call of Snakemake is at work in this directory" in printed
     assert "nothing is running" not in printed

@@ -706,6 +706,22 @@ def test_after_snakemake_alone_was_killed_no_run_has_two_writers(training, check
     assert len(checkout.records()) == 1
 
 
+def test_a_run_that_outlives_snakemake_is_not_trained_again(training, checkout):
+    """It writes its record, and nobody removes the mark by which Snakemake takes it for incomplete."""
+    process, family = training
+    process.kill()
+    process.wait()
+    resume(family)
+    psutil.wait_procs(family, timeout=PATIENCE_S)
+    before = checkout.records()
+    assert len(before) == 1
+    assert list(checkout.root.glob(".snakemake/incomplete/**/*")), "the mark is there"
+    done = checkout.snakemake(*TRAIN)
+    assert done.returncode == 0, done.stderr
+    assert "train_cnn" not in jobs(done)
+    assert checkout.records() == before
+
+
 def test_a_printed_command_can_be_pasted(finished):
     (finished.root / RBF_200).unlink()
     done = finished.snakemake(RBF_200, "--configfile", "my.yaml", "-n", "-p")

@@ -3,12 +3,17 @@
 Snakemake locks the files that a call works on. A call that was killed (SIGKILL, a power cut) leaves its
 lock behind, and the next one is refused until somebody calls `--unlock`. Whether a controller is alive can
 be known, and then the lock of a dead one can be removed.
+
+Snakemake also marks the outputs of a job as incomplete until it has seen the job succeed. A run may have
+written its record and Snakemake, or its job, may be killed before that.
 """
 
+import base64
 import fcntl
 import logging
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -43,8 +48,8 @@ def lives(directory: Path) -> bool:
     return any(" FLOCK " in line and f":{inode} " in line for line in locks)
 
 
-def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
-    """Note that a controller lives in `directory`, and remove what those that died have locked.
+def take_over(directory: Path) -> tuple[TextIO | None, int]:
+    """Note that a controller lives in `directory`, and remove what those that died have locked and marked.
 
     Returns a file, which is to be kept open as long as the controller lives, and the number of locks
     removed. Locks stay where another controller lives, where the last one was on another machine (not
@@ -52,6 +57,7 @@ def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
     where the note is not a file of the user; Snakemake then decides, and says what it finds.
     """
     folder = directory / ".snakemake"
+    remove_marks_of_finished_runs(directory)
     try:
         folder.mkdir(exist_ok=True)
         alive = os.fdopen(open_own(directory / NOTE, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+")
@@ -78,3 +84,22 @@ def remove_locks_of_the_dead(directory: Path) -> tuple[TextIO | None, int]:
         log.debug("%s: whether another controller lives cannot be told (%s)", folder, error)
         return None, 0
     return alive, removed
+
+
+def remove_marks_of_finished_runs(directory: Path) -> int:
+    """Remove Snakemake's marks of incomplete outputs where the run has its record; return how many.
+
+    A run writes its record last and at once, and a job removes an old one before it begins: the run is
+    finished. Snakemake would take its outputs for incomplete, and train it again.
+    """
+    folder, removed = directory / ".snakemake/incomplete", 0
+    for mark in folder.rglob("*"):
+        # Snakemake names a mark by the path in base64, in parts if that is too long for a name.
+        parts = mark.relative_to(folder).parts
+        with suppress(OSError, ValueError):
+            output = base64.urlsafe_b64decode("".join(part.removeprefix("@") for part in parts)).decode()
+            # In a module with a prefix, the prefix comes first.
+            if "results/runs/" in output and (directory / output).with_name("record.tsv").is_file():
+                mark.unlink()
+                removed += 1
+    return removed
