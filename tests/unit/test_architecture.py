@@ -44,11 +44,24 @@ def test_the_page_lists_the_modules_as_they_are():
     assert written == house.page(), "call `python docs/list_modules.py`"
 
 
-def python_files() -> list[Path]:
-    return [path for path in (PROJECT / "scripts").rglob("*.py") if "kinds" not in path.parts]
+CODE = sorted(
+    path
+    for folder in ("scripts", "plugins", "benchmarks", "docs")
+    for path in (PROJECT / folder).rglob("*.py")
+    if "tests" not in path.relative_to(PROJECT).parts
+)
 
 
-@pytest.mark.parametrize("path", python_files(), ids=lambda path: path.relative_to(PROJECT).as_posix())
+def outside(*folders: str) -> list:
+    """The files of CODE that are in none of these folders, as the parameters of a test."""
+    return [
+        pytest.param(path, id=path.relative_to(PROJECT).as_posix())
+        for path in CODE
+        if not set(folders) & set(path.relative_to(PROJECT).parts)
+    ]
+
+
+@pytest.mark.parametrize("path", outside("kinds"))
 def test_no_code_outside_kinds_knows_a_kind_by_name(path):
     for node in ast.walk(house.parsed(path)):
         assert not (isinstance(node, ast.Constant) and node.value in KINDS), f"line {node.lineno}"
@@ -90,15 +103,7 @@ def test_the_settings_of_snakemake_are_read_in_one_module():
     assert read_in == {"snakemake_call.py"}
 
 
-CODE = sorted(
-    path
-    for folder in ("scripts", "plugins", "docs")
-    for path in (PROJECT / folder).rglob("*.py")
-    if "tests" not in path.parts
-)
-
-
-@pytest.mark.parametrize("path", CODE, ids=lambda path: path.relative_to(PROJECT).as_posix())
+@pytest.mark.parametrize("path", outside("benchmarks"))
 def test_modules_and_functions_are_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
     for node in ast.walk(house.parsed(path)):
