@@ -107,6 +107,9 @@ def check(name: str, options: argparse.Namespace) -> dict[str, object]:
 def end_with_children(pid: int, *, itself: bool = True) -> None:
     """Kill a process and all that it started: a check has runs beside its own, which would keep the GPU."""
     process = psutil.Process(pid)
+    if itself:
+        # Stopped, it neither starts others meanwhile nor ends by the end of these.
+        process.suspend()
     for each in [*process.children(recursive=True), *([process] if itself else [])]:
         with suppress(psutil.NoSuchProcess):
             each.kill()
