@@ -74,6 +74,14 @@ def test_a_checkpoint_that_loses_something_is_found(at, monkeypatch):
     assert {verdict for verdict, _ in gpu_checks.resumes(at)} == {"FAIL"}
 
 
+def test_a_failed_recording_is_checked_on_a_model_that_draws(staged, tmp_path):
+    """On the CPU nothing is recorded, and both processes must give the same answers."""
+    at = gpu_checks.Setting(torch.device("cpu"), tmp_path, {"mnist": staged})
+    ((verdict, text),) = gpu_checks.failed_capture(at)
+    assert verdict == "PASS", text
+    assert text.startswith("mobilenet_v3_small: said True")
+
+
 def test_packs_are_compared_with_a_run_alone(at):
     verdicts = list(gpu_checks.packs(at))
     assert [verdict for verdict, _ in verdicts] == ["PASS", "PASS"], verdicts
