@@ -32,13 +32,14 @@ PROJECT = Path(__file__).parent.parent
 TOGETHER = (
     "environment",
     "real_runs",
+    "plain_loop",
     "replays_equal_steps",
     "resumes",
     "families",
     "failed_capture",
     "determinism",
 )
-ALONE = ("speed", "packs", "lanes", "kernels", "ratio", "memory", "ratio_tf32")
+ALONE = ("speed", "packs", "lanes", "kernels", "ratio", "sources", "memory", "ratio_tf32")
 NEED_DATA = ("real_runs", "failed_capture")
 NEED_GPU = ("speed", "memory", "kernels")
 INSIDE = ("digest", "member")

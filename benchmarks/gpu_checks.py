@@ -3,8 +3,10 @@
 import contextlib
 import gc
 import itertools
+import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,15 +26,18 @@ from ablations.training import light_imports
 light_imports.keep_the_compiler_out()
 
 import torch
-from ablations.data.staged import Split, StagedDataset
+from ablations.data.staged import Split, StagedDataset, read_metadata
 from ablations.kinds.cnn_hyperparameters import CnnHyperparameters
 from ablations.runs import state
 from ablations.training import models, setup
+from ablations.training.batches import Source
 from ablations.training.checkpoints import Checkpoint, Stopped
 from ablations.training.cuda_graphs import GraphedStep
 from ablations.training.lanes import Lane, Steps, take_all
 from ablations.training.trainer import Trainer
 from snakemake_executor_plugin_submitit.mps import multi_process_service
+from torch.nn import functional as F
+from torch.utils.data import RandomSampler
 
 Line = tuple[str, str]
 SHAPE = (1, 28, 28)
@@ -97,13 +102,14 @@ def make_trainer(
     on_step: Callable[[int, int], None] = lambda done, total: None,
     checkpoint: Checkpoint | None = None,
     *,
+    source: Source = "device",
     graph: bool = True,
 ) -> Trainer:
     """A trainer as train_cnn makes it. On a CPU a closure stands for the graph."""
     data = data or random_data()
     setup.configure(hp, threads=1)
     net = models.build_model(model, data.image_shape, data.classes)
-    trainer = Trainer(net, data, hp, at.device, on_step, checkpoint, graph=graph)
+    trainer = Trainer(net, data, hp, at.device, on_step, checkpoint, source, graph=graph)
     if graph and not at.on_gpu:
         clear = trainer._clear_gradients
         trainer._step = GraphedStep(
@@ -138,6 +144,8 @@ def checksums(trainer: Trainer) -> dict[str, int]:
 def environment(at: Setting) -> Iterator[Line]:
     """The machine, and what torch sees of it."""
     yield "VALUE", f"Python {sys.version.split()[0]}, torch {torch.__version__}, {os.cpu_count()} CPU cores"
+    for name, path in sorted(at.datasets.items()):
+        yield "VALUE", f"{name}: SHA-256 of the images and labels {read_metadata(path)['sha256']}"
     if not at.on_gpu:
         yield "VALUE", "no GPU: a closure stands for the graph, and only what needs none is checked"
         return
@@ -154,6 +162,8 @@ def environment(at: Setting) -> Iterator[Line]:
     ]
     with contextlib.suppress(OSError):
         yield "VALUE", subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    control = shutil.which("nvidia-cuda-mps-control")
+    yield "VALUE", f"the control program of the multi-process service: {control or 'none'}"
 
 
 def replays_equal_steps(at: Setting) -> Iterator[Line]:
@@ -189,6 +199,41 @@ def replays_equal_steps(at: Setting) -> Iterator[Line]:
             yield "FAIL", f"{text}; first difference at {difference}"
         else:
             yield "PASS", f"{text}, equal bits after each"
+
+
+def plain_loop(at: Setting) -> Iterator[Line]:
+    """The losses of 12 steps are those of torchvision's whole network with torch's optimizer."""
+    cells = [("resnet18", FP32), ("resnet50", FP32), ("resnet18", TF32)]
+    for model, changes in cells if at.on_gpu else [("shufflenet_v2_x0_5", FP32)]:
+        # Batch normalisation of small maps amplifies float32's last bits; small steps keep them comparable.
+        hp, data = hyperparameters(lr=1e-5, epochs=1, **changes), random_data(12 * 16)
+        trainer = make_trainer(at, model, hp, data)
+        sums = [0.0]
+        trainer.on_step = lambda done, total, of=trainer, sums=sums: sums.append(of._loss_sum.item())
+        trainer.train()
+        losses = [(after - before) / hp.batch_size for before, after in itertools.pairwise(sums)]
+        expected = _plain_losses(at, model, hp, data)
+        worst = max(abs(a - b) / b for a, b in zip(losses, expected, strict=True))
+        # tf32 keeps 10 bits of each factor, and convolutions of other shapes add in another order.
+        verdict = "VALUE" if changes == TF32 else "PASS" if worst <= 1e-3 else "FAIL"
+        yield verdict, f"{model} {changes}: losses of {len(losses)} steps differ by {worst:.1e} at most"
+
+
+def _plain_losses(at: Setting, model: str, hp: CnnHyperparameters, data: StagedDataset) -> list[float]:
+    """The losses of each step of an epoch, by torch alone."""
+    setup.configure(hp, threads=1)
+    net = models.build_model(model, data.image_shape, data.classes).to(at.device).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=hp.lr)
+    order = list(RandomSampler(range(len(data.train)), generator=torch.Generator().manual_seed(hp.seed)))
+    losses = []
+    for chosen in torch.tensor(order).split(hp.batch_size):
+        images = (data.train.images[chosen] / 255 - 0.5) / 0.5
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(images.to(at.device)), data.train.labels[chosen].to(at.device))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 class _Attempt:
@@ -338,7 +383,7 @@ def failed_capture(at: Setting) -> Iterator[Line]:
 
 def real_runs(at: Setting) -> Iterator[Line]:
     """train_cnn.py on MNIST and FashionMNIST; one of them is stopped by SIGUSR2, and called again."""
-    short = () if at.on_gpu else ("--train-samples", "1000")
+    short = () if at.on_gpu else ("--train-samples", "500")
     flags = ("--epochs", "2", *short)
     together = {name: train_cnn(at, name, data, *flags) for name, data in
                 (("mnist", "mnist"), ("fashion_mnist", "fashion_mnist"), ("stopped", "mnist"))}  # fmt: skip
@@ -378,7 +423,7 @@ def digest(at: Setting) -> Iterator[Line]:
     """The bits of one training, for `determinism`."""
     sums = []
     for model, shape in (
-        (("resnet18", SHAPE), ("vit_b_16", (3, 32, 32))) if at.on_gpu else (("resnet18", SHAPE),)
+        (("resnet18", SHAPE), ("vit_b_16", (3, 32, 32))) if at.on_gpu else (("mobilenet_v3_small", SHAPE),)
     ):
         trainer = make_trainer(at, model, hyperparameters(), random_data(shape=shape))
         trainer.train()
@@ -444,21 +489,14 @@ def speed(at: Setting) -> Iterator[Line]:
         )
         last = trainer.train().history[-1]
         images, labels = next(trainer._batches.take(range(size), size))
+        ms = _replay_ms(trainer, images, labels, 300)
         with torch.cuda.stream(trainer._stream):
-            torch.cuda.synchronize()
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            for _ in range(300):
-                trainer._step(images, labels)
-            end.record()
-            torch.cuda.synchronize()
             start = time.perf_counter()
             # Few: a launch waits for the GPU where many are ahead of it.
             for _ in range(5):
                 trainer._step(images, labels)
             host = (time.perf_counter() - start) / 5 * 1e6
             torch.cuda.synchronize()
-        ms = begin.elapsed_time(end) / 300
         epoch = 60_000 / last.images_per_s
         limit = {("resnet18", 16, "fp32"): 5.6, ("resnet18", 16, "tf32last"): 3.6}.get(
             (model, size, changes["precision"] + "last" * ("channels_last" in changes))
@@ -479,6 +517,19 @@ def speed(at: Setting) -> Iterator[Line]:
         )
 
 
+def _replay_ms(trainer: Trainer, images: torch.Tensor, labels: torch.Tensor, count: int) -> float:
+    """The milliseconds of a replayed step on the GPU, over `count` of them."""
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    with torch.cuda.stream(trainer._stream):
+        torch.cuda.synchronize()
+        begin.record()
+        for _ in range(count):
+            trainer._step(images, labels)
+        end.record()
+        torch.cuda.synchronize()
+    return begin.elapsed_time(end) / count
+
+
 def ratio(at: Setting) -> Iterator[Line]:
     """The plain loop, Lightning and the engine side by side, by benchmarks/train.py, all in fp32."""
     yield from _side_by_side(at, "fp32")
@@ -490,11 +541,35 @@ def ratio_tf32(at: Setting) -> Iterator[Line]:
 
 
 def _side_by_side(at: Setting, precision: str) -> Iterator[Line]:
+    """Three loops by benchmarks/train.py; on a GPU, ours must train 5 times as fast as the plain loop."""
     command = [sys.executable, str(PROJECT / "benchmarks/train.py"), "--device", at.device.type]
     command += ["--precision", precision, "--rounds", "3", "--steps", "150" if at.on_gpu else "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    file = at.folder / "ratios.json"
+    done = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, check=False)
     for line in (done.stdout or done.stderr[:2000]).strip().splitlines():
         yield ("VALUE" if done.returncode == 0 else "FAIL"), line
+    if done.returncode != 0 or not at.on_gpu:
+        return
+    found = json.loads(file.read_text(encoding="utf-8"))
+    for other, least in (("plain", 5), ("lightning", 6)):
+        if (rate := found.get(f"{other}_images_per_s")) is not None:
+            times = found["engine_images_per_s"] / rate
+            yield ("PASS" if times >= least else "FAIL"), f"{times:.1f} times {other}, at least {least}"
+
+
+def sources(at: Setting) -> Iterator[Line]:
+    """Batches from the host, for which pin_memory is, have the bits of those on the device, and its speed."""
+    model = "resnet18" if at.on_gpu else "shufflenet_v2_x0_5"
+    hp, data = hyperparameters(pin_memory=at.on_gpu), random_data(200 * 16 if at.on_gpu else 64)
+    sums, speeds = [], []
+    for source in ("device", "host"):
+        trainer = make_trainer(at, model, hp, data, source=source)
+        speeds.append(trainer.train().history[-1].images_per_s)
+        sums.append(checksums(trainer))
+    share = speeds[1] / speeds[0]
+    equal = sums[0] == sums[1] and trainer.source == "host"
+    verdict = "PASS" if equal and (share >= 0.95 or not at.on_gpu) else "FAIL"
+    yield verdict, f"{model}: bits equal {equal}, {share:.2f} of the speed of batches on the device"
 
 
 def member(at: Setting) -> Iterator[Line]:
@@ -618,6 +693,7 @@ def kernels(at: Setting) -> Iterator[Line]:
     trainer = make_trainer(at, "resnet18", hyperparameters(epochs=1), random_data(320))
     trainer.train()
     images, labels = next(trainer._batches.take(range(16), 16))
+    ms = _replay_ms(trainer, images, labels, 100)
     with torch.cuda.stream(trainer._stream), profile(activities=[ProfilerActivity.CUDA]) as seen:
         for _ in range(20):
             trainer._step(images, labels)
@@ -626,7 +702,8 @@ def kernels(at: Setting) -> Iterator[Line]:
     total = sum(row.self_device_time_total for row in rows)
     yield (
         "VALUE",
-        f"{total / 20:.0f} µs of kernels in a step, {sum(row.count for row in rows) / 20:.0f} launches",
+        f"{total / 20:.0f} µs of kernels in a step, {sum(row.count for row in rows) / 20:.0f} launches, "
+        f"{total / 200 / ms:.0f} % of the {ms:.3f} ms of a replayed step",
     )
     for row in rows[:15]:
         yield (

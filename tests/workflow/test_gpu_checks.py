@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import gpu
 import gpu_checks
 import psutil
 import pytest
 import torch
+from ablations.data.staged import read_metadata
 from ablations.training.cuda_graphs import GraphedStep
 from checkout import PATIENCE_S, PROJECT
 
@@ -74,6 +76,68 @@ def test_a_checkpoint_that_loses_something_is_found(at, monkeypatch):
     assert {verdict for verdict, _ in gpu_checks.resumes(at)} == {"FAIL"}
 
 
+def test_steps_are_compared_with_those_of_torch_alone(at):
+    ((verdict, text),) = gpu_checks.plain_loop(at)
+    assert verdict == "PASS", text
+    assert "losses of 12 steps differ by" in text
+
+
+def test_steps_of_another_length_than_torchs_are_found(at, monkeypatch):
+    make = gpu_checks.make_trainer
+
+    def spoiled(at, model, hp, data):
+        return make(at, model, hp.model_copy(update={"lr": 10 * hp.lr}), data)
+
+    monkeypatch.setattr(gpu_checks, "make_trainer", spoiled)
+    ((verdict, text),) = gpu_checks.plain_loop(at)
+    assert verdict == "FAIL", text
+
+
+def test_batches_from_the_host_are_compared_with_those_on_the_device(at):
+    ((verdict, text),) = gpu_checks.sources(at)
+    assert (verdict, "bits equal True" in text) == ("PASS", True)
+
+
+def test_batches_in_another_order_are_found(at, monkeypatch):
+    make = gpu_checks.make_trainer
+
+    def spoiled(at, model, hp, data, *, source):
+        other = hp.model_copy(update={"seed": int(source == "host")})
+        return make(at, model, other, data, source=source)
+
+    monkeypatch.setattr(gpu_checks, "make_trainer", spoiled)
+    ((verdict, text),) = gpu_checks.sources(at)
+    assert (verdict, "bits equal False" in text) == ("FAIL", True)
+
+
+@pytest.mark.parametrize(
+    ("rates", "verdicts"),
+    [
+        ({"plain": 1564, "lightning": 1282, "engine": 9391}, ["PASS", "PASS"]),
+        ({"plain": 1564, "engine": 9391}, ["PASS"]),
+        ({"plain": 2000, "lightning": 1282, "engine": 9391}, ["FAIL", "PASS"]),
+        ({"plain": 1564, "lightning": 1600, "engine": 9391}, ["PASS", "FAIL"]),
+    ],
+)
+def test_a_gpu_must_train_several_times_as_fast_as_other_loops(rates, verdicts, tmp_path, monkeypatch):
+    def measured(command, **options):
+        found = {f"{name}_images_per_s": rate for name, rate in rates.items()}
+        Path(command[command.index("--json") + 1]).write_text(json.dumps(found))
+        return subprocess.CompletedProcess(command, 0, "engine 9391 images/s", "")
+
+    monkeypatch.setattr(gpu_checks.subprocess, "run", measured)
+    at = gpu_checks.Setting(torch.device("cuda"), tmp_path, {})
+    lines = list(gpu_checks.ratio(at))
+    assert lines[0] == ("VALUE", "engine 9391 images/s")
+    assert [verdict for verdict, _ in lines[1:]] == verdicts
+
+
+def test_the_datasets_of_a_check_are_named(staged, tmp_path):
+    at = gpu_checks.Setting(torch.device("cpu"), tmp_path, {"digits": staged})
+    lines = [text for _, text in gpu_checks.environment(at)]
+    assert f"digits: SHA-256 of the images and labels {read_metadata(staged)['sha256']}" in lines
+
+
 def test_a_failed_recording_is_checked_on_a_model_that_draws(staged, tmp_path):
     """On the CPU nothing is recorded, and both processes must give the same answers."""
     at = gpu_checks.Setting(torch.device("cpu"), tmp_path, {"mnist": staged})
@@ -110,3 +174,15 @@ def test_a_check_that_is_ended_leaves_no_process(of_the_command):
     until = time.monotonic() + PATIENCE_S
     while psutil.pid_exists(neighbour) and psutil.Process(neighbour).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until
+
+
+def test_real_runs_are_stopped_resumed_and_compared(staged, tmp_path):
+    at = gpu_checks.Setting(torch.device("cpu"), tmp_path, dict.fromkeys(("mnist", "fashion_mnist"), staged))
+    verdicts = list(gpu_checks.real_runs(at))
+    assert [verdict for verdict, _ in verdicts] == ["PASS"] * 3, verdicts
+    assert verdicts[-1][1] == "stopped by SIGUSR2 and resumed: 2 attempts, equal result True"
+
+
+def test_the_same_run_in_two_processes_is_compared(at):
+    ((verdict, text),) = gpu_checks.determinism(at)
+    assert verdict == "PASS", text
