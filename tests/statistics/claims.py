@@ -19,14 +19,17 @@ import numpy as np
 from ablations.analysis.agreement import Compared, Outcome, Spread, compare
 from ablations.analysis.best import Best, best_points
 from ablations.analysis.cells import Cell
+from ablations.analysis.choice import choices
 from ablations.analysis.effects import effects
 from ablations.analysis.equivalence import with_margin
 from ablations.analysis.inference import ALPHA, Comparison, holm
 from ablations.analysis.items import compare_items, interval_over_seeds_and_items, variance_of_items
 from ablations.analysis.linear_model import LinearModel
+from ablations.analysis.measurements import Records
 from ablations.analysis.normality import normality
 from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units
 from ablations.analysis.paired_tests import retested
+from ablations.analysis.points import Contrast, Point, contrasts
 from ablations.analysis.profiles import beats, interquartile_mean
 from ablations.analysis.ranks import critical_difference, friedman
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed
@@ -35,6 +38,7 @@ from ablations.config.studies.questions import Test
 from ablations.config.studies.study import Study, parse_study
 from ablations.kinds.cnn import CNN
 from ablations.kinds.hits import pack
+from ablations.runs.run import Run
 from scipy import stats
 
 PAGE = PROJECT / "docs/statistics.md"
@@ -352,15 +356,19 @@ MARKED = parse_study(
 POINTS = [runs for _, runs in MARKED.points()]
 
 
-def marked(values: np.ndarray) -> Best:
-    """The marks of accuracies of shape (settings, seeds)."""
-    points = [runs[: values.shape[1]] for runs in POINTS]
-    found = {
-        run: {"status": "ok", "test_accuracy": f"{90 + value:.6f}"}
-        for runs, of_setting in zip(points, values, strict=True)
-        for run, value in zip(runs, of_setting, strict=True)
+def measured(points: Sequence[Sequence[Run]], **metrics: np.ndarray) -> dict[Run, dict[str, str]]:
+    """The records of some runs of points, with metrics of shape (points, runs), around 90."""
+    return {
+        run: {"status": "ok"} | {name: f"{90 + values[i, j]:.6f}" for name, values in metrics.items()}
+        for i, runs in enumerate(points)
+        for j, run in enumerate(runs)
     }
-    best = best_points(MARKED, found, "test_accuracy", points)
+
+
+def marked(values: np.ndarray, study: Study = MARKED) -> Best:
+    """The marks of accuracies of shape (settings, seeds)."""
+    points = [runs[: values.shape[1]] for _, runs in study.points()]
+    best = best_points(study, measured(points, test_accuracy=values), "test_accuracy", points)
     assert best is not None
     return best
 
@@ -376,6 +384,16 @@ for n in (2, 3, 5):
     def _(draw, n=n) -> float:
         values = draw.normal(size=(600, 4, n)) + draw.normal(size=(600, 1, n))
         return float(np.mean([marked(each).is_told for each in values]))
+
+
+for test, repeats in (("wilcoxon", 200), ("permutation", 400), ("bootstrap", 200)):
+    case = f"4 settings, 10 seeds, by {test}; shared luck 1"
+
+    @claim("Marks: a setting is not in bold, where all are equal", case, "0.05", (0.0, 0.08))
+    def _(draw, test=test, repeats=repeats) -> float:
+        study = parse_study({**MARKED.written, "seeds": list(range(10)), "test": test})
+        values = draw.normal(size=(repeats, 4, 10)) + draw.normal(size=(repeats, 1, 10))
+        return float(np.mean([marked(each, study).is_told for each in values]))
 
 
 @claim(
@@ -407,6 +425,82 @@ def _(draw) -> float:
         best = best_points(one_seed, found, "test_accuracy", points)
         told.append(best is not None and best.is_told)
     return float(np.mean(told))
+
+
+# --- differences to a baseline ------------------------------------------------------------------------
+
+
+def is_starred(study: Study, found: Records, points: Sequence[Point]) -> bool:
+    """Whether any difference to the baseline is significant after Holm's correction."""
+    compared = contrasts(study, found, "test_accuracy", points)
+    return any(each is not None and each.p is not None and each.p < ALPHA for each in compared)
+
+
+for test, n, repeats in (
+    ("t", 2, 500), ("t", 3, 500), ("t", 5, 500),
+    ("wilcoxon", 8, 200), ("permutation", 8, 400), ("bootstrap", 8, 200),
+):  # fmt: skip
+    case = f"3 points, {n} seeds, by {test}; shared luck 1"
+
+    @claim("Differences to a baseline: any false positive", case, "0.05", (0.0, 0.08))
+    def _(draw, test=test, n=n, repeats=repeats) -> float:
+        asks = {"baseline": {"batch_size": 16, "lr": 0.1}, "seeds": list(range(n)), "test": test}
+        study = parse_study({**MARKED.written, **asks})
+        points, runs = study.points(), [runs for _, runs in study.points()]
+        values = draw.normal(size=(repeats, 4, n)) + draw.normal(size=(repeats, 1, n))
+        return float(np.mean([is_starred(study, measured(runs, test_accuracy=v), points) for v in values]))
+
+
+RATES = [0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6]
+
+
+def tuned(first: int, second: int, seeds: int) -> Study:
+    """Two optimizers with so many learning rates each, among which validation chooses."""
+    block = {"dataset": "mnist", "model": "resnet18", "batch_size": 16, "epochs": 1, "validation": 0.1}
+    counts = (("sgd", first), ("adam", second))
+    return parse_study(
+        {
+            "title": "simulated",
+            "kind": "cnn",
+            "grid": [{**block, "optimizer": name, "lr": RATES[:count]} for name, count in counts],
+            "choose": {"over": "lr", "by": "val_accuracy"},
+            "baseline": {"optimizer": "sgd"},
+            "seeds": list(range(seeds)),
+            "table": {"rows": "optimizer"},
+        }
+    )
+
+
+def after_a_choice(draw: np.random.Generator, first: int, second: int, shared: float) -> list[Contrast]:
+    """Differences between the chosen of equal candidates; validation and test correlate so much."""
+    study, found = tuned(first, second, 5), []
+    runs = [runs for _, runs in study.points()]
+    for luck, own in draw.normal(size=(400, 2, first + second, 5)):
+        validated = shared * luck + math.sqrt(1 - shared**2) * own
+        records = measured(runs, test_accuracy=luck, val_accuracy=validated)
+        points = [each.point for each in choices(study, records)]
+        found += filter(None, contrasts(study, records, "test_accuracy", points))
+    return found
+
+
+for first, second, shared in ((3, 3, 0.5), (6, 6, 1.0), (1, 6, 0.0), (1, 6, 0.5), (1, 6, 1.0)):
+    case = f"{first} and {second} equal candidates, 5 seeds; validation and test correlate by {shared:g}"
+
+    @claim("After a choice: false positives", case, "0.05", (0.0, 0.11 if first < second else 0.08))
+    def _(draw, first=first, second=second, shared=shared) -> float:
+        found = after_a_choice(draw, first, second, shared)
+        return float(np.mean([each.p is not None and each.p < ALPHA for each in found]))
+
+
+for shared in (0.0, 0.5, 1.0):
+    case = f"1 and 6 equal candidates, 5 seeds; validation and test correlate by {shared:g}"
+
+    @claim(
+        "After a choice: mean difference, in sd of a run", case, "0", (shared * 0.4 - 0.1, shared * 0.7 + 0.1)
+    )
+    def _(draw, shared=shared) -> float:
+        found = after_a_choice(draw, 1, 6, shared)
+        return float(np.mean([each.comparison.difference for each in found if each.comparison]))
 
 
 # --- power ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ def test_a_claim_holds_and_the_page_gives_its_rate(claim):
     rate = claim.rate()
     low, high = claim.limits
     assert low <= rate <= high
-    row = re.escape(claim.row(0.0)).replace(re.escape("0.000 |"), r"(\d+\.\d+) \|")
+    row = re.escape(claim.row(0.0)).replace(re.escape("0.000 |"), r"(-?\d+\.\d+) \|")
     found = re.search(row, PAGE)
     assert found, "call `python tests/statistics/claims.py`"
     # Another processor may round otherwise.

@@ -96,6 +96,13 @@ def test_a_choice_at_the_edge_of_its_grid_is_marked_and_said():
     assert not any("wider grid" in note for note in inside.notes)
 
 
+def test_rows_with_different_numbers_of_candidates_are_said_to_be():
+    said = "Rows differ in how many candidates were tried."
+    more = table_of(SGD | ADAM, exclude=[{"optimizer": "sgd", "lr": 0.1}])
+    assert any(note.startswith(said) for note in more.notes)
+    assert not any(note.startswith(said) for note in table_of(SGD | ADAM).notes)
+
+
 def test_where_lower_is_better_the_lowest_is_chosen():
     table = table_of(SGD | ADAM, by="val_loss")
     assert table.data["lr"].tolist() == ["0.001", "0.1"]

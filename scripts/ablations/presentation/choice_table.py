@@ -101,6 +101,11 @@ def _notes(study: Study, found: list[Choice]) -> list[str]:
             f"{EDGE} The chosen {listed(edges)} is the lowest or the highest that was tried: "
             "a wider grid may have a better one."
         )
+    if len({len(choice.candidates) for choice in found}) > 1:
+        notes.append(
+            "Rows differ in how many candidates were tried. The best of more candidates gains more from the "
+            "luck of these seeds, where validation and the other columns share it."
+        )
     failed = sum(
         choice.chosen is not None and not each.is_whole for choice in found for each in choice.candidates
     )
