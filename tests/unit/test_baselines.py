@@ -343,3 +343,23 @@ def test_a_difference_of_which_one_seed_collapsed_is_said_not_to_be_normal():
     [doubt] = [note for note in notes if "Shapiro" in note]
     assert "4 tests" in doubt
     assert "not normal: learning rate 0.1 → 0.2 (p " in doubt
+
+
+def test_a_baseline_that_a_fraction_leaves_out_is_refused_with_one_that_it_has():
+    grid = [{**ONE["grid"][0], "batch_size": [16, 32], "model": ["resnet18", "resnet34"], "epochs": [1, 2]}]
+    written = {**ONE, "grid": grid, "fraction": "main_effects", "seeds": [0]}
+    written |= {"table": {"rows": ["model", "batch_size", "epochs"]}}
+    del written["ablate"]
+    points = [values for values, _ in load(s=written).studies["s"].points()]
+    names = ("batch_size", "model", "epochs")
+    there = [tuple(values[name] for name in names) for values in points]
+    left_out = next(
+        levels
+        for levels in itertools.product((16, 32), ("resnet18", "resnet34"), (1, 2))
+        if levels not in there
+    )
+    with pytest.raises(ConfigError) as refused:
+        load(s={**written, "baseline": dict(zip(names, left_out, strict=True))})
+    such = " and ".join(f"{name} {level}" for name, level in zip(names, there[0], strict=True))
+    assert f"no point of the fraction of the grid has batch_size {left_out[0]}" in str(refused.value)
+    assert f"name one that it has, such as {such}" in str(refused.value)

@@ -103,7 +103,11 @@ def check_base(study: Study, where: str) -> Iterator[str]:
         levels = [spell(level) for name, level in zip(columns, column, strict=True) if name not in base]
         of_column = f" in the column {', '.join(levels)}" if levels else ""
         if not points:
-            yield f"{where}: no point of the grid has {_shown(base)}{of_column}; name one that it has"
+            of_what, such = "the grid", ""
+            if study.fraction:
+                of_what = "the fraction of the grid"
+                such = f", such as {_shown({name: study.points()[0][0][name] for name in base})}"
+            yield f"{where}: no point of {of_what} has {_shown(base)}{of_column}; name one that it has{such}"
             return
         names = [name for name in study.factors if name not in study.chosen]
         varying = [name for name in names if len({spell(values[name]) for values, _ in points}) > 1]
