@@ -1,6 +1,7 @@
 """Baselines: studies that `ablate` writes, what is refused, and the differences in the table."""
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -363,3 +364,18 @@ def test_a_baseline_that_a_fraction_leaves_out_is_refused_with_one_that_it_has()
     such = " and ".join(f"{name} {level}" for name, level in zip(names, there[0], strict=True))
     assert f"no point of the fraction of the grid has batch_size {left_out[0]}" in str(refused.value)
     assert f"name one that it has, such as {such}" in str(refused.value)
+
+
+def test_a_wide_table_on_paper_has_each_interval_below_its_difference():
+    study = load(s={**ONE, "table": {"values": ["test_accuracy", "train_time_ms"]}}).studies["s"]
+    draw = np.random.default_rng(0)
+
+    def made(run) -> dict[str, str]:
+        accuracy, time = 90 - 9 * (run.value("lr") == 0.2) + draw.normal(0, 0.1), 1000 + draw.normal()
+        return record(run, test_accuracy=f"{accuracy:.4f}", train_time_ms=f"{time:.3f}")
+
+    wide = study_table("s", study, {run: made(run) for run in study.runs()})
+    difference = wide.display["Δ Test accuracy (points)"].tolist()[3]
+    text, low, high = re.fullmatch(r"(\S+) \((\S+) to (\S+)\) \*", difference).groups()
+    assert wide.printed["Δ Test accuracy (points)"].tolist()[3] == f"{text} *\n({low} to {high})"
+    assert study_table("s", load(s=ONE).studies["s"], {}).printed is None

@@ -1,7 +1,10 @@
 """Columns of a study's table with the differences to its baseline, and the notes on them."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
 
 from ablations.analysis.inference import ALPHA, Comparison
 from ablations.analysis.paired_tests import smallest_p
@@ -12,11 +15,14 @@ from ablations.config.studies.study import Study
 from ablations.kinds.metrics import Metric
 from ablations.presentation.changes import base_text, spelt
 from ablations.presentation.effect_verdicts import margin_text
+from ablations.presentation.layout import is_wide
 from ablations.presentation.question_notes import unreachable
 from ablations.presentation.simple_notes import doubts
 from ablations.presentation.wording import difference_unit, in_sentence, labels, ratio_text, signed
 
 NONE = "–"
+# A difference, its interval, and its marks.
+_WITH_INTERVAL = re.compile(r"^(\S+) (\(\S+ to \S+\))(.*)$")
 # What the names of its columns in a TSV end in.
 CONTRAST = (
     "difference", "difference_ci_low", "difference_ci_high", "ratio", "ratio_ci_low", "ratio_ci_high",
@@ -53,6 +59,19 @@ def contrast_text(study: Study, metric: Metric, contrast: Contrast | None) -> st
     text += f" {STARS[contrast.is_exploratory]}" * _is_below(contrast.p)
     text += " ≈" * _is_below(contrast.p_equivalent)
     return f"{text} (n = {comparison.pairs})" if _is_partial(study, metric, contrast) else text
+
+
+def stacked(display: pd.DataFrame) -> pd.DataFrame | None:
+    """A wide display with each interval of a difference below it, for a page; None where it is not wide."""
+    if not is_wide(display):
+        return None
+    return display.apply(
+        lambda texts: (
+            texts.str.replace(_WITH_INTERVAL, r"\1\3\n\2", regex=True)
+            if str(texts.name).startswith("Δ ")
+            else texts
+        )
+    )
 
 
 def _is_below(p: float | None) -> bool:

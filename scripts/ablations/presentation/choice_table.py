@@ -13,6 +13,7 @@ from ablations.presentation.baseline_columns import (
     contrast_fields,
     contrast_text,
     heading,
+    stacked,
 )
 from ablations.presentation.changes import changes
 from ablations.presentation.document import Table
@@ -80,7 +81,8 @@ def choice_table(name: str, study: Study, records: Records) -> Table:
     shown = pd.DataFrame(display).fillna("")
     columns = {value: shown.columns.get_loc(marked(study.kind.metrics[value])) for value in study.values}
     bold = frozenset((row, columns[value]) for row, value in best)
-    return Table(study.title, name, pd.DataFrame(data).fillna(""), shown, notes, bold)
+    printed = stacked(shown) if study.base else None
+    return Table(study.title, name, pd.DataFrame(data).fillna(""), shown, notes, bold, printed=printed)
 
 
 def _notes(study: Study, found: list[Choice]) -> list[str]:

@@ -21,6 +21,7 @@ from ablations.presentation.baseline_columns import (
     contrast_fields,
     contrast_text,
     heading,
+    stacked,
 )
 from ablations.presentation.changes import changes
 from ablations.presentation.code_note import code_note
@@ -135,7 +136,9 @@ def study_table(name: str, study: Study, records: Records) -> Table:
         notes.append(f"{NONE} instead of a value: the study does not have this point.")
     places = frozenset((row, display.columns.get_loc(label)) for row, label in bold)
     groups = len(study.rows) > 1 and not study.base
-    return Table(title, name, data, display.fillna(NONE), notes, places, heads=heads, groups=groups)
+    display = display.fillna(NONE)
+    printed = stacked(display) if study.base else None
+    return Table(title, name, data, display, notes, places, heads=heads, groups=groups, printed=printed)
 
 
 def _data(study: Study, row: _Row) -> dict[str, str]:
