@@ -1,4 +1,4 @@
-"""`pack: auto`: how many jobs share a GPU, and what the user is told of it."""
+"""`pack: auto`: how many jobs share a GPU or a node, and what the user is told of it."""
 
 import logging
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_interface_common.exceptions import WorkflowError
 
 GPU = {"gres": "gpu:1", "gpu_total_mb": 80_000, "mem_mb": 4000, "cpus_per_task": 2, "pack": "auto"}
+CPU = {"mem_mb": 4000, "cpus_per_task": 2, "pack": "auto"}
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,40 @@ def test_jobs_whose_packs_have_equal_sizes_share_them():
 )
 def test_each_gpu_of_a_node_keeps_its_share_of_processors(cpus, gres, pack, said, caplog):
     nodes = Nodes("gpu*", cpus, "256000", gres, "(null)", "infinite")
-    cluster = SimpleNamespace(most_packs=1, room=nodes.room, choose_partition=lambda request: None)
+    assert said in told(nodes.room, GPU | {"gpu_mem_mb": 9000}, pack, caplog)
+
+
+def told(room, resources, pack, caplog) -> str:
+    """What the user is told, once, where a request becomes one for packs of this size."""
+    cluster = SimpleNamespace(most_packs=1, room=room, choose_partition=lambda request: None)
     fitting = Fitting(cluster, logging.getLogger("test"))
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            assert fitting.fit(request_of(GPU | {"gpu_mem_mb": 9000}, 1, 1)).pack == pack
+            assert fitting.fit(request_of(resources, 1, 1)).pack == pack
     (message,) = caplog.messages
-    assert said in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory_mb", "gres", "pack", "said"),
+    [
+        (
+            "16",
+            "256000",
+            "(null)",
+            8,
+            "chooses 8: a job asks for no GPU; a node has CPUs and memory for 8 ",
+        ),
+        ("64", "16000", "(null)", 4, "for 4 in all."),
+        ("32", "256000", "gpu:4", 4, "for 4 in all."),
+        ("128", "512000", "(null)", LARGEST, "chooses 32: a job asks for no GPU."),
+    ],
+)
+def test_jobs_without_a_gpu_share_what_a_node_has(cpus, memory_mb, gres, pack, said, caplog):
+    nodes = Nodes("cpu*", cpus, memory_mb, gres, "(null)", "infinite")
+    assert said in told(nodes.room, CPU, pack, caplog)
+
+
+def test_where_nothing_is_known_of_a_node_a_job_is_alone(caplog):
+    said = told(lambda request: None, CPU, 1, caplog)
+    assert "chooses 1: a job asks for no GPU, and what a node has room for is not known." in said

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 
+from snakemake_executor_plugin_submitit.auto_pack import WITHOUT_GPU
 from snakemake_executor_plugin_submitit.clusters.base import Cluster
 from snakemake_executor_plugin_submitit.resources import Request
 
@@ -27,10 +28,13 @@ class Fitting:
                 (self.logger.info if choice.fits else self.logger.warning)(said)
         room = self.cluster.room(request) if request.pack > 1 else None
         if request.auto:
+            if room is None and request.auto == WITHOUT_GPU:
+                why = f"{WITHOUT_GPU}, and what a node has room for is not known"
+                request = replace(request, pack=1, auto=why)
             fewer = room is not None and room < request.pack
             request = replace(request, pack=max(1, room or 1)) if fewer else request
             said = f"pack: auto chooses {request.per_gpu or request.pack}: {request.auto}"
-            where = "in all" if request.per_gpu else "on each GPU"
+            where = "in all" if request.per_gpu or request.auto == WITHOUT_GPU else "on each GPU"
             said += f"; a node has CPUs and memory for {request.pack} {where}." if fewer else "."
             if said not in self._said:
                 self._said.add(said)

@@ -121,7 +121,7 @@ def request_of(resources: Mapping[str, Any], threads: int, pack: int) -> Request
             0 if resources.get(name) in (None, "", 0, "0") else _count(name, resources[name])
             for name in ("gpu_mem_mb", "gpu_total_mb")
         )
-        wanted, auto = auto_pack(needed_mb, gpu_mb)
+        wanted, auto = auto_pack(needed_mb, gpu_mb, options)
     gpus_per_job = _count("gpus_per_job", resources.get("gpus_per_job") or 1) if nodes == tasks == 1 else 1
     asked = f"gpu:{options['gpus']}" if "gpus" in options else str(options.get("gres", ""))
     if gpus_per_job > 1 and not re.search(ONE_GPU, asked):
