@@ -2,7 +2,9 @@
 # that Snakemake prints runs in a terminal too; without its redirection it shows a progress bar.
 
 from ablations.runs.run import Run, parse_hyperparameters
+from ablations.tracking.memory import memory_limit_mb
 from ablations.tracking.plan import PLAN, read_plan, time_limit_min
+from ablations.tracking.profile import Profile
 
 CNN, SVM = KINDS["cnn"], KINDS["svm"]
 CNN_RUN, SVM_RUN = (
@@ -100,22 +102,29 @@ def gpu_memory(kind):
     return needed
 
 
-def time_limit(kind, otherwise):
-    """For `resources.runtime`: minutes, from the plan, where the profile gives bounds for the rule.
-
-    `otherwise` where it gives none: on one machine nothing ends a run for the time it takes.
-    """
+def planned_limit(kind, bounds_of, limit_of, otherwise):
+    """For a resource: what the plan has, in the bounds that the profile gives for the rule, or `otherwise`."""
     try:
-        bounds = CALL.profile.time_bounds(kind.rule)
+        bounds = bounds_of(CALL.profile, kind.rule)
     except AblationsError as error:
         raise WorkflowError(str(error))
     if bounds is None:
         return otherwise
 
     def limit(wildcards, attempt):
-        return time_limit_min(planned_run(kind, wildcards), attempt, *bounds)
+        return limit_of(planned_run(kind, wildcards), attempt, *bounds)
 
     return limit
+
+
+def time_limit(kind, otherwise):
+    """For `resources.runtime`: minutes. On one machine nothing ends a run for the time it takes."""
+    return planned_limit(kind, Profile.time_bounds, time_limit_min, otherwise)
+
+
+def memory_limit(kind):
+    """For `resources.mem_mb`: memory of the node."""
+    return planned_limit(kind, Profile.memory_bounds, memory_limit_mb, 4000)
 
 
 rule train_cnn:
@@ -132,7 +141,7 @@ rule train_cnn:
         ENVIRONMENT
     threads: CNN.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory_limit(CNN),
         runtime=time_limit(CNN, "4h"),
         gpu_mem_mb=gpu_memory(CNN),
     params:
@@ -161,7 +170,7 @@ rule fit_svm:
         ENVIRONMENT
     threads: SVM.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory_limit(SVM),
         runtime=time_limit(SVM, "1h"),
     params:
         flags=flags_of(SVM),
@@ -244,8 +253,9 @@ for KIND in [CONFIG.all_kinds[name] for name in CONFIG.kinds]:
             str(Path(KIND.environment).resolve()) if KIND.environment else ENVIRONMENT
         threads: KIND.threads
         resources:
-            mem_mb=4000,
+            mem_mb=memory_limit(KIND),
             runtime=time_limit(KIND, "4h"),
+            gpu_mem_mb=gpu_memory(KIND),
         params:
             flags=definition_flags(KIND),
             python=interpreter_of(KIND),

@@ -14,7 +14,7 @@ from ablations.data.staged import count_images
 from ablations.errors import run_script
 from ablations.runs.records import quick_record, read_profile, write_table
 from ablations.runs.run import Run
-from ablations.tracking.gpu_memory import GpuMemory
+from ablations.tracking.memory import GPU, NODE, Needs
 from ablations.tracking.plan import (
     BASES,
     COLUMNS,
@@ -50,7 +50,8 @@ def plan(
     macs = {key: read_profile(Path(path))["macs"] for key, path in profiles.items()}
     images = {name: count for name, path in datasets.items() if (count := count_images(Path(path)))}
     costs = Costs(records.values(), macs, images, own)
-    gpu_memory = GpuMemory(records.values(), {run.kind.name: run.kind for run in records})
+    present = {run.kind.name: run.kind for run in records}
+    of_gpu, of_node = (Needs(memory, records.values(), present) for memory in (GPU, NODE))
     estimates = {run: costs.of(run) for run in every if run not in records}
     for line in _lines(runs, records, estimates, slots, gpu_shares):
         print(line)
@@ -58,7 +59,7 @@ def plan(
         if kind.name in costs.devices:
             print(f"{kind.noun} are estimated from runs on {costs.devices[kind.name]}")
     for noun in dict.fromkeys(run.kind.noun for run in estimates if run.kind.name in packed_by_executor):
-        print(f"{noun} are counted as one per GPU: how many share it is chosen later (pack: auto)")
+        print(f"{noun} are counted as one per job: how many share it is chosen later (pack: auto)")
     for dataset in sorted({run.dataset for run in estimates if run.kind.reads_staged_datasets} - set(images)):
         print(f"{dataset} is not staged yet, and is taken for 60,000 training images")
     earlier = read_plan()
@@ -72,7 +73,8 @@ def plan(
             "seconds": f"{estimate.seconds:.1f}",
             "basis": estimate.basis,
             "planned_on": today,
-            "gpu_mb": str(gpu_memory.of(run)),
+            "gpu_mb": str(of_gpu.of(run)),
+            "mem_mb": str(of_node.of(run)),
         }
         for run, estimate in estimates.items()
     }

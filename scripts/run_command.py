@@ -12,6 +12,7 @@ from ablations.command_line import log_to_stderr
 from ablations.commands import history
 from ablations.commands.device import device
 from ablations.commands.directories import Directories
+from ablations.commands.memory import Memory
 from ablations.commands.process import Command, Ended
 from ablations.commands.results import read_items, read_metrics
 from ablations.config.own_kinds import read_kinds
@@ -76,12 +77,15 @@ class CommandRun:
         self.given = Directories(options.record.absolute())
         self.raw = self.given.files / kind.history if kind.history else self.given.history
         self._seen = (0.0, 0.0)
+        self.memory = Memory()
 
     def execute(self) -> None:
         """Execute the command, and write what it left as the record."""
         device_type, device_name = device()
         if device_type == "cuda":
-            self.attempt.meter.add_gpus(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+            gpus = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+            self.attempt.meter.add_gpus(gpus)
+            self.memory = Memory(gpus)
         code = provenance.code_of(self.kind)
         # A command resumes whatever has changed since, so that all attempts count.
         self.attempt.identify({})
@@ -98,6 +102,7 @@ class CommandRun:
             device=device_type,
             device_name=device_name,
             **self.attempt.columns(),
+            **self.memory.columns(),
             **provenance.describe(self.kind.libraries, self.threads, code),
         )
         self.attempt.write_record(record)
@@ -137,6 +142,7 @@ class CommandRun:
     def report(self) -> None:
         """Bring the state file up to the time, and to what the history tells, if it has changed."""
         self.attempt.note()
+        self.memory.look()
         now = time.monotonic()
         try:
             changed = self.raw.stat().st_mtime

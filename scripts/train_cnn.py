@@ -218,7 +218,8 @@ def memory(on_gpu: bool) -> dict[str, object]:
     if not on_gpu:
         return {"peak_memory_mb": provenance.peak_memory_mb()}
     used, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-    return {"peak_memory_mb": used / 1e6, "reserved_memory_mb": reserved / 1e6}
+    on_host = {"host_peak_mb": provenance.peak_memory_mb()}
+    return {"peak_memory_mb": used / 1e6, "reserved_memory_mb": reserved / 1e6, **on_host}
 
 
 def record_of(trainer: "Trainer", result: "Training", other: dict[str, object]) -> CnnRecord:

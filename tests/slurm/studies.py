@@ -213,7 +213,7 @@ class FrozenRun:
 
 # What differs between two runs of the same hyperparameters: when, where, and how long.
 TIMES = re.compile(
-    r"_ms(_sd|_ci_low|_ci_high)?$|_seconds$|^seconds$|images_per_s|^peak_memory|^host$|^started_at$|^attempts$|^(runs_per_job|shares_process)$"
+    r"_ms(_sd|_ci_low|_ci_high)?$|_seconds$|^seconds$|images_per_s|^peak_memory|_peak_mb$|^host$|^started_at$|^attempts$|^(runs_per_job|shares_process)$"
 )
 
 

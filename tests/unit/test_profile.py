@@ -42,6 +42,16 @@ def test_wrong_bounds_of_time_are_a_sentence(given):
         profile(**given).time_bounds("train_cnn")
 
 
+def test_bounds_of_memory_take_the_place_of_a_request():
+    bounds = {"min_mem_mb": "2000", "max_mem_mb": "8000"}
+    assert profile(**bounds).memory_bounds("train_cnn") == (2000, 8000)
+    assert profile(mem_mb="8000 * attempt").memory_bounds("train_cnn") is None
+    with pytest.raises(AblationsError, match="mem_mb is given beside min_mem_mb and max_mem_mb"):
+        profile(mem_mb="8000", **bounds).memory_bounds("train_cnn")
+    with pytest.raises(AblationsError, match="min_mem_mb and max_mem_mb are given together, in whole MB"):
+        profile(min_mem_mb="2000").memory_bounds("train_cnn")
+
+
 @pytest.mark.parametrize(
     ("settings", "slots"),
     [
@@ -94,4 +104,4 @@ def test_the_plan_says_where_packs_are_chosen_later(chosen, tmp_path, monkeypatc
     profiles = {("resnet18", "digits"): "profile.json"}
     monkeypatch.setattr("plan.read_profile", lambda path: {"macs": 10**6})
     plan({"one": study}, profiles, {}, {"cnn": 1}, {"cnn": 1.0}, {}, ["cnn"] if chosen else [])
-    assert ("one per GPU" in capsys.readouterr().out) == chosen
+    assert ("one per job" in capsys.readouterr().out) == chosen

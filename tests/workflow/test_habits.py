@@ -402,6 +402,29 @@ def test_on_a_cluster_the_plan_sets_the_limit_of_a_job(checkout):
     assert "found: 10, 5" in wrong
 
 
+def test_on_a_cluster_the_plan_sets_the_memory_of_a_job(checkout):
+    checkout.config(STUDIES)
+
+    def request(*bounds: str) -> str:
+        """The memory that the job would ask for, or what is wrong with its bounds."""
+        flags = ("-n", "-p", "--set-resources", *(f"fit_svm:{bound}" for bound in bounds))
+        done = checkout.snakemake(RBF_200, "--configfile", "my.yaml", *flags, profile="slurm")
+        printed = done.stdout + done.stderr
+        assert "Traceback" not in printed
+        found = re.search(r"--memory-mb (\d+)", printed)
+        return found.group(1) if found else printed
+
+    bounds = ("min_mem_mb=2000", "max_mem_mb=16000")
+    assert request(*bounds) == "16000", "nothing is known: the most"
+    plan = checkout.root / "results/plan.tsv"
+    plan.parent.mkdir(exist_ok=True)
+    head = "run\tseconds\tbasis\tplanned_on\tgpu_mb\tmem_mb"
+    plan.write_text(f"{head}\n{RBF_200}\t600.0\tthe same model\t2026-01-01\t0\t3500\n")
+    assert request(*bounds) == "3500"
+    assert request("min_mem_mb=4000", "max_mem_mb=16000") == "4000"
+    assert "min_mem_mb and max_mem_mb are given together" in request("min_mem_mb=4000")
+
+
 def test_a_preview_leaves_the_lock_of_a_running_study(finished):
     locks = finished.root / ".snakemake/locks"
     locks.mkdir(exist_ok=True)

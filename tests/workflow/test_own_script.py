@@ -241,6 +241,32 @@ def test_a_failing_script_fails_in_a_sentence_and_stops_no_other(own):
     assert "1 error" in status(own) or "2 error" in status(own)
 
 
+def test_runs_share_a_gpu_by_what_their_like_took_of_one(own):
+    """There is no GPU here: the plan gets what it would say after runs on one."""
+    one, other, *_ = RECORDS
+    for record in (one, other):
+        (own.root / record).unlink()
+    auto = ("--set-resources", "run_toy:pack=auto", "run_toy:gpu_total_mb=10000")
+
+    def make(record: str) -> str:
+        """Make a run by the packed profile, without SLURM; what the call prints."""
+        done = own.snakemake(
+            record, "--configfile", "my.yaml", "--submitit-cluster", "local", *auto, profile="slurm-packed"
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert "pack: auto chooses 1: how much of the GPU's memory a job needs (gpu_mem_mb) is not" in make(one)
+    own.snakemake("plan", "--configfile", "my.yaml")
+    plan = own.root / "results/plan.tsv"
+    names, row = (line.split("\t") for line in plan.read_text().splitlines())
+    planned = dict(zip(names, row, strict=True))
+    # The others have only started Python.
+    assert (planned["run"], planned["gpu_mb"], planned["mem_mb"]) == (other, "0", "500")
+    plan.write_text(plan.read_text().replace("\t0\t", "\t2100\t"))
+    assert "pack: auto chooses 4: a job needs 2100 MB of a GPU with 10000 MB" in make(other)
+
+
 def test_the_plan_and_the_design_know_own_kinds(own):
     for record in RECORDS[:2]:
         (own.root / record).unlink()

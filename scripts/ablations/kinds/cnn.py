@@ -37,11 +37,12 @@ class CnnRecord(ImageRecord):
     `batches` says where they came from, `cuda_graph` whether steps were launched as one, and
     `pin_memory_effective` is false where nothing was transferred to an accelerator. On a GPU, `warm_up_ms` is
     the part of the training time in which kernels were loaded and the step was recorded, and
-    `reserved_memory_mb` what torch held of the GPU's memory at most. `test_class_accuracy` has
-    the accuracy of each class in percent, in the order of the classes, between semicolons. Where images were
-    held out, `best_epoch` is the first with the highest validation accuracy. `model_sha256` is the digest of
-    the file that built a model of the user's own, and `model_imports_sha256` that of what it imported from
-    beside itself. `shares_process` is true where other runs took their turns in the same process.
+    `reserved_memory_mb` what torch held of the GPU's memory at most; `host_peak_mb` is then the memory of the
+    process. `test_class_accuracy` has the accuracy of each class in percent, in the order of the classes,
+    between semicolons. Where images were held out, `best_epoch` is the first with the highest validation
+    accuracy. `model_sha256` is the digest of the file that built a model of the user's own, and
+    `model_imports_sha256` that of what it imported from beside itself. `shares_process` is true where other
+    runs took their turns in the same process.
     """
 
     ADDED: ClassVar[tuple[str, ...]] = (
@@ -51,6 +52,7 @@ class CnnRecord(ImageRecord):
         "deterministic",
         "warm_up_ms",
         "reserved_memory_mb",
+        "host_peak_mb",
         "test_macro_f1",
         "test_ece",
         "test_nll",
@@ -83,6 +85,7 @@ class CnnRecord(ImageRecord):
     deterministic: bool | None = None
     warm_up_ms: NotNegative | None = None
     reserved_memory_mb: NotNegative | None = None
+    host_peak_mb: NotNegative | None = None
     pin_memory_effective: bool
     precision_effective: Text
     weights_not_loaded: Text | None = None

@@ -31,10 +31,17 @@ RUN_TIME = Metric("run_time_ms", "Run time", 0, "time", "ms", "lower")
 class CommandRecord(Record):
     """The record of a command: `run_time_ms` is that of all attempts, `code_digest` that of its `code`.
 
-    `items_correct` tells which test items are correct, as `hits.pack` writes it.
+    `host_peak_mb` is the most memory that its processes had together, and `gpu_peak_mb` what they had of the
+    GPU. `items_correct` tells which test items are correct, as `hits.pack` writes it.
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = (*Record.ADDED, "code_digest", "items_correct")
+    ADDED: ClassVar[tuple[str, ...]] = (
+        *Record.ADDED,
+        "code_digest",
+        "host_peak_mb",
+        "gpu_peak_mb",
+        "items_correct",
+    )
     LONGEST: ClassVar[str] = "items_correct"
     DECIMALS: ClassVar[int | None] = None
     # Metrics may be added to a kind, and removed from it.
@@ -42,6 +49,8 @@ class CommandRecord(Record):
 
     run_time_ms: NotNegative
     code_digest: Text | None = None
+    host_peak_mb: NotNegative | None = None
+    gpu_peak_mb: NotNegative | None = None
     items_correct: str | None = None
 
 

@@ -55,7 +55,7 @@ class Meter:
         """Count the energy of these GPUs too, each given by its number or UUID, if NVML knows it."""
         try:
             nvml = library or ctypes.CDLL(NVML)
-            _check(nvml.nvmlInit_v2())
+            check(nvml.nvmlInit_v2())
             readers = [_of_gpu(nvml, gpu) for gpu in gpus]
         except (OSError, AttributeError):
             return
@@ -105,22 +105,28 @@ def _of_file(path: Path) -> Callable[[], float]:
     return lambda: int(path.read_text()) / 1e6
 
 
-def _of_gpu(nvml: Any, gpu: str) -> Callable[[], float]:
+def handle_of(nvml: Any, gpu: str) -> ctypes.c_void_p:
+    """NVML's handle of a GPU, given by its number or UUID. Raises OSError where NVML does not know it."""
     handle = ctypes.c_void_p()
     if gpu.isdecimal():
-        _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(gpu)), ctypes.byref(handle)))
+        check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(gpu)), ctypes.byref(handle)))
     else:
-        _check(nvml.nvmlDeviceGetHandleByUUID(ctypes.c_char_p(gpu.encode()), ctypes.byref(handle)))
+        check(nvml.nvmlDeviceGetHandleByUUID(ctypes.c_char_p(gpu.encode()), ctypes.byref(handle)))
+    return handle
+
+
+def _of_gpu(nvml: Any, gpu: str) -> Callable[[], float]:
+    handle = handle_of(nvml, gpu)
 
     def read() -> float:
         millijoules = ctypes.c_ulonglong()
-        _check(nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)))
+        check(nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)))
         return millijoules.value / 1000
 
     return read
 
 
-def _check(status: int) -> None:
+def check(status: int) -> None:
     """Raise OSError if NVML says that it cannot."""
     if status:
         raise OSError(f"NVML returned {status}")

@@ -43,7 +43,7 @@ COUNT = re.compile(r"[0-9]{1,15}")
 
 # Where `snakemake plan` writes its estimates.
 PLAN = Path("results/plan.tsv")
-COLUMNS = ("run", "seconds", "basis", "planned_on", "gpu_mb")
+COLUMNS = ("run", "seconds", "basis", "planned_on", "gpu_mb", "mem_mb")
 # Of a run: 30 years.
 MOST_S = 1e9
 
@@ -154,8 +154,10 @@ def read_plan(path: Path = PLAN) -> dict[str, dict[str, str]]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t"))
         usable = [row for row in rows if row["basis"] in BASES and 0 < float(row["seconds"]) < MOST_S]
-        # An earlier version wrote no `gpu_mb`.
-        usable = [{**row, "gpu_mb": str(_count(row.get("gpu_mb")))} for row in usable]
+        # Earlier versions wrote no memory.
+        usable = [
+            {**row, **{name: str(_count(row.get(name))) for name in ("gpu_mb", "mem_mb")}} for row in usable
+        ]
         return {row["run"]: {name: row[name] for name in COLUMNS} for row in usable}
     except FileNotFoundError:
         return {}

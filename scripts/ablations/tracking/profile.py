@@ -40,12 +40,29 @@ class Profile:
 
         Raises AblationsError for bounds that are incomplete, or in the wrong order or unit.
         """
-        bounds = [bound for name in ("min_runtime", "max_runtime") if (bound := self.resource(rule, name))]
+        return self._bounds(rule, "runtime", "minutes")
+
+    def memory_bounds(self, rule: str) -> tuple[int, int] | None:
+        """The least and the greatest request of memory of a rule's jobs in MB; None without bounds.
+
+        Raises AblationsError as `time_bounds`, and where `mem_mb`, which takes precedence, is given too.
+        """
+        bounds = self._bounds(rule, "mem_mb", "MB")
+        if bounds and self.resource(rule, "mem_mb"):
+            raise AblationsError(
+                f"set-resources of {rule}: mem_mb is given beside min_mem_mb and max_mem_mb; remove it, or "
+                "the two"
+            )
+        return bounds
+
+    def _bounds(self, rule: str, of: str, unit: str) -> tuple[int, int] | None:
+        names = (f"min_{of}", f"max_{of}")
+        bounds = [bound for name in names if (bound := self.resource(rule, name))]
         if not bounds:
             return None
         if len(bounds) < 2 or not all(map(NATURAL.fullmatch, bounds)) or int(bounds[0]) > int(bounds[1]):
             raise AblationsError(
-                f"set-resources of {rule}: min_runtime and max_runtime are given together, in whole minutes, "
+                f"set-resources of {rule}: {' and '.join(names)} are given together, in whole {unit}, "
                 f"the smaller first; found: {', '.join(bounds)}"
             )
         return int(bounds[0]), int(bounds[1])
