@@ -69,7 +69,11 @@ def inside(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(PROJECT / "benchmarks"))
     import gpu_checks
     import torch
+    from ablations.training.devices import problem_of_cuda
 
+    if options.device == "cuda" and (problem := problem_of_cuda()):
+        print("FAIL", f"torch finds no usable CUDA device here: {problem}")
+        return
     folder = options.out / "files" / options.only[0] if options.only[0] not in INSIDE else options.out
     folder.mkdir(parents=True, exist_ok=True)
     datasets = {path.stem: path for path in (options.out / "data").glob("*.safetensors")}

@@ -54,6 +54,17 @@ def _steps(run: Run) -> float:
     return layers * int(values["epochs"]) / int(values["batch_size"])
 
 
+def check_gpu() -> None:
+    """End with a sentence if torch cannot use a GPU; asked in a process of its own, which leaves it free."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(PROJECT / 'scripts')!r}); "
+        "from ablations.training.devices import problem_of_cuda; sys.exit(problem_of_cuda())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"error: torch finds no usable CUDA device here: {done.stderr.strip()}")
+
+
 def stage(config: Config, name: str, source_dir: Path) -> None:
     """Stage a dataset from the files of `source_dir`, where it is not staged yet."""
     dataset, path = config.datasets[name], Path(config.staged_path(name))
@@ -128,6 +139,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="directories of runs; all if none is given")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     options = parser.parse_args()
+    if options.device == "cuda":
+        check_gpu()
     config = read_config()
     runs = networks(config, options.runs)
     for name in sorted({run.dataset for run in runs}):

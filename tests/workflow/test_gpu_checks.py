@@ -38,6 +38,15 @@ def test_the_command_prints_and_keeps_the_lines_of_each_check(tmp_path):
     assert "2 checks, 0 with a FAIL: none" in done.stdout
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: it cannot be missing")
+def test_without_a_gpu_a_check_fails_with_a_sentence(tmp_path):
+    command = [sys.executable, "benchmarks/gpu.py", "--out", str(tmp_path), "--only", "families"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["families"]["lines"]
+    assert line.startswith("FAIL torch finds no usable CUDA device here: ")
+
+
 def test_trainings_in_turn_have_the_bits_of_each_alone(at):
     assert [verdict for verdict, _ in gpu_checks.lanes(at)] == ["PASS", "PASS"]
 

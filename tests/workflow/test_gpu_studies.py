@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from ablations.config.config import Config
 from ablations.config.reading import load_config
 from ablations.runs import state
@@ -125,6 +126,15 @@ def test_the_runs_that_are_named_are_trained_in_this_order(on_gpu):
     assert [run.directory for run in on_gpu.networks(config, named)] == named
     with pytest.raises(SystemExit, match="results/runs/none is not a network of the published studies"):
         on_gpu.networks(config, ["results/runs/none"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: it cannot be missing")
+def test_without_a_gpu_a_sentence_says_why_and_nothing_is_trained(tmp_path):
+    command = [sys.executable, str(PROJECT / "docs/reproduction/on_gpu.py"), "--source-dir", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("error: torch finds no usable CUDA device here: ")
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
 
 
 # --- with processes -------------------------------------------------------------------------------
