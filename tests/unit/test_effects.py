@@ -105,7 +105,10 @@ def test_aliased_hyperparameters_are_never_compared():
     )
     table = effects_table("it", study, records_of(study, lambda run: 90 + noise(run, 1)))
     assert table.data["hyperparameter"].tolist() == ["batch_size"]
-    assert "No two runs of this study differ in lr or epochs only, so these are not compared." in table.notes
+    assert (
+        "No two runs of this study differ in learning rate or epochs only, so these are not compared."
+        in table.notes
+    )
 
 
 def test_one_pair_of_single_runs_is_compared_by_their_images():
@@ -197,9 +200,9 @@ def test_pairs_that_diverged_are_counted():
             found[run] = record(run, status="diverged", test_accuracy=None)
     table = effects_table("it", study, found)
     assert row(table, "lr")["pairs"] == "1"
-    assert "Pairs left out because a run is missing or diverged: 2 of lr." in table.notes
+    assert "Pairs left out because a run is missing or diverged: 2 of learning rate." in table.notes
     nothing = effects_table("it", study, {})
-    assert "Pairs left out because a run is missing or diverged: 3 of lr." in nothing.notes
+    assert "Pairs left out because a run is missing or diverged: 3 of learning rate." in nothing.notes
     assert not any("only; see" in note for note in nothing.notes)
 
 
@@ -261,7 +264,7 @@ def test_pairs_without_a_second_seed_are_counted():
     batch = row(table, "batch_size")
     assert (batch["pairs"], batch["units"], batch["judged_by"]) == ("3", "3", "seeds")
     [note] = [note for note in table.notes if "no second seed" in note]
-    assert note.endswith(": 2 of batch_size.")
+    assert note.endswith(": 2 of batch size.")
     assert not any("missing or diverged" in note for note in table.notes)
 
 
@@ -324,7 +327,7 @@ def test_many_levels_are_compared_with_the_first():
     found = list(effects(study, records_of(study, lambda run: 90 + noise(run, 1)), "test_accuracy"))
     assert [effect.first for effect in found] == [1] * 19
     notes = effects_table("it", study, {}).notes
-    [note] = [note for note in notes if "more than 8 levels (batch_size)" in note]
+    [note] = [note for note in notes if "more than 8 levels (batch size)" in note]
     assert note.endswith("each level is compared with the first only.")
 
 

@@ -215,7 +215,9 @@ def test_the_effect_of_a_range_is_that_of_a_line_over_its_logarithm():
     assert lr.comparison.difference == pytest.approx(slope * (max(lrs) - min(lrs)))
     assert found["optimizer"].comparison.difference == pytest.approx(of_adam)
     assert lr.comparison.interval.low < 0.5 * (max(lrs) - min(lrs)) < lr.comparison.interval.high
-    assert any("Drawn from a range: lr" in note for note in effects_table("s", study, records).notes)
+    assert any(
+        "Drawn from a range: learning rate" in note for note in effects_table("s", study, records).notes
+    )
 
 
 def test_the_interval_of_a_slope_has_its_coverage_and_noise_is_rarely_significant():

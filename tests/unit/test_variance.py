@@ -151,7 +151,10 @@ def test_aliased_factors_count_as_one():
         for source in table.data["source"]
         for name in ("lr", "epochs", "optimizer")
     )
-    assert any("count as one factor: these points do not separate them" in note for note in table.notes)
+    assert any(
+        note.startswith("One factor is optimizer, learning rate, epochs and pinned memory: ")
+        for note in table.notes
+    )
     # 32 points, without the means of the datasets.
     assert any(
         "One run per point" in note and "would give each degree of freedom (df) 3.3 %" in note
@@ -175,7 +178,7 @@ def test_a_level_without_any_runs_is_listed_as_left_out():
     study = study_of(GRID, seeds=SEEDS)
     accuracy = {run: value for run, value in made_up(study).items() if run.value("lr") == 0.1}
     notes = variance_table("it", study, records_of(study, accuracy.get)).notes
-    assert "The balanced layout has 6 of 12 points; left out: lr = 0.2." in notes
+    assert "The balanced layout has 6 of 12 points; left out: learning rate = 0.2." in notes
 
 
 @pytest.mark.parametrize("value", [90.0, 90.1, 97.222222, 99.7])

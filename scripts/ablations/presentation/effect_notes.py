@@ -140,30 +140,31 @@ def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     if never:
         these = "these are" if len(never) > 1 else "it is"
         notes.append(
-            f"No two runs of this study differ in {' or '.join(never)} only, so {these} not compared."
+            f"No two runs of this study differ in {labels(study, never, ' or ')} only, so {these} not "
+            "compared."
         )
     if partly:
         notes.append(
-            f"Some levels of {' and '.join(partly)} never occur in runs that differ in nothing else."
+            f"Some levels of {labels(study, partly)} never occur in runs that differ in nothing else."
         )
     if equal := dict.fromkeys(e.factor for e in found if e.comparison and is_constant(e.comparison)):
-        notes.append(f"Without any difference, and not listed: levels of {listed(equal)}.")
+        notes.append(f"Without any difference, and not listed: levels of {labels(study, equal)}.")
     paired = [effect for effect in found if effect.pairs]
     compared = [effect.comparison.pairs if effect.comparison else 0 for effect in paired]
     lost = [e.pairs - e.apart - e.alone - count for e, count in zip(paired, compared, strict=True)]
-    notes += _left_out("a run is missing or diverged", paired, lost)
+    notes += _left_out(study, "a run is missing or diverged", paired, lost)
     elsewhere = "the device, threads or runs per job differ"
-    notes += _left_out(elsewhere, paired, [effect.apart for effect in paired])
+    notes += _left_out(study, elsewhere, paired, [effect.apart for effect in paired])
     single = "their setting has no second seed, so it does not show the noise of seeds"
-    notes += _left_out(single, paired, [effect.alone for effect in paired])
+    notes += _left_out(study, single, paired, [effect.alone for effect in paired])
     if apart := max((e.apart for e in found if e.comparison and not e.pairs), default=0):
         notes.append(f"Runs left out of the linear model because {elsewhere}: {apart}.")
     levels_of = varying_levels(study)
     if drawn := [f for f, levels in levels_of.items() if isinstance(levels, Continuous)]:
         notes.append(
-            f"Drawn from a range: {listed(drawn)}. The difference is that between the lowest and the highest "
-            "drawn value on a straight line, over the logarithm where the range is log_uniform. A best value "
-            "in between does not show in it."
+            f"Drawn from a range: {labels(study, drawn)}. The difference is that between the lowest and the "
+            "highest drawn value on a straight line, over the logarithm where the range is log_uniform. A "
+            "best value in between does not show in it."
         )
     if others := {spell(level) for f in drawn for level in getattr(levels_of[f], "apart", ())}:
         notes.append(
@@ -173,7 +174,7 @@ def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     many = [f for f, levels in levels_of.items() if len(levels) > MOST_LEVELS and f not in drawn]
     if many:
         notes.append(
-            f"Hyperparameters with more than {MOST_LEVELS} levels ({', '.join(many)}): each level is "
+            f"Hyperparameters with more than {MOST_LEVELS} levels ({labels(study, many)}): each level is "
             "compared with the first only."
         )
     if not found:
@@ -181,10 +182,12 @@ def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     return notes
 
 
-def _left_out(why: str, found: Sequence[Effect], counts: Sequence[int]) -> list[str]:
+def _left_out(study: Study, why: str, found: Sequence[Effect], counts: Sequence[int]) -> list[str]:
     """The note on pairs that were left out, if there are any: how many of each hyperparameter."""
     of_factors = dict.fromkeys((effect.factor for effect in found), 0)
     for effect, count in zip(found, counts, strict=True):
         of_factors[effect.factor] += count
-    left_out = ", ".join(f"{count} of {factor}" for factor, count in of_factors.items() if count)
+    left_out = ", ".join(
+        f"{count} of {labels(study, [factor])}" for factor, count in of_factors.items() if count
+    )
     return [f"Pairs left out because {why}: {left_out}."] if left_out else []

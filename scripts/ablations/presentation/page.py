@@ -53,8 +53,8 @@ CAPTIONS = {
 }
 # A cell with a run that left no value.
 _GAP = re.compile(r"(.* \(.*)?\b(missing|diverged)\)?")
-# The space before an arrow, where a heading is not to break.
-_ARROW = re.compile(r" (?=[↑↓]$)")
+# The spaces of a heading at which it is not to break: before an arrow, and behind the sign of a difference.
+_UNBROKEN = re.compile(r" (?=[↑↓]$)|(?<=^Δ) ")
 _NUMBER = re.compile(r"-?\d*\.?\d+(e[+-]?\d+)?")
 
 
@@ -204,7 +204,7 @@ def _view(table: Table, title: str) -> View:
     ]
     heads = Heads(list(display), table.heads)
     headings = [
-        Cell(_ARROW.sub("\u00a0", text), look, name=name if name != text else "")
+        Cell(_UNBROKEN.sub("\u00a0", text), look, name=name if name != text else "")
         for text, look, name in zip(heads.lowest, looks, display, strict=True)
     ]
     return View(title, headings, rows, notes, table.text, heads.upper)

@@ -9,7 +9,7 @@ from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
 from ablations.presentation.document import Table
-from ablations.presentation.wording import in_sentence, marked, merged
+from ablations.presentation.wording import in_sentence, labels, marked, merged
 
 DATA = ("metric", "source", "share_percent", "raw_percent", "df", "p")
 DISPLAY = ("Metric", "Source", "Share of variance (%)", "df", "p")
@@ -77,7 +77,7 @@ def _notes(study: Study, metric: Metric, found: Analysis | None) -> list[str]:
             "The completed runs contain no balanced part with two factors, or with one factor and several "
             "seeds. Shares of variance need one."
         ]
-    return [*_method_notes(study, metric, found), *_scope_notes(found)]
+    return [*_method_notes(study, metric, found), *_scope_notes(study, found)]
 
 
 def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
@@ -120,16 +120,16 @@ def _method_notes(study: Study, metric: Metric, found: Analysis) -> list[str]:
     return notes
 
 
-def _scope_notes(found: Analysis) -> list[str]:
+def _scope_notes(study: Study, found: Analysis) -> list[str]:
     """Which factors count as one, and which points are left out."""
     notes = [
-        f"{', '.join(factor)} count as one factor: these points do not separate them."
+        f"One factor is {labels(study, factor)}: these points do not separate them."
         for factor in found.factors
         if len(factor) > 1
     ]
     if found.points < found.all_points or found.left_out:
         lost = "; ".join(
-            f"{', '.join(factor)} = {', '.join(' '.join(map(spell, level)) for level in levels)}"
+            f"{labels(study, factor)} = {', '.join(' '.join(map(spell, level)) for level in levels)}"
             for factor, levels in found.left_out.items()
         )
         seeds = f" with {found.seeds} seeds each" * (("seed",) in found.left_out)

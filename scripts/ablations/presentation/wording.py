@@ -25,15 +25,15 @@ def in_sentence(label: str) -> str:
     return label[:1].lower() + label[1:] if label[1:2].islower() else label
 
 
-def listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[str], joint: str = " and ") -> str:
     """Words as a list in a sentence: `a, b and c`."""
     *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)}{joint}{last}" if others else last
 
 
-def labels(study: Study, names: Iterable[str]) -> str:
+def labels(study: Study, names: Iterable[str], joint: str = " and ") -> str:
     """The labels of hyperparameters as a list in a sentence."""
-    return listed(in_sentence(study.label(name)) for name in names)
+    return listed((in_sentence(study.label(name)) for name in names), joint)
 
 
 def ratio_text(ratio: float) -> str:
