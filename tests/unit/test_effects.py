@@ -192,6 +192,30 @@ def test_a_table_that_uses_a_linear_model_notes_it(more, seeds):
     assert note.endswith("between seeds.") == (len(seeds) > 1)
 
 
+@pytest.mark.parametrize(
+    ("factor", "first", "second", "without_effect"),
+    [
+        ("pin_memory", True, False, {"pin_memory_effective": "true"}),
+        ("precision", "fp32", "tf32", {"precision_effective": "fp32"}),
+    ],
+)
+def test_a_linear_model_credits_nothing_to_what_had_no_effect(factor, first, second, without_effect):
+    """Pinned memory changes times at most; and a device may have one precision."""
+    levels = [(0.1, 1, first), (0.2, 1, second), (0.1, 2, second), (0.2, 2, second)]
+    recipes = [{"lr": lr, "epochs": epochs, factor: level} for lr, epochs, level in levels]
+    study = study_of({"recipe": recipes}, seeds=SEEDS)
+
+    def table(**own):
+        found = {run: record(run, test_accuracy=90 + noise(run, 1), **own) for run in study.runs()}
+        return effects_table("it", study, found)
+
+    without = table(**without_effect)
+    assert set(without.data["hyperparameter"]) == {"lr", "epochs"}
+    assert any(note.startswith("Without effect on this metric in these runs") for note in without.notes)
+    if factor == "precision":
+        assert factor in set(table().data["hyperparameter"]), "it is not known that it had none"
+
+
 def test_pairs_that_diverged_are_counted():
     study = study_of({"lr": [0.1, 100.0]}, seeds=(0, 1, 2))
     found = dict(records_of(study, lambda run: 90.0 + run.value("seed")))
@@ -460,7 +484,9 @@ def test_pin_memory_on_training_time_is_a_row_of_the_published_study():
     slower = lambda run: 1.1 if run.value("pin_memory") else 1.0
     found = {
         run: record(
-            run, train_time_ms=str(1000 * run.value("epochs") * slower(run) * math.exp(noise(run, 1e-2)))
+            run,
+            pin_memory_effective="true",
+            train_time_ms=str(1000 * run.value("epochs") * slower(run) * math.exp(noise(run, 1e-2))),
         )
         for run in part_a.runs()
     }

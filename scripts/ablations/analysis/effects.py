@@ -48,7 +48,8 @@ class Effect:
     `pairs` counts the pairs of runs in the grid that differ in this factor only. `comparison` uses those with
     available values, or a linear model if the grid has no pair. It is None if neither is possible. `apart`
     counts the pairs, or the runs of the linear model, that it leaves out because their times are not
-    comparable, and `alone` the pairs that it leaves out because their setting has no other seed.
+    comparable, and `alone` the pairs that it leaves out because their setting has no other seed. A factor
+    that had no effect on the metric `is_idle`: a linear model would credit it with what it cannot explain.
     """
 
     factor: str
@@ -58,6 +59,7 @@ class Effect:
     apart: int
     alone: int
     comparison: Comparison | None
+    is_idle: bool = False
 
 
 class Pairing:
@@ -128,7 +130,9 @@ def effects(study: Study, records: Records, name: str) -> Iterator[Effect]:
             effect = none if is_line else pairing.compare(factor, first, second)
             if not effect.pairs:
                 comparison = pairing.with_margin(main_effects.compare(factor, first, second))
-                effect = replace(effect, apart=len(pairing.found) - len(of_model), comparison=comparison)
+                is_idle = factor in main_effects.idle
+                apart = 0 if is_idle else len(pairing.found) - len(of_model)
+                effect = replace(effect, apart=apart, comparison=comparison, is_idle=is_idle)
             yield effect
 
 
@@ -209,12 +213,17 @@ def _hits(metric: Metric, record: Record) -> Hits:
 
 
 class _MainEffects:
-    """The linear model of all main effects on the available values of a metric."""
+    """The linear model of all main effects on the available values of a metric.
+
+    The factors in `idle` had no effect on the metric; they are no part of it.
+    """
 
     def __init__(self, study: Study, metric: Metric, found: Records, unit: float) -> None:
         self.kind, self.metric, self.found, self.unit = study.kind, metric, found, unit
         self.test = study.test
-        self.levels = varying_levels(study)
+        self.idle = study.kind.idle(found.values(), metric)
+        varying = varying_levels(study).items()
+        self.levels = {factor: levels for factor, levels in varying if factor not in self.idle}
 
     @cached_property
     def model(self) -> LinearModel:
@@ -225,7 +234,7 @@ class _MainEffects:
         return LinearModel(model_matrix(points, self.levels), np.array(values), seeds, alike)
 
     def compare(self, factor: str, first: Any, second: Any) -> Comparison | None:
-        if not self.found:
+        if not self.found or factor in self.idle:
             return None
         usual = {name: levels[0] for name, levels in self.levels.items()}
         ends = [tuple({**usual, factor: level}.values()) for level in (first, second)]

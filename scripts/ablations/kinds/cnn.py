@@ -96,6 +96,15 @@ class CnnRecord(ImageRecord):
     torchvision_version: Text
 
 
+def _idle(records: Collection[Mapping[str, str]], metric: Metric) -> list[str]:
+    """pin_memory, which times alone show where something is transferred, and precision where there is one."""
+    pinned = {record.get("pin_memory_effective") for record in records if record["pin_memory"] == "true"}
+    asked, got = ({record.get(name) for record in records} for name in ("precision", "precision_effective"))
+    has_one = len(asked) > 1 and len(got) == 1 and None not in got
+    is_idle = pinned == {"false"} or metric.noise != "time"
+    return ["pin_memory"] * is_idle + ["precision"] * has_one
+
+
 def _notes(records: Sequence[Mapping[str, str]], metrics: Collection[str]) -> list[str]:
     """Models that changed, settings without effect, times that are not comparable, counters that disagree."""
     notes = []
@@ -226,6 +235,7 @@ CNN = Kind(
     },
     clear_factors=("dataset", "model", "optimizer"),
     notes=_notes,
+    idle=_idle,
     can_keep=("weights", "logits"),
     chosen_by=("val_accuracy", "val_loss"),
     held_out="validation",

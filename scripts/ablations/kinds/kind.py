@@ -42,7 +42,8 @@ class Kind:
     others. Where the kind `reads_staged_datasets`, its datasets are those of the config. `datasets` and
     `models`, described by `model_noun`, are the names that a grid may give; empty allows any. `labels` are
     the headings of factors, and the levels of `clear_factors` are clear without one. `notes` gives what
-    readers of a table must know, from its records (mappings of column to text) and its metrics by name.
+    readers of a table must know, from its records (mappings of column to text) and its metrics by name, and
+    `idle` the hyperparameters that had no effect on a metric in any of the runs with these records.
     `can_keep` names what a study may ask to keep of a run beside its record. `chosen_by` are the metrics on
     data that a run holds out if its hyperparameter `held_out` is above 0: they may choose hyperparameters.
     For a kind that is not shipped, any metric may that a study does not report. `at_best` has, for metrics
@@ -73,6 +74,7 @@ class Kind:
     labels: Mapping[str, str] = field(default_factory=dict)
     clear_factors: tuple[str, ...] = ("dataset", "model")
     notes: Callable[[Sequence[Mapping[str, str]], Collection[str]], list[str]] = lambda records, metrics: []
+    idle: Callable[[Collection[Mapping[str, str]], Metric], Collection[str]] = lambda records, metric: ()
     can_keep: tuple[str, ...] = ()
     chosen_by: tuple[str, ...] = ()
     held_out: str = ""

@@ -134,7 +134,13 @@ def _items_note(metric: Metric) -> str:
 def gap_notes(study: Study, found: Sequence[Effect]) -> list[str]:
     """What the table does not compare, and why."""
     notes = []
-    names = dict.fromkeys(effect.factor for effect in found if not effect.comparison and not effect.pairs)
+    without = [effect for effect in found if not effect.comparison and not effect.pairs]
+    if idle := dict.fromkeys(effect.factor for effect in without if effect.is_idle):
+        notes.append(
+            f"Without effect on this metric in these runs: {labels(study, idle)}. A linear model would "
+            "credit it with what it cannot explain, so only runs that differ in nothing else would show it."
+        )
+    names = dict.fromkeys(effect.factor for effect in without if not effect.is_idle)
     never = [n for n in names if all(not effect.pairs for effect in found if effect.factor == n)]
     partly = [n for n in names if n not in never]
     if never:
