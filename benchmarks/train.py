@@ -1,6 +1,7 @@
 """How fast networks train: the plain loop, PyTorch Lightning's Trainer, and this engine, side by side.
 
     python benchmarks/train.py [--model resnet18] [--batch-size 16] [--optimizer adam] [--json PATH]
+    python benchmarks/train.py --roofs      # what bounds the engine, by itself; also on a busy machine
     python benchmarks/train.py --sweep      # whole runs: one after the other, and as the workflow runs them
     python benchmarks/train.py --device cuda --precision tf32     # all three on the GPU, at this precision
 
@@ -9,7 +10,8 @@ a ratio is of two turns that followed one another, and the median over the round
 measured where it is installed (benchmarks/requirements.txt). The roofs are what this machine can do at most:
 the measured rate of a matrix product, and the measured bandwidth for the bytes that a step has to move. How
 near the engine comes is the time of both, one after the other, as a share of the time of a step. Below stand
-the passes of each group of layers by itself, the optimizer left out.
+the passes of each group of layers by itself, and the optimizer's. Roofs, and what is compared with them, are
+in the time of the processor, measured in turns: other programs on the machine change it little.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
@@ -151,14 +154,50 @@ def seconds(turn: Callable[[], float | None]) -> float:
     return own if own is not None else time.perf_counter() - start
 
 
-def roofs() -> tuple[float, float]:
-    """The GFLOP/s of a matrix product and the GB/s of an optimizer's pass, with the threads in use."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    product = min(seconds(lambda: (torch.mm(a, b), None)[1]) for _ in range(20))
-    # Three arrays, larger together than any cache: read two, write one.
-    x, y, z = (torch.randn(2**24) for _ in range(3))
-    add = min(seconds(lambda: (torch.add(x, y, out=z), None)[1]) for _ in range(10))
-    return 2 * 1024**3 / product / 1e9, 3 * 4 * 2**24 / add / 1e9
+def processor_seconds(turn: Callable[[], object]) -> float:
+    """The time of the processor: while other programs have it, it stands still."""
+    start = time.process_time()
+    turn()
+    return time.process_time() - start
+
+
+class Roofs:
+    """The GFLOP/s of a matrix product and the GB/s of an optimizer's pass, at this moment."""
+
+    def __init__(self) -> None:
+        self._a, self._b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+        # Larger than any cache: both are read, and one is written.
+        self._x, self._y = torch.randn(2**25), torch.randn(2**25)
+        self.measure()
+
+    def measure(self) -> tuple[float, float]:
+        product = processor_seconds(lambda: torch.mm(self._a, self._b))
+        # In place, as an optimizer does: what is written is not read once more for it.
+        add = processor_seconds(lambda: self._x.add_(self._y))
+        return 2 * 1024**3 / product / 1e9, 3 * 4 * 2**25 / add / 1e9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians of a part of a step: its time, that of its roofs, and the rates that these had."""
+
+    took_s: float
+    share: float
+    of_products: float
+    rates: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls, turn: Callable[[], object], work: float, moved: float, roofs: Roofs, times: int
+    ) -> "Measured":
+        """Of a part with so many GFLOP and GB, each time in turn with the roofs."""
+        turn()
+        rows = []
+        for _ in range(times):
+            took, (rate, bandwidth) = processor_seconds(turn), roofs.measure()
+            rows.append((took, (work / rate + moved / bandwidth) / took, work / rate / took, rate, bandwidth))
+        took, share, of_products, rate, bandwidth = map(statistics.median, zip(*rows, strict=True))
+        return cls(took, share, of_products, (rate, bandwidth))
 
 
 def trimmed() -> nn.Module:
@@ -178,17 +217,36 @@ def gflop(module: nn.Module, x: torch.Tensor) -> float:
     return 3 * (counter.get_total_flops() + own) / 1e9
 
 
+# Of a step's bytes for each parameter: forward and backward read it, backward writes its gradient.
+PASSES = 3
+OPTIMIZER_PASSES = {"sgd": 3, "adam": 7, "adamw": 7}
+
+
+def parameters_gb(module: nn.Module) -> float:
+    """The GB of the parameters that are trained."""
+    return 4 * sum(p.numel() for p in module.parameters() if p.requires_grad) / 1e9
+
+
 def step_costs(hp: CnnHyperparameters) -> tuple[float, float]:
     """The GFLOP and the GB that a step of the engine needs: three passes, weights, gradients, state."""
     model = trimmed()
-    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    # Forward and backward read the weights, backward writes the gradient; then the optimizer's pass.
-    passes = 3 + {"sgd": 3, "adam": 7, "adamw": 7}[hp.optimizer]
-    return gflop(model, torch.zeros(hp.batch_size, *SHAPE)), passes * 4 * weights / 1e9
+    passes = PASSES + OPTIMIZER_PASSES[hp.optimizer]
+    return gflop(model, torch.zeros(hp.batch_size, *SHAPE)), passes * parameters_gb(model)
 
 
-def print_groups(hp: CnnHyperparameters, rate: float, rounds: int) -> None:
-    """Time the forward and backward pass of each group of layers by itself, against the rate of products.
+def thin_products(rows: int, roofs: Roofs, times: int) -> Measured:
+    """Products of a batch's rows by matrices of 256×256, as on maps of one place: forward, and backward."""
+    x, weights = torch.randn(rows, 256), torch.randn(36, 256, 256).unbind()
+
+    def turn() -> None:
+        for weight in weights:
+            torch.mm(torch.mm(x, weight.t()), weight)
+
+    return Measured.of(turn, 2 * len(weights) * 2 * rows * 256 * 256 / 1e9, 0.0, roofs, times)
+
+
+def print_groups(hp: CnnHyperparameters, roofs: Roofs, rounds: int) -> None:
+    """Time the forward and backward pass of each group of layers by itself, in turns with the roofs.
 
     Groups are the children of the network, or, if one child has nearly all of its layers, that one's.
     """
@@ -203,6 +261,7 @@ def print_groups(hp: CnnHyperparameters, rate: float, rounds: int) -> None:
     model(torch.randn(hp.batch_size, *SHAPE))
     for hook in hooks:
         hook.remove()
+    parts: dict[str, tuple[Callable[[], object], float, float]] = {}
     for name, x in inputs.items():
         group = groups[name]
         # The images need no gradient: one of three passes less.
@@ -212,11 +271,28 @@ def print_groups(hp: CnnHyperparameters, rate: float, rounds: int) -> None:
         def turn(group: nn.Module = group, leaf: torch.Tensor = leaf) -> None:
             # A copy: the first layer may work in place, which a leaf that needs a gradient forbids.
             y = group(leaf.clone())
+            group.zero_grad()
             y.backward(torch.ones_like(y))
 
-        took = min(seconds(turn) for _ in range(2 + 3 * rounds))
-        share = 100 * work / rate / took
-        print(f"  {name:10} {1000 * took:7.2f} ms {work:7.3f} GFLOP {share:4.0f} % of the rate of products")
+        parts[name] = turn, work, PASSES * parameters_gb(group)
+    optimizer = setup.make_optimizer(model, hp)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    parts["optimizer"] = optimizer.step, 0.0, OPTIMIZER_PASSES[hp.optimizer] * parameters_gb(model)
+    found = {name: Measured.of(*part, roofs, 4 * rounds) for name, part in parts.items()}
+    whole = sum(part.took_s for part in found.values())
+    print("  group       time    of all   GFLOP    MB  reached of both roofs  of that of products alone")
+    for name, part in found.items():
+        _, work, moved = parts[name]
+        print(
+            f"  {name:10} {1000 * part.took_s:7.2f} ms {100 * part.took_s / whole:4.0f} % {work:7.3f} "
+            f"{1000 * moved:5.0f} {100 * part.share:4.0f} % {100 * part.of_products:20.0f} %"
+        )
+    thin = thin_products(hp.batch_size, roofs, 4 * rounds)
+    print(
+        f"  products of {hp.batch_size} rows by matrices of 256×256 reach {100 * thin.of_products:.0f} % of "
+        "the rate of large products"
+    )
 
 
 def peak_memory_mb(name: str, options: argparse.Namespace) -> float:
@@ -253,43 +329,55 @@ def compare(options: argparse.Namespace, hp: CnnHyperparameters) -> dict[str, fl
         print()
     if DEVICE.type != "cpu":
         return results
-    rate, bandwidth = roofs()
-    flop, moved = step_costs(hp)
-    at_best = flop / rate + moved / bandwidth
-    share = 100 * at_best * results["engine_images_per_s"] / hp.batch_size
+    return results | compare_with_roofs(options, hp, turns["engine"])
+
+
+def compare_with_roofs(
+    options: argparse.Namespace, hp: CnnHyperparameters, turn: Callable[[], float]
+) -> dict[str, float]:
+    roofs, (flop, moved) = Roofs(), step_costs(hp)
+    step = Measured.of(turn, options.steps * flop, options.steps * moved, roofs, options.rounds)
+    rate, bandwidth = step.rates
+    share = 100 * step.share
+    at_best = 1000 * (flop / rate + moved / bandwidth)
     print(
         f"roofs: {rate:.0f} GFLOP/s, {bandwidth:.1f} GB/s; a step needs {flop:.2f} GFLOP and moves "
-        f"{moved * 1000:.0f} MB: {1000 * at_best:.1f} ms at best, of which the engine reaches {share:.0f} %"
+        f"{moved * 1000:.0f} MB: {at_best:.1f} ms at best, of which the engine reaches {share:.0f} %"
     )
-    print_groups(hp, rate, options.rounds)
-    return results | {"gflop_per_s": rate, "gb_per_s": bandwidth, "roof_percent": share}
+    print_groups(hp, roofs, options.rounds)
+    return {"gflop_per_s": rate, "gb_per_s": bandwidth, "roof_percent": share}
 
 
 def sweep(options: argparse.Namespace) -> dict[str, float]:
     """As many runs as cores: the plain loop one after the other with its default threads, and the engine's
     at the same time with one thread each. Start-up is left out on both sides.
+
+    The ratio is that of one run with one thread, for each core, less what threads gain the plain loop and
+    what the engine's runs lose beside each other. Each is measured, too.
     """
     runs = os.cpu_count() or 1
     command = [sys.executable, __file__, "--model", options.model, "--optimizer", options.optimizer]
     command += ["--batch-size", str(options.batch_size), "--steps", str(options.steps)]
-    environment = {**os.environ}
-    ratios = []
+
+    def turn(loop: str, threads: int = 1, at_a_time: int = 1) -> float:
+        words = [*command, "--only", loop, "--threads", str(threads)]
+        processes = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(at_a_time)]
+        return max(float(process.communicate()[0].split()[0]) for process in processes)
+
+    rows = []
     for _ in range(options.rounds):
-        plain = 0.0
-        for _ in range(runs):
-            done = subprocess.run(
-                [*command, "--only", "plain", "--threads", str(runs)],
-                capture_output=True, text=True, check=True, env=environment,
-            )  # fmt: skip
-            plain += float(done.stdout.split()[0])
-        together = [
-            subprocess.Popen([*command, "--only", "engine"], stdout=subprocess.PIPE, text=True)
-            for _ in range(runs)
-        ]
-        ours = max(float(process.communicate()[0].split()[0]) for process in together)
-        ratios.append(plain / ours)
-        print(f"{runs} runs: plain {plain:.1f} s, engine {ours:.1f} s, {plain / ours:.2f} times")
-    return {"sweep_ratio": statistics.median(ratios)}
+        plain = [turn("plain", runs) for _ in range(runs)]
+        ours, alone, with_one_thread = turn("engine", at_a_time=runs), turn("engine"), turn("plain")
+        ratio = sum(plain) / ours
+        print(f"{runs} runs: plain {sum(plain):.1f} s, engine {ours:.1f} s, {ratio:.2f} times")
+        gain = with_one_thread / statistics.mean(plain)
+        rows.append((ratio, with_one_thread / alone, gain, ours / alone))
+    ratio, single, gain, loss = map(statistics.median, zip(*rows, strict=True))
+    print(
+        f"medians: {ratio:.2f} times; one run with one thread {single:.2f} times; the plain loop gains "
+        f"{gain:.2f} times by {runs} threads; {runs} runs of the engine take {loss:.2f} times as long as one"
+    )
+    return {"sweep_ratio": ratio, "one_run": single, "gain_by_threads": gain, "loss_at_a_time": loss}
 
 
 def main() -> None:
@@ -304,6 +392,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "tf32"], default="fp32", help="that of all three")
+    parser.add_argument("--roofs", action="store_true", help="the engine against the roofs alone")
     parser.add_argument("--sweep", action="store_true", help="whole runs side by side")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     parser.add_argument("--only", choices=LOOPS, help=argparse.SUPPRESS)
@@ -329,7 +418,13 @@ def main() -> None:
         status = Path("/proc/self/status").read_text()
         print(measured, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e6)
         return
-    results = sweep(options) if options.sweep else compare(options, hp)
+    if options.roofs:
+        turn = engine(hp, options.steps)
+        turn()
+        print(f"{hp.optimizer}, batch {hp.batch_size}, {MODEL}; medians of {options.rounds} rounds")
+        results = compare_with_roofs(options, hp, turn)
+    else:
+        results = sweep(options) if options.sweep else compare(options, hp)
     if options.json:
         write_text(options.json, json.dumps(results, indent=2) + "\n")
 
