@@ -98,7 +98,7 @@ class CnnRecord(ImageRecord):
 
 def _idle(records: Collection[Mapping[str, str]], metric: Metric) -> list[str]:
     """pin_memory, which times alone show where something is transferred, and precision where there is one."""
-    pinned = {record.get("pin_memory_effective") for record in records if record["pin_memory"] == "true"}
+    pinned = {record.get("pin_memory_effective") for record in records if record.get("pin_memory") == "true"}
     asked, got = ({record.get(name) for record in records} for name in ("precision", "precision_effective"))
     has_one = len(asked) > 1 and len(got) == 1 and None not in got
     is_idle = pinned == {"false"} or metric.noise != "time"
