@@ -390,7 +390,8 @@ def real_runs(at: Setting) -> Iterator[Line]:
     file = at.folder / "stopped" / state.NAME
     while together["stopped"].poll() is None:
         seen = state.read(file)
-        if seen and seen.progress and seen.progress.step > seen.progress.steps // 4:
+        # Of a short run, the state tells the first step, and perhaps no other before the last.
+        if seen and seen.progress and (not at.on_gpu or seen.progress.step > seen.progress.steps // 4):
             together["stopped"].send_signal(signal.SIGUSR2)
             break
         time.sleep(0.05)
