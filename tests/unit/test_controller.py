@@ -105,7 +105,7 @@ def test_the_marks_of_a_run_go_where_it_has_its_record_and_nowhere_else(tmp_path
     (tmp_path / "results/record.tsv").touch()
     gone = [mark(tmp_path, f"{finished}/{name}.tsv") for name in ("record", "history")]
     stay = [mark(tmp_path, f"{begun}/{name}.tsv") for name in ("record", "history")]
-    # A table beside which there is a record, and what is no mark.
+    # The mark of a table that has a record beside it, and a file that is not a mark.
     stay.append(mark(tmp_path, "results/records.tsv"))
     stay.append(tmp_path / ".snakemake/incomplete/a note.txt")
     stay[-1].touch()

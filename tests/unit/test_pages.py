@@ -312,7 +312,7 @@ def test_a_printed_page_has_all_rows_and_figures_and_nothing_to_operate(large, o
 
 @pytest.fixture
 def running(tmp_path, monkeypatch) -> Callable[[int], Path]:
-    """Makes the page of a study of which so many runs are missing, each time anew."""
+    """Makes the page of a study again at each call, with as many missing runs as it is told."""
     monkeypatch.chdir(tmp_path)
     study = study_of_runs(seeds=[0])
     records = measured(study)
