@@ -15,6 +15,7 @@ import pytest
 from queues import PATIENCE_S
 from snakemake_executor_plugin_submitit.member import Member
 from snakemake_executor_plugin_submitit.pack import Pack
+from snakemake_executor_plugin_submitit.processes import family
 from snakemake_executor_plugin_submitit.shell_job import ShellJob
 
 # Calls a pack as submitit does: its handler calls `checkpoint` and saves what is to be requeued.
@@ -153,17 +154,32 @@ def test_processors_are_not_divided_if_slurm_did_not_bind_the_job(tmp_path):
 
 # Runs until it is told to stop. When it is run again, it succeeds.
 GOES_ON = (
-    "echo $$ >> began{0}; trap 'echo saved > state{0}; exit 1' TERM; "
+    "trap 'echo saved > state{0}; exit 1' TERM; echo $$ >> began{0}; "
     "[ -e state{0} ] || while :; do sleep 0.1; done"
 )
+
+
+def test_a_process_that_ends_before_its_threads_are_listed_has_no_children(monkeypatch):
+    process = subprocess.Popen(["sleep", "600"])
+    listed = os.scandir
+
+    def ended(path):
+        if "/proc/" in str(path):
+            process.kill()
+            process.wait()
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", ended)
+    found = family(process.pid)
+    assert process.returncode == -signal.SIGKILL
+    assert [each.pid for each in found] == [process.pid]
 
 
 @both_ways
 def test_before_the_limit_members_are_told_to_stop_and_only_unfinished_ones_rerun(direct, tmp_path):
     pack = Allocation(tmp_path, "echo $$ >> began0", GOES_ON.format(1), GOES_ON.format(2), direct=direct)
     process = pack.start()
-    wait_for(lambda: 0 in pack.results() and (tmp_path / "began2").exists())
-    time.sleep(0.3)
+    wait_for(lambda: 0 in pack.results() and all((tmp_path / f"began{i}").exists() for i in (1, 2)))
     process.send_signal(signal.SIGUSR2)
     assert process.wait(PATIENCE_S) == 99, "it asks to be requeued"
     assert pack.results() == {0: 0}, "an interrupted member has not failed"
@@ -251,7 +267,6 @@ def test_preempted_members_write_their_checkpoints_and_have_not_failed(direct, t
     pack = Allocation(tmp_path, GOES_ON.format(0), GOES_ON.format(1), direct=direct)
     process = pack.start()
     wait_for(lambda: (tmp_path / "began0").exists() and (tmp_path / "began1").exists())
-    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
     assert pack.results() == {}
@@ -276,7 +291,6 @@ def test_an_allocation_preempted_with_grace_asks_to_be_requeued(tmp_path):
         pack = Allocation(tmp_path, GOES_ON.format(0))
         process = pack.start(**found)
         wait_for(lambda: (tmp_path / "began0").exists())
-        time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == status, said
         assert (tmp_path / "state0").exists()

@@ -30,11 +30,13 @@ def group_is_alive(pid: int) -> bool:
 def family(pid: int) -> list[psutil.Process]:
     """A process and all its descendants.
 
-    It reads the kernel's lists of children: a search of all processes is slow on a full node.
+    It reads the kernel's lists of children: a search of all processes is slow on a full node. One that ends
+    meanwhile has no children left here.
     """
     pids, found = [pid], []
     while pids:
-        with contextlib.suppress(psutil.Error):
+        # Its folder may be gone before its threads are listed.
+        with contextlib.suppress(psutil.Error, OSError):
             found.append(psutil.Process(each := pids.pop()))
             for listed in Path(f"/proc/{each}/task").glob("*/children"):
                 with contextlib.suppress(OSError):
