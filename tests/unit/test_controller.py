@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import os
 import platform
 from pathlib import Path
 
@@ -113,3 +114,19 @@ def test_the_marks_of_a_run_go_where_it_has_its_record_and_nowhere_else(tmp_path
     assert [path.exists() for path in gone] == [False, False]
     assert all(path.is_file() for path in stay)
     assert remove_marks_of_finished_runs(tmp_path) == 0
+
+
+def test_marks_that_another_call_removes_meanwhile_are_left_out(tmp_path, monkeypatch):
+    """Snakemake removes the folders of a mark with it."""
+    theirs = mark(tmp_path, "results/runs/cnn/digits/resnet18/lr=0.1+seed=0/record.tsv")
+    listed = os.scandir
+
+    def removed(path):
+        if Path(path).name.startswith("@") and theirs.exists():
+            theirs.unlink()
+            os.removedirs(theirs.parent)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", removed)
+    assert remove_marks_of_finished_runs(tmp_path) == 0
+    assert not theirs.parent.exists()

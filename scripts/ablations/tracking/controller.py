@@ -93,7 +93,8 @@ def remove_marks_of_finished_runs(directory: Path) -> int:
     finished. Snakemake would take its outputs for incomplete, and train it again.
     """
     folder, removed = directory / ".snakemake/incomplete", 0
-    for mark in folder.rglob("*"):
+    # Unlike rglob, walk leaves out a folder that another call removes meanwhile.
+    for mark in (Path(path, name) for path, _, names in os.walk(folder) for name in names):
         # Snakemake names a mark by the path in base64, in parts if that is too long for a name.
         parts = mark.relative_to(folder).parts
         with suppress(OSError, ValueError):
