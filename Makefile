@@ -2,9 +2,9 @@
 # ARGS passes options on: make preview ARGS="--configfile my.yaml"; and PIP_ARGS those of pip install.
 
 PYTHON ?= python3
-# Two more than the two cores of CI: tests on SLURM wait for it most of the time. A worker that has nothing to
+# Three more than the two cores of CI: tests on SLURM wait for it most of the time. A worker that has nothing to
 # do takes tests of another.
-TEST_WORKERS ?= 4
+TEST_WORKERS ?= 5
 PYTEST = .venv/bin/pytest -n $(TEST_WORKERS) --dist worksteal
 SNAKEMAKE = .venv/bin/snakemake --profile profiles/local
 

@@ -128,15 +128,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The short ones come last, so that no worker is left with a long one at the end. Half of the workers begin
     with the tests on a cluster, which wait most of the time, and the other half with those that compute.
+    Tests of the same `xdist_group` come to the same worker: others would make again what they share, or wait
+    for it.
     """
     workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
     if workers == 1:
         return
     slow = [item for item in items if item.path.parent.name not in ("unit", "statistics")]
     fast = [item for item in items if item.path.parent.name in ("unit", "statistics")]
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in slow:
+        mark = item.get_closest_marker("xdist_group")
+        groups.setdefault(mark.args[0] if mark else item.nodeid, []).append(item)
     items.clear()
     for worker in range(workers):
-        share = slow[worker::workers]
+        share = [item for group in list(groups.values())[worker::workers] for item in group]
         items += reversed(share) if worker % 2 else share
         items += fast[len(fast) * worker // workers : len(fast) * (worker + 1) // workers]
 

@@ -66,6 +66,8 @@ RECORDS = [
     for seed in (0, 1)
 ]
 
+pytestmark = pytest.mark.xdist_group("own kinds")
+
 
 @pytest.fixture(scope="module")
 def made(made_once) -> Checkout:

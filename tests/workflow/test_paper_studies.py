@@ -121,6 +121,7 @@ CONFIG = {
     },
 }  # fmt: skip
 PAGES = ("tuned", "asked")
+pytestmark = pytest.mark.xdist_group("studies as papers have them")
 
 
 @pytest.fixture(scope="module")

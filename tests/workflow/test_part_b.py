@@ -11,6 +11,8 @@ from ablations.training import svm
 from checkout import PROJECT, Checkout
 from sklearn.svm import SVC
 
+pytestmark = pytest.mark.xdist_group("part B")
+
 
 @pytest.fixture(scope="module")
 def part_b(made_once) -> Checkout:

@@ -181,6 +181,9 @@ class Call:
         }
 
 
+together = pytest.mark.xdist_group("direct jobs")
+
+
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory) -> tuple[Call, Call]:
     root = tmp_path_factory.mktemp("both")
@@ -190,6 +193,7 @@ def calls(tmp_path_factory) -> tuple[Call, Call]:
     return both
 
 
+@together
 def test_jobs_are_direct_unless_only_snakemake_can_run_them(calls):
     direct, started = (call.said() for call in calls)
     logs = [call.root / ".snakemake/submitit_logs" for call in calls]
@@ -202,6 +206,7 @@ def test_jobs_are_direct_unless_only_snakemake_can_run_them(calls):
     assert "Snakemake is started in the allocation for job" in calls[0].printed()
 
 
+@together
 @pytest.mark.parametrize("what", ["files", "said", "metadata"])
 def test_nothing_differs(what, calls):
     direct, started = (getattr(call, what)() for call in calls)
@@ -209,6 +214,7 @@ def test_nothing_differs(what, calls):
     assert len(direct) >= 15
 
 
+@together
 def test_ends_are_the_same(calls):
     """The pack has failed members, so that its results are kept."""
     for call in calls:
@@ -234,6 +240,7 @@ def test_params_of_a_further_attempt_are_those_of_its_resources():
     assert [_known(job)["params"] for job in jobs] == [1, 2]
 
 
+@together
 def test_the_next_call_plans_the_same(calls, tmp_path):
     """Nothing but the jobs that failed."""
     rows = []
