@@ -161,6 +161,7 @@ class Study:
             return log.exists() and re.search(r"epoch \d+/", log.read_text()) is not None
 
         def caught() -> FrozenRun | None:
+            assert self.process is None or self.process.poll() is None, f"it ended:\n{self.printed[-4000:]}"
             # Logs are few. To look at all processes takes a hundred times as long.
             if not any(map(trains, self.root.glob("results/runs/**/run.log"))):
                 return None
