@@ -372,6 +372,14 @@ def test_the_metrics_of_an_earlier_attempt_are_not_taken_for_new_ones(place):
     assert "wrote no metrics there" in place.refused("true")
 
 
+def test_what_a_kept_link_points_to_stays_where_results_are_elsewhere(place, tmp_path_factory):
+    (place.root / "results").symlink_to(tmp_path_factory.mktemp("scratch"))
+    leaves = "cd {directory}; echo x > epoch=3.ckpt; ln -s epoch=3.ckpt last.ckpt; touch rest"
+    assert place.run(f"""{leaves}; echo '{{{{"psnr": 1}}}}'""", keep=["last.ckpt"]) == 0
+    assert {path.name for path in (place.folder / "files").iterdir()} == {"epoch=3.ckpt", "last.ckpt"}
+    assert (place.folder / "files/last.ckpt").read_text() == "x\n"
+
+
 # --- stopping and resuming ---
 
 # It counts to five, a number for each start, and stops on SIGTERM after having written where it was.

@@ -46,10 +46,12 @@ class Directories:
         try:
             for path in (self.checkpoints, self.history, self.lock):
                 _remove(path)
-            kept = {path for pattern in keep for path in self.files.glob(pattern)}
+            # `results` may be a link: what a link in it points to has the other path.
+            files = self.files.resolve()
+            kept = {path for pattern in keep for path in files.glob(pattern)}
             # What a link that is kept points to.
             kept |= {path.resolve() for path in kept}
-            for path in sorted(self.files.rglob("*"), reverse=True):
+            for path in sorted(files.rglob("*"), reverse=True):
                 if not any(path in (each, *each.parents) or each in path.parents for each in kept):
                     _remove(path)
             if not kept:
