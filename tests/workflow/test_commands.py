@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -414,6 +415,18 @@ def test_a_command_that_exits_well_when_told_to_stop_is_not_finished(place):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 1
     assert not (place.folder / "record.tsv").exists()
+
+
+def test_a_run_whose_command_was_told_with_it_is_stopped_and_has_not_failed(place):
+    """As SLURM and the executor tell all processes of a job at once."""
+    process = place.start(COUNTING)
+    wait_for((place.folder / "started").exists, process)
+    for each in (process, *psutil.Process(process.pid).children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            each.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 1
+    stopped = state.read(place.folder / "state.json").stopped
+    assert (stopped.why, stopped.error) == ("stopped", "it was told to stop (SIGTERM)")
 
 
 def test_no_further_line_is_executed_after_sigterm(place):

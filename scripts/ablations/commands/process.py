@@ -99,7 +99,9 @@ class Command:
         stopped, told_at = None, 0.0
         while True:
             try:
-                return process.wait(POLL_S), stopped
+                status = process.wait(POLL_S)
+                # Whoever told this process may have told the command too, which ended before this looked.
+                return status, stopped or (self.reason_to_stop if self._signal else None)
             except subprocess.TimeoutExpired:
                 poll()
             if stopped is None and (stopped := self.reason_to_stop):
