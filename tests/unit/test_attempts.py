@@ -1,5 +1,6 @@
 """Attempts: one process at a time executes a run, and its file tells how far it is."""
 
+import errno
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from ablations.errors import AblationsError
 from ablations.runs import state
 from ablations.runs.attempts import Attempt, attempt
 from ablations.runs.records import read_record, write_record
+from ablations.training.checkpoints import Checkpoint
 from test_records import make_record, make_run
 
 RUN = make_run()
@@ -38,6 +40,24 @@ def test_a_record_ends_the_attempts(tmp_path):
         second.write_record(make_record(**second.columns()))
     assert read_record(tmp_path / "record.tsv")[1].attempts == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["record.tsv", "run.lock"]
+
+
+def test_a_state_that_cannot_be_removed_costs_no_finished_run(tmp_path, monkeypatch, caplog):
+    removed = Path.unlink
+
+    def unlink(path, missing_ok=False):
+        if path.name in ("state.json", "checkpoint.pt"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        removed(path, missing_ok)
+
+    with attempt(tmp_path / "record.tsv", RUN) as first:
+        first.identify({})
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", unlink)
+            first.write_record(make_record(**first.columns()))
+            Checkpoint(tmp_path / "checkpoint.pt", first).remove()
+    assert read_record(tmp_path / "record.tsv")[1].attempts == 1
+    assert caplog.text.count("is done with, and cannot be removed (Disk quota exceeded)") == 2
 
 
 def test_a_run_killed_before_it_is_identified_loses_no_attempt(tmp_path):

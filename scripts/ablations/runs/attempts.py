@@ -238,12 +238,18 @@ class Attempt:
         return {"attempts": len(texts), "attempt_seconds": ";".join(texts), **self.meter.columns()}
 
     def write_record(self, record: Record) -> None:
-        """Write the record of the run, and remove the state file: the run is completed."""
+        """Write the record of the run, and remove the state file: the run is completed.
+
+        What cannot be removed costs space, and not the run.
+        """
         write_record(self._record, self._run, record)
         self._completed = True
-        state.remove(self._path)
-        # Earlier versions kept the attempts there.
-        self._record.with_name("attempts.json").unlink(missing_ok=True)
+        try:
+            state.remove(self._path)
+            # Earlier versions kept the attempts there.
+            self._record.with_name("attempts.json").unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s is done with, and cannot be removed (%s)", self._path, error.strerror)
 
     def fail(self, error: BaseException) -> None:
         """Store in the state file why the attempt ended without a record."""

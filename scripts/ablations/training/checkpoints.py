@@ -114,11 +114,14 @@ class Checkpoint:
             self._interval = max(self._least_interval, (self._written - start) / WRITING_SHARE)
 
     def remove(self) -> None:
-        """Remove the checkpoint: the run is done."""
-        self.path.unlink(missing_ok=True)
-        # Attempts that were killed while they wrote a checkpoint leave temporary files.
-        for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-            left.unlink(missing_ok=True)
+        """Remove the checkpoint: the run is done. What cannot be removed costs space, and not the run."""
+        try:
+            self.path.unlink(missing_ok=True)
+            # Attempts that were killed while they wrote a checkpoint leave temporary files.
+            for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s is done with, and cannot be removed (%s)", self.path, error.strerror)
 
     # --- when ---
 
