@@ -21,6 +21,7 @@ from ablations.files import atomic_path
 from ablations.kinds import hits
 from ablations.kinds.command import CommandKind
 from ablations.runs import attempts, provenance
+from ablations.runs.gpus import names_of_gpus
 from ablations.runs.run import Run, parse_hyperparameters
 from ablations.search_path import without_ours
 
@@ -83,7 +84,7 @@ class CommandRun:
         """Execute the command, and write what it left as the record."""
         device_type, device_name = device()
         if device_type == "cuda":
-            gpus = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+            gpus = names_of_gpus(os.environ)
             self.attempt.meter.add_gpus(gpus)
             self.memory = Memory(gpus)
         code = provenance.code_of(self.kind)

@@ -314,6 +314,13 @@ def test_the_record_of_a_command_names_the_gpu_that_it_was_given(given, name, tm
     assert [given in message for message in caplog.messages] == [True] * (given == "GPU-2222")
 
 
+def test_a_gpu_is_named_by_the_number_that_nvidia_smi_knows():
+    """NVIDIA's multi-process service counts the GPUs of a job from 0; the executor says which they are."""
+    assert gpus.names_of_gpus({gpus.VISIBLE: "0", "SNAKEMAKE_SUBMITIT_GPUS": "3"}) == ["3"]
+    assert gpus.names_of_gpus({gpus.VISIBLE: "1,2"}) == ["1", "2"]
+    assert gpus.names_of_gpus({gpus.VISIBLE: "", "SNAKEMAKE_SUBMITIT_GPUS": "3"}) == []
+
+
 def test_a_machine_without_nvidia_smi_records_the_processor(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert device_of_a_command({gpus.VISIBLE: "0"}) == ("cpu", processor_name())

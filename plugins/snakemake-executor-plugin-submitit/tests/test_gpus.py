@@ -3,7 +3,7 @@
 import pytest
 from snakemake_executor_plugin_submitit import gpus
 from snakemake_executor_plugin_submitit.gpus import DEVICES, near_cpus, parse_cpus, share_near, shares_of
-from snakemake_executor_plugin_submitit.member import PLACES
+from snakemake_executor_plugin_submitit.member import GPUS, PLACES
 from snakemake_executor_plugin_submitit.resources import request_of
 from snakemake_interface_common.exceptions import WorkflowError
 from test_pack import Allocation
@@ -27,6 +27,16 @@ def test_places_are_spread_over_the_gpus(places, per_gpu, devices, expected, mon
     monkeypatch.setattr(gpus, "near_cpus", lambda devices: [])
     found = [each.environment for each in shares_of(places, per_gpu, {DEVICES: devices})]
     assert [(each[DEVICES], each[PLACES]) for each in found] == expected
+
+
+@pytest.mark.parametrize(("per_gpu", "expected"), [(2, ["3", "5", "3", "5"]), (0, ["3,5"] * 4)])
+def test_a_member_learns_which_gpu_it_has_where_nvidias_service_counts_them_anew(
+    per_gpu, expected, monkeypatch
+):
+    monkeypatch.setattr(gpus, "near_cpus", lambda devices: [])
+    monkeypatch.setenv(DEVICES, "3,5")
+    found = [each.environment[GPUS] for each in shares_of(4, per_gpu, {DEVICES: "0,1"})]
+    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 
-from ablations.runs.gpus import NO_GPU, VISIBLE
+from ablations.runs.gpus import VISIBLE, names_of_gpus
 from ablations.runs.provenance import processor_name
 
 log = logging.getLogger(__name__)
@@ -14,25 +14,28 @@ log = logging.getLogger(__name__)
 
 def device(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """`cuda` with the GPU's name where the job has one, and otherwise `cpu` with the processor's."""
-    given = environment.get(VISIBLE, "")
-    if given in NO_GPU:
+    gpus = names_of_gpus(environment)
+    if not gpus:
         return "cpu", processor_name()
-    if name := name_of_gpu(given.split(",")[0]):
+    if name := name_of_gpu(gpus[0]):
         return "cuda", name
     # A name of a GPU without the GPU: the command has to run on the processor.
     log.warning(
         "this job was given a GPU (%s=%s), which nvidia-smi does not show here: the record names the "
         "processor",
         VISIBLE,
-        given,
+        environment[VISIBLE],
     )
     return "cpu", processor_name()
 
 
 def name_of_gpu(gpu: str) -> str | None:
     """The name of a GPU, or of a part of one (MIG), that CUDA_VISIBLE_DEVICES names by number or UUID."""
+    command = ["nvidia-smi", "-L"]
     try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     whole = ""

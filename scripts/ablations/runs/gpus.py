@@ -11,6 +11,8 @@ from pathlib import Path
 
 # The variables that SLURM and CUDA set for a job with GPUs, and the values that mean none.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# As the executor says it: with NVIDIA's multi-process service, CUDA's variable has other numbers.
+NUMBERED = "SNAKEMAKE_SUBMITIT_GPUS"
 GPU_VARIABLES = (VISIBLE, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
 NO_GPU = {"", "-1", "NoDevFiles", "none", "void"}
 # Where Linux shows the driver and its GPUs.
@@ -27,6 +29,12 @@ def given_gpus(environment: Mapping[str, str]) -> str | None:
         if value not in NO_GPU and (name, value) != ("SLURM_GPUS_ON_NODE", "0"):
             return f"{name}={value}"
     return None
+
+
+def names_of_gpus(environment: Mapping[str, str]) -> list[str]:
+    """The GPUs of this job by the numbers or UUIDs that nvidia-smi knows; empty if it has none."""
+    visible = environment.get(VISIBLE, "")
+    return [] if visible in NO_GPU else (environment.get(NUMBERED) or visible).split(",")
 
 
 def hidden_gpus(environment: Mapping[str, str]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snakemake_executor_plugin_submitit.member import PLACES
+from snakemake_executor_plugin_submitit.member import GPUS, PLACES
 from snakemake_executor_plugin_submitit.packing import share_cpus
 from snakemake_executor_plugin_submitit.processes import bound_cpus
 
@@ -31,15 +31,20 @@ def shares_of(places: int, per_gpu: int, environment: Mapping[str, str | None]) 
     """
     named = environment.get(DEVICES, os.environ.get(DEVICES)) or ""
     devices = named.split(",") if per_gpu and named else []
+    # nvidia-smi numbers GPUs as SLURM does; NVIDIA's service counts those of the allocation from 0.
+    given = os.environ.get(DEVICES) or named
     if len(devices) < 2:
-        own: dict[str, str | None] = {**environment, PLACES: str(places)}
+        own: dict[str, str | None] = {**environment, PLACES: str(places), GPUS: given or None}
         return [Share(cpus, own) for cpus in share_cpus(bound_cpus(), places)]
     at = [i % len(devices) for i in range(places)]
-    # nvidia-smi numbers GPUs as SLURM does; NVIDIA's service counts those of the allocation from 0.
-    near = near_cpus((os.environ.get(DEVICES) or named).split(","))
+    numbers = given.split(",")
+    near = near_cpus(numbers)
     cpus_of = share_near(bound_cpus(), at, near)
     return [
-        Share(cpus, {**environment, DEVICES: devices[gpu], PLACES: str(at.count(gpu))})
+        Share(
+            cpus,
+            {**environment, DEVICES: devices[gpu], PLACES: str(at.count(gpu)), GPUS: numbers[gpu]},
+        )
         for gpu, cpus in zip(at, cpus_of, strict=True)
     ]
 
@@ -67,7 +72,7 @@ def near_cpus(devices: Sequence[str]) -> list[set[int]]:
     command = ["nvidia-smi", "--query-gpu=index,uuid,pci.bus_id", "--format=csv,noheader"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=QUERY_TIMEOUT_S
+            command, capture_output=True, text=True, errors="replace", check=True, timeout=QUERY_TIMEOUT_S
         ).stdout
         rows = [[word.strip() for word in line.split(",")] for line in done.splitlines()]
         buses = {name: bus for index, uuid, bus in rows for name in (index, uuid)}

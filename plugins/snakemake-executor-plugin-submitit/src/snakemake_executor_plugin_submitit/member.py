@@ -28,6 +28,8 @@ log = logging.getLogger("submitit")
 MEMBER_OF = "SNAKEMAKE_SUBMITIT_RESULTS"
 # There too: how many members run at the same time. Programs may read it; the README documents it.
 PLACES = "SNAKEMAKE_SUBMITIT_PLACES"
+# The GPUs of a member as nvidia-smi numbers them; with NVIDIA's service, CUDA's variable has other numbers.
+GPUS = "SNAKEMAKE_SUBMITIT_GPUS"
 _WITHOUT_P = [sys.executable, "-m", "snakemake"]
 
 
