@@ -258,6 +258,7 @@ def test_requeues_have_a_limit(tmp_path):
         wait_for(lambda n=attempt, path=began: path.exists() and len(path.read_text().split()) == n)
         process.send_signal(signal.SIGUSR2)
         assert process.wait(PATIENCE_S) == status
+    assert pickle.loads((tmp_path / "pack.pkl").read_bytes()).requeued == 1
     (path,) = (tmp_path / "results").iterdir()
     assert "it has been requeued 1 times, which is the limit" in json.loads(path.read_text())["why"]
 

@@ -239,6 +239,7 @@ class Pack:
 
         def requeue() -> None:
             for left in reversed(range(REQUEUE_TRIES)):
+                before = self.requeued
                 try:
                     if callable(handler):
                         handler(signal.SIGUSR2, None)
@@ -246,7 +247,7 @@ class Pack:
                 except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                     # SLURM's controller is busy or restarting, or this node lacks scontrol.
                     log.warning("not requeued (%s)", error)
-                    self.requeued -= 1
+                    self.requeued = before
                     if not left or isinstance(error, FileNotFoundError):
                         self._give_up(f"the job could not be requeued on its node: {error}")
                         raise
