@@ -1,6 +1,7 @@
 # One job, one record. Everything that a run writes is in its directory, its log included. The command
 # that Snakemake prints runs in a terminal too; without its redirection it shows a progress bar.
 
+from ablations.files import changed_at
 from ablations.runs.run import Run, parse_hyperparameters
 from ablations.tracking.memory import memory_limit_mb
 from ablations.tracking.plan import PLAN, read_plan, time_limit_min
@@ -82,7 +83,7 @@ def planned_runs(written):
 def planned_run(kind, wildcards):
     """The plan of a run; None if it was never planned."""
     # A plan that is made while the study runs counts for further attempts.
-    plan = planned_runs(PLAN.stat().st_mtime_ns if PLAN.exists() else 0)
+    plan = planned_runs(changed_at(PLAN))
     names = {"dataset": "", "model": "", **dict(wildcards.items())}
     return plan.get(f"{kind.directory(**names)}/record.tsv")
 

@@ -3,6 +3,7 @@
 import hashlib
 
 from ablations.config.studies.rankings import is_profiled, is_ranked
+from ablations.files import changed_at
 from ablations.presentation.escapes import rst, script_json
 from ablations.runs import merged, state
 
@@ -78,7 +79,8 @@ def records_merged(wildcards):
     """
     records = records_of(wildcards.part)
     if wildcards.part:
-        return {record: Path(record).stat().st_mtime_ns for record in records}
+        times = {record: changed_at(Path(record)) for record in records}
+        return {record: time for record, time in times.items() if time}
     return hashlib.sha256("\n".join(records).encode()).hexdigest()
 
 

@@ -13,8 +13,10 @@ from ablations.runs.run import Run
 
 def main() -> None:
     records, profiles = snakemake.input.records, snakemake.params.profiles
-    if snakemake.wildcards.part:  # a preview has no inputs
-        records = snakemake.params.records
+    # Before anything is read: what is replaced meanwhile then differs from the note.
+    sources = merged.described([Path(file) for file in snakemake.input])
+    if snakemake.wildcards.part:  # a preview has no inputs, and another call may make a run again meanwhile
+        records = [record for record in snakemake.params.records if Path(record).exists()]
         profiles = {key: path for key, path in profiles.items() if Path(path).exists()}
     counts = {key: read_profile(Path(path)) for key, path in profiles.items()}
     kinds = read_kinds(snakemake.params.kinds)
@@ -28,7 +30,7 @@ def main() -> None:
     write_parquet(output.with_suffix(".parquet"), names, rows)
     write_table(output, names, rows)
     if not snakemake.wildcards.part:
-        merged.note([Path(file) for file in snakemake.output], [Path(file) for file in snakemake.input])
+        merged.note([Path(file) for file in snakemake.output], sources)
 
 
 if __name__ == "__main__":

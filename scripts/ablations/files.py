@@ -139,6 +139,14 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
+def changed_at(path: Path) -> int | None:
+    """When a file was last changed, in nanoseconds; None if it is gone, as a record that is made again."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def is_there(path: Path) -> bool:
     """Whether `path` exists. Where pathlib raises, as in a folder that may not be read, it does not."""
     return os.path.exists(path)  # noqa: PTH110, as above

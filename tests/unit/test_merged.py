@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ablations.files import changed_at
 from ablations.runs import merged
 
 TABLE, PARQUET = Path("results/records.tsv"), Path("results/records.parquet")
@@ -17,7 +18,7 @@ def here(tmp_path, monkeypatch):
     for file in (TABLE, PARQUET, *SOURCES):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{file} as it was\n")
-    merged.note([TABLE, PARQUET], SOURCES)
+    merged.note([TABLE, PARQUET], merged.described(SOURCES))
     return tmp_path
 
 
@@ -39,6 +40,13 @@ def test_what_was_made_here_follows(here):
 @pytest.mark.parametrize("file", [TABLE, PARQUET])
 def test_a_changed_table_does_not_follow(file, here):
     change(file)
+    assert not follow()
+
+
+def test_a_record_that_is_replaced_while_it_is_merged_is_noticed(here):
+    before = merged.described(SOURCES)
+    SOURCES[0].write_text("another\n")
+    merged.note([TABLE, PARQUET], before)
     assert not follow()
 
 
@@ -68,3 +76,9 @@ def test_where_a_merge_comes_anyway_the_table_stays(here):
     assert follow(), "a record is missing"
     TABLE.unlink()
     assert follow(), "so is the table"
+
+
+def test_a_record_that_goes_meanwhile_was_never_changed(here):
+    assert changed_at(SOURCES[0]) == SOURCES[0].stat().st_mtime_ns
+    SOURCES[0].unlink()
+    assert changed_at(SOURCES[0]) is None

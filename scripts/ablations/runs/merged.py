@@ -5,7 +5,7 @@ Snakemake looks at times alone. A merge leaves a note in `.snakemake`, which res
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ablations.files import digest, write_text
@@ -15,14 +15,14 @@ NOTE = Path(".snakemake/merged_records.json")
 LARGEST_NOTE = 4096
 
 
-def note(merged: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Note that the files in `merged` were made of those in `sources`."""
-    written = {
-        "merged": _contents(merged),
-        "sources": _names(sources),
-        "times": _times(sources),
-        "contents": _contents(sources),
-    }
+def described(sources: Sequence[Path]) -> dict[str, str]:
+    """What tells whether `sources` are still what they are now."""
+    return {"sources": _names(sources), "times": _times(sources), "contents": _contents(sources)}
+
+
+def note(merged: Sequence[Path], sources: Mapping[str, str]) -> None:
+    """Note that the files in `merged` were made of sources that were `described` before they were read."""
+    written = {"merged": _contents(merged), **sources}
     write_text(NOTE, json.dumps(written) + "\n")
 
 
