@@ -1,5 +1,6 @@
 """The repository holds together: generated files, pins, and the devices' rules."""
 
+import ast
 import json
 import re
 import runpy
@@ -95,6 +96,19 @@ def test_a_rule_runs_the_script_of_its_name():
 def test_the_library_never_imports_snakemake():
     for path in (PROJECT / "scripts/ablations").rglob("*.py"):
         assert not re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M), path
+
+
+def test_no_program_that_prints_other_bytes_than_text_ends_what_called_it():
+    """A comment in SLURM's queue, or the name of a branch, is in whatever encoding its author used."""
+    checked = 0
+    for folder in ("scripts", "plugins/snakemake-executor-plugin-submitit/src"):
+        for path in (PROJECT / folder).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                names = {word.arg for word in call.keywords} if isinstance(call, ast.Call) else set()
+                if "text" in names and "subprocess" in ast.unparse(call.func):
+                    assert "errors" in names, f"{path}:{call.lineno}"
+                    checked += 1
+    assert checked >= 6
 
 
 def test_a_write_that_fails_keeps_what_was_there(tmp_path):

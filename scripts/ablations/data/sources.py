@@ -214,6 +214,7 @@ def _call(command: list[str], folder: Path, deadline: float) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=max(0.1, deadline - time.monotonic()),
         )
     except subprocess.TimeoutExpired:

@@ -182,6 +182,7 @@ def _git(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=GIT_PATIENCE_S,
             check=False,
         )

@@ -102,7 +102,9 @@ def ended_jobs(ids: Sequence[str]) -> dict[str, str]:
 
 
 def _call(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SLURM_PATIENCE_S, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=SLURM_PATIENCE_S, check=True
+    )
     return done.stdout
 
 

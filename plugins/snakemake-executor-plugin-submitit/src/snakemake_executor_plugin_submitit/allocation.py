@@ -35,7 +35,12 @@ def is_preempted() -> bool:
         return False
     try:
         done = subprocess.run(
-            ["scontrol", "show", "job", job], capture_output=True, text=True, timeout=20, check=False
+            ["scontrol", "show", "job", job],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
