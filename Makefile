@@ -40,10 +40,10 @@ gpu-check: .venv/installed ## what holds of the engine on this machine's GPU; AR
 gpu-studies: .venv/installed ## train the published networks on one GPU, eight at a time; ARGS="--source-dir DIR"
 	.venv/bin/python docs/reproduction/on_gpu.py $(ARGS)
 
-preview: .venv/installed ## tables and figures of the runs that are there, of config/config.yaml
+preview: .venv/installed ## tables and figures of the completed runs of config/config.yaml
 	$(SNAKEMAKE) --nolock $(ARGS) -- preview
 
-pages: .venv/installed ## a page per study of config/config.yaml with all of it, of the runs that are there
+pages: .venv/installed ## a page with all tables and figures for each study of config/config.yaml, from completed runs
 	$(SNAKEMAKE) --nolock $(ARGS) -- pages
 
 page: .venv/installed ## the same, and their index in a browser
@@ -109,7 +109,7 @@ SEED = 1
 chaos: .venv/installed ## studies under random faults, on the same SLURM; MINUTES=20 SEED=1 ARGS="--episode 7"
 	@.venv/bin/python tests/slurm/chaos.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
-slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to play on
+slurm-up: .venv/installed ## a SLURM of two nodes on this machine, to try things on
 	@.venv/bin/python tests/slurm/cluster.py up
 
 slurm-down: .venv/installed ## end it

@@ -106,7 +106,7 @@ def test_a_run_goes_on_by_itself_when_the_shared_process_is_killed(staged, tmp_p
     assert pack.wait() == 0
     log = (folder / "run.log").read_text()
     assert statuses(tmp_path, ["killed"]) == {"killed": 0}, log
-    assert "the run goes on in a process of its own" in log
+    assert "the run continues in a process of its own" in log
     assert "resuming from epoch" in log
     call(staged, tmp_path / "alone", *flags)
     assert without_times(folder / "history.tsv") == without_times(tmp_path / "alone/history.tsv")

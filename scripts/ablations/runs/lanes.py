@@ -91,7 +91,7 @@ def hand_over(script: Path, settings: Sequence[str], arguments: Sequence[str]) -
         return None
     if status is None:
         GIVEN_BACK.set(since_boot())
-        log.info("the run goes on in a process of its own")
+        log.info("the run continues in a process of its own")
     return status
 
 

@@ -56,7 +56,7 @@ class ExecutorSettings(ExecutorSettingsBase):
     detach: bool = field(
         default=False,
         metadata={
-            "help": "Submit the jobs that are ready, and leave: the next call takes them over and goes on."
+            "help": "Submit the jobs that are ready, and leave: the next call takes them over and continues."
         },
     )
     linger: float = field(
