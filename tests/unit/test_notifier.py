@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -125,19 +126,29 @@ time.sleep(999)
 
     monkeypatch.setattr("subprocess.Popen.wait", until_both_wait)
     assert "had not ended after 30 s, and was killed" in notify(python(hangs), TOLD)
-    child_id = int((tmp_path / "pid").read_text())
-    # The kernel ends it, and nobody may be there to reap it.
+    # The kernel ends it.
+    await_end(int((tmp_path / "pid").read_text()))
+
+
+def await_end(process_id: int) -> None:
+    """Wait for the end of a process, which nobody may be there to reap."""
     until = time.monotonic() + PATIENCE_S
-    while psutil.pid_exists(child_id) and psutil.Process(child_id).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < until
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < until
 
 
 def test_a_command_that_leaves_a_process_holding_its_output_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     child = "import pathlib, time\nwhile not pathlib.Path('end').exists(): time.sleep(0.01)"
-    leaves = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    leaves = (
+        f"import pathlib, subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        "pathlib.Path('pid').write_text(str(child.pid))"
+    )
     assert notify(python(leaves), TOLD) == ""
     (tmp_path / "end").touch()
+    # It would look for that file for ever where the directory is removed first.
+    await_end(int((tmp_path / "pid").read_text()))
 
 
 def test_runs_are_counted_by_the_files_that_they_left(tmp_path, monkeypatch):
