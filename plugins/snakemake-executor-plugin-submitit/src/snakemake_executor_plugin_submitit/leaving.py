@@ -69,8 +69,8 @@ class Departure:
             f"This call leaves {_jobs(submitted)} in the queue or running"
             + (f", and {_jobs(rest)} of the workflow that it has not submitted" if rest > 0 else "")
             + (f". {_jobs(failed)} failed before" if failed else "")
-            + ". Run the same command again to take the jobs over and to continue. To cancel them, run it again "
-            "and press Ctrl-C."
+            + ". Run the same command again to take the jobs over and to continue. To cancel them, run it "
+            "again and press Ctrl-C."
         )
         # Snakemake knows one way to end at the wish of an executor, and words it as a failure.
         logging.disable(logging.CRITICAL)
