@@ -128,7 +128,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The short ones come last, so that no worker is left with a long one at the end. Half of the workers begin
     with the tests on a cluster, which wait most of the time, and the other half with those that compute.
-    Tests of the same `xdist_group` come to the same worker: others would make again what they share, or wait
+    Tests of the same `xdist_group` come to the same worker: another would make their fixture again, or wait
     for it.
     """
     workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]

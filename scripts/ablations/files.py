@@ -140,7 +140,7 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
 
 
 def changed_at(path: Path) -> int | None:
-    """When a file was last changed, in nanoseconds; None if it is gone, as a record that is made again."""
+    """When a file was last changed, in nanoseconds; None if it does not exist, or no longer."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

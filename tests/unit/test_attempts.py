@@ -57,7 +57,7 @@ def test_a_state_that_cannot_be_removed_costs_no_finished_run(tmp_path, monkeypa
             first.write_record(make_record(**first.columns()))
             Checkpoint(tmp_path / "checkpoint.pt", first).remove()
     assert read_record(tmp_path / "record.tsv")[1].attempts == 1
-    assert caplog.text.count("is done with, and cannot be removed (Disk quota exceeded)") == 2
+    assert caplog.text.count("is no longer needed, and cannot be removed (Disk quota exceeded)") == 2
 
 
 def test_a_run_killed_before_it_is_identified_loses_no_attempt(tmp_path):

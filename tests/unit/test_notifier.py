@@ -147,7 +147,7 @@ def test_a_command_that_leaves_a_process_holding_its_output_is_not_waited_for(tm
     )
     assert notify(python(leaves), TOLD) == ""
     (tmp_path / "end").touch()
-    # It would look for that file for ever where the directory is removed first.
+    # The test's directory is removed after the test, and with it the file that ends this process.
     await_end(int((tmp_path / "pid").read_text()))
 
 

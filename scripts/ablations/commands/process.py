@@ -100,7 +100,7 @@ class Command:
         while True:
             try:
                 status = process.wait(POLL_S)
-                # Whoever told this process may have told the command too, which ended before this looked.
+                # SLURM and the executor tell all processes of a job: the command may have ended at once.
                 return status, stopped or (self.reason_to_stop if self._signal else None)
             except subprocess.TimeoutExpired:
                 poll()

@@ -249,7 +249,7 @@ class Attempt:
             # Earlier versions kept the attempts there.
             self._record.with_name("attempts.json").unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s is done with, and cannot be removed (%s)", self._path, error.strerror)
+            log.warning("%s is no longer needed, and cannot be removed (%s)", self._path, error.strerror)
 
     def fail(self, error: BaseException) -> None:
         """Store in the state file why the attempt ended without a record."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 # The variables that SLURM and CUDA set for a job with GPUs, and the values that mean none.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# As the executor says it: with NVIDIA's multi-process service, CUDA's variable has other numbers.
+# Set by the executor: with NVIDIA's multi-process service, CUDA's variable has other numbers.
 NUMBERED = "SNAKEMAKE_SUBMITIT_GPUS"
 GPU_VARIABLES = (VISIBLE, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
 NO_GPU = {"", "-1", "NoDevFiles", "none", "void"}

@@ -121,7 +121,7 @@ class Checkpoint:
             for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s is done with, and cannot be removed (%s)", self.path, error.strerror)
+            log.warning("%s is no longer needed, and cannot be removed (%s)", self.path, error.strerror)
 
     # --- when ---
 
