@@ -206,10 +206,10 @@ class Supervisor:
         self.call("mungekey", "--create", f"--keyfile={self.root}/munge.key")
         self.start("munged")
         if self.accounting:
+            (self.root / "tmp").mkdir()
             self.call(
-                "mariadb-install-db", "--no-defaults", f"--datadir={self.root}/db", "--skip-test-db",
-                f"--user={getpass.getuser()}", "--auth-root-authentication-method=socket",
-                f"--auth-root-socket-user={getpass.getuser()}",
+                "mariadb-install-db", *self.database(), "--skip-test-db",
+                "--auth-root-authentication-method=socket", f"--auth-root-socket-user={getpass.getuser()}",
             )  # fmt: skip
             self.start("mariadbd")
             self.start("slurmdbd")
@@ -219,6 +219,15 @@ class Supervisor:
         for name in ("slurmctld", *NODES):
             self.start(name, wait=False)
         self.wait("the nodes", self.nodes_are_idle, "slurmctld")
+
+    def database(self) -> list[str]:
+        """What the database and its installation share.
+
+        A server that starts removes the temporary tables that it finds: in a directory that several
+        share, those of the others.
+        """
+        directories = [f"--datadir={self.root}/db", f"--tmpdir={self.root}/tmp"]
+        return ["--no-defaults", *directories, f"--user={getpass.getuser()}"]
 
     def command(self, name: str) -> list[str]:
         root = self.root
@@ -231,8 +240,8 @@ class Supervisor:
                 f"--log-file={root}/munged.log", f"--seed-file={root}/munged.seed",
             ],
             "mariadbd": [
-                "mariadbd", "--no-defaults", f"--datadir={root}/db", f"--socket={root}/db.socket",
-                f"--pid-file={root}/mariadbd.pid", f"--user={getpass.getuser()}", "--skip-networking",
+                "mariadbd", *self.database(), f"--socket={root}/db.socket",
+                f"--pid-file={root}/mariadbd.pid", "--skip-networking",
                 f"--log-error={root}/mariadbd.log", "--innodb-flush-log-at-trx-commit=0",
                 "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M",
             ],

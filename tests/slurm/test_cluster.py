@@ -5,12 +5,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from cluster import ACCOUNT, Cluster, wait_until
+from cluster import ACCOUNT, DAEMONS, Cluster, wait_until
 from variants import VARIANT
 
 HERE = Path(__file__).parent
@@ -56,6 +57,22 @@ def test_two_nodes_with_accounts_and_gpus(cluster, tmp_path):
     query = ("sacct", "-X", "-n", "-P", "-j", job, "-o", "State,Account,AllocTRES")
     wait_until(lambda: f"COMPLETED|{ACCOUNT}|" in cluster.call(*query))
     assert "gres/gpu=2" in cluster.call(*query)
+
+
+def test_daemons_share_no_file_with_those_of_another_cluster(cluster):
+    shared, own = [], []
+    for process in processes_of(cluster.root):
+        if process.info["name"] in DAEMONS:
+            for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+                # Temporary files have no other name; sockets are no paths at all.
+                with suppress(FileNotFoundError):
+                    file = descriptor.readlink()
+                    if file.is_relative_to(cluster.root):
+                        own.append(file)
+                    elif file.is_relative_to(tempfile.gettempdir()):
+                        shared.append(file)
+    assert own
+    assert shared == []
 
 
 def test_nothing_is_left_when_it_is_told_to_go(cluster):
