@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ablations.config.studies.published import read_published
+
 PROJECT = Path(__file__).parents[2]
 PLACE = PROJECT / "docs/reproduction"
 spec = importlib.util.spec_from_file_location("reproduce", PLACE / "reproduce.py")
@@ -26,22 +28,38 @@ def test_the_kept_tables_are_what_the_kept_records_give(tmp_path):
 
 
 def test_the_page_has_the_numbers_of_the_tables():
-    page = (PROJECT / "docs/reproduction.md").read_text()
-    for study, among in (("question_2", "10 runs"), ("part_a", "16 runs on MNIST")):
+    page, config = (PROJECT / "docs/reproduction.md").read_text(), reproduce.read_config()
+    for study, among in (
+        ("question_2", "10 runs"),
+        ("part_a", "16 runs on MNIST"),
+        ("seed_noise", "18 runs"),
+    ):
         with (PLACE / f"tables/{study}_vs_published.tsv").open() as file:
             rows = [row for row in csv.DictReader(file, delimiter="\t") if row["metric"] == "test_accuracy"]
         measured = [row for row in rows if row["measured"] != "missing"]
         for row in measured:
             cells = (row["published"], row["measured"], row["difference"], row["allowed"], row["verdict"])
             assert re.search(" *\\| *".join(map(re.escape, cells)), page), row
-        assert f"{len(measured)} of {among}" in page
-    config = reproduce.read_config()
+        runs = len(measured) * len(config.studies[study].seeds)
+        assert f"{runs} of {among}" in page
     finished = {run for run in config.runs() if (PLACE / run.record.removeprefix("results/")).exists()}
     assert len(finished) == len(list(PLACE.glob("runs/**/record.tsv")))
     assert f"[{len(finished)} of {len(config.runs())} runs]" in page
     for study in ("seed_noise", "pretraining", "normalisation"):
         runs = set(config.studies[study].runs())
         assert re.search(rf"^\| `{study}` \|.*\| {len(finished & runs)} of {len(runs)} runs \|$", page, re.M)
+
+
+def test_a_cell_of_several_studies_has_one_published_value():
+    config, published = reproduce.read_config(), {}
+    for study in reproduce.STUDIES:
+        if file := config.studies[study].published:
+            for value in read_published(config.studies[study], config.file(file.file)):
+                for run in value.runs:
+                    published.setdefault((run, value.metric), {})[study] = value.text
+    several = [texts for texts in published.values() if len(texts) > 1]
+    assert {study for texts in several for study in texts} == {"part_a", "question_2", "seed_noise"}
+    assert [texts for texts in several if len(set(texts.values())) > 1] == []
 
 
 def test_part_a_is_trained_last_and_what_it_can_do_without_at_its_end(monkeypatch, tmp_path):
