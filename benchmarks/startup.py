@@ -88,12 +88,12 @@ def stage(folder: Path) -> Path:
     """The digits, staged as the workflow does."""
     sys.path.insert(0, str(PROJECT / "scripts"))
     from ablations.config.reading import load_config
-    from ablations.data.sources import Request
+    from ablations.data.sources import StagingRequest
     from ablations.data.staging import stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
     path = folder / "digits.safetensors"
-    stage(Request("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
+    stage(StagingRequest("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
     return path
 
 

@@ -20,7 +20,7 @@ from ablations.tracking.plan import (
     COLUMNS,
     PLAN,
     Costs,
-    Estimate,
+    TimeEstimate,
     clock,
     makespan,
     read_plan,
@@ -85,7 +85,7 @@ def plan(
 def _lines(
     runs: Mapping[str, Sequence[Run]],
     records: Mapping[Run, Mapping[str, str]],
-    estimates: Mapping[Run, Estimate],
+    estimates: Mapping[Run, TimeEstimate],
     slots: Mapping[str, int],
     gpu_shares: Mapping[str, float],
 ) -> list[str]:
@@ -119,7 +119,7 @@ def _lines(
     ]
 
 
-def _makespan(todo: Mapping[Run, Estimate], slots: Mapping[str, int]) -> str:
+def _makespan(todo: Mapping[Run, TimeEstimate], slots: Mapping[str, int]) -> str:
     """How long these take, and how many at a time: one kind after the other, where there are two."""
     kinds: dict[str, list[float]] = {}
     for run, estimate in todo.items():

@@ -22,11 +22,11 @@ def main() -> None:
 
     from ablations.kinds.kind import PROFILE_COLUMNS
     from ablations.runs.records import write_table
+    from ablations.training.model_cost import model_cost
     from ablations.training.models import build_model
-    from ablations.training.profile import profile
 
     shape = tuple(options.image_shape)
-    counts = profile(build_model(options.model, shape, options.classes, options.model_code), shape)
+    counts = model_cost(build_model(options.model, shape, options.classes, options.model_code), shape)
     row = {
         "model": options.model,
         "image_shape": "x".join(map(str, shape)),

@@ -12,7 +12,7 @@ from ablations.command_line import log_to_stderr
 from ablations.commands import history
 from ablations.commands.device import device
 from ablations.commands.directories import Directories
-from ablations.commands.memory import Memory
+from ablations.commands.peak_memory import PeakMemory
 from ablations.commands.process import Command, Ended
 from ablations.commands.results import read_items, read_metrics
 from ablations.config.own_kinds import read_kinds
@@ -78,7 +78,7 @@ class CommandRun:
         self.given = Directories(options.record.absolute())
         self.raw = self.given.files / kind.history if kind.history else self.given.history
         self._seen = (0.0, 0.0)
-        self.memory = Memory()
+        self.memory = PeakMemory()
 
     def execute(self) -> None:
         """Execute the command, and write what it left as the record."""
@@ -86,7 +86,7 @@ class CommandRun:
         if device_type == "cuda":
             gpus = names_of_gpus(os.environ)
             self.attempt.meter.add_gpus(gpus)
-            self.memory = Memory(gpus)
+            self.memory = PeakMemory(gpus)
         code = provenance.code_of(self.kind)
         # A command resumes whatever has changed since, so that all attempts count.
         self.attempt.identify({})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ablations.command_line import log_to_stderr
 from ablations.config.datasets import Dataset
-from ablations.data.sources import Request
+from ablations.data.sources import StagingRequest
 from ablations.data.staging import stage
 from ablations.errors import AblationsError, run_script
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ def main() -> None:
     except (ValueError, TypeError, AttributeError, ValidationError) as error:
         raise AblationsError(f"--definition and --sources do not describe a dataset ({error})") from None
     roots = options.root or [Path()]
-    request = Request(options.dataset, definition, options.source_dir, roots, options.timeout_s)
+    request = StagingRequest(options.dataset, definition, options.source_dir, roots, options.timeout_s)
     stage(request, options.output)
 
 

@@ -35,7 +35,7 @@ from ablations.runs.run import Run
 from ablations.tracking.controller import lives
 from ablations.tracking.plan import Costs, clock, makespan
 from ablations.tracking.slurm_queue import Slurm
-from ablations.tracking.status import State, states
+from ablations.tracking.status import RunStatus, states
 
 log = logging.getLogger("status")
 
@@ -95,7 +95,7 @@ def print_outdated(config: Config) -> None:
             print(run.record)
 
 
-def code_notes(config: Config, found: Mapping[Run, State]) -> list[str]:
+def code_notes(config: Config, found: Mapping[Run, RunStatus]) -> list[str]:
     """What must be said on the code that made the runs, a sentence for each kind."""
     kinds = {study.kind.name: study.kind for study in config.studies.values()}
     notes = []
@@ -105,7 +105,7 @@ def code_notes(config: Config, found: Mapping[Run, State]) -> list[str]:
     return notes
 
 
-def look(config: Config) -> tuple[dict[Run, State], Slurm]:
+def look(config: Config) -> tuple[dict[Run, RunStatus], Slurm]:
     """The state of every run of the config."""
     slurm = Slurm.ask()
     executed = {state.run: state for state in states(config.executed_runs(), slurm)}
@@ -115,11 +115,11 @@ def look(config: Config) -> tuple[dict[Run, State], Slurm]:
         if study.records is not None
         for run in study.records.read(study, config.file(study.records.file))
     }
-    rest = {run: State(run, "done" if run in taken else "to do") for run in config.runs()}
+    rest = {run: RunStatus(run, "done" if run in taken else "to do") for run in config.runs()}
     return rest | executed, slurm
 
 
-def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
+def seconds_left(config: Config, found: Mapping[Run, RunStatus]) -> float | None:
     """Until all is done, with as many runs at a time as run now.
 
     None while none runs, and while there is nothing to judge by: no run is done, and a running run has
@@ -145,7 +145,7 @@ def seconds_left(config: Config, found: Mapping[Run, State]) -> float | None:
     return makespan([*left, *(costs.of(state.run).seconds for state in todo)], len(running))
 
 
-def as_data(config: Config, looked: tuple[dict[Run, State], Slurm]) -> dict[str, Any]:
+def as_data(config: Config, looked: tuple[dict[Run, RunStatus], Slurm]) -> dict[str, Any]:
     """The whole for scripts: counts per study, and each run that is not done."""
     found, slurm = looked
     return {
@@ -196,7 +196,7 @@ def watch(config: Config, options: argparse.Namespace) -> None:
         print()
 
 
-def show(config: Config, looked: tuple[dict[Run, State], Slurm], options: argparse.Namespace) -> None:
+def show(config: Config, looked: tuple[dict[Run, RunStatus], Slurm], options: argparse.Namespace) -> None:
     """Print the status: a table of the studies, then what runs, what waits and what failed."""
     from rich.console import Console
     from rich.table import Table
@@ -251,7 +251,7 @@ def show(config: Config, looked: tuple[dict[Run, State], Slurm], options: argpar
     print("\n".join(_what_to_call(by, command(options, slurm))))
 
 
-def _what_to_call(by: Mapping[str, Sequence[State]], resume: str) -> list[str]:
+def _what_to_call(by: Mapping[str, Sequence[RunStatus]], resume: str) -> list[str]:
     """The last sentences: what is at work, and what can be done."""
     stopped = sum(state.why == "stopped" for state in by["to do"])
     said = [f"{stopped} of the runs to do were stopped, and resume"] if stopped else []
@@ -272,7 +272,7 @@ def _line(console: Any, name: str, text: str) -> None:
     console.print(Text(f"{name}  {text}"))
 
 
-def _more(console: Any, listed: Sequence[State]) -> None:
+def _more(console: Any, listed: Sequence[RunStatus]) -> None:
     if len(listed) > SHOWN:
         console.print(f"  and {len(listed) - SHOWN} more")
 

@@ -53,12 +53,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkou
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits as runs open them; to be read only."""
     from ablations.config.reading import load_config
-    from ablations.data.sources import Request
+    from ablations.data.sources import StagingRequest
     from ablations.data.staging import stage
 
     files = [PROJECT / "config/datasets.yaml", PROJECT / "config/quickstart.yaml"]
     path = tmp_path_factory.mktemp("data") / "digits.safetensors"
-    stage(Request("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
+    stage(StagingRequest("digits", load_config(files, root=PROJECT).datasets["digits"]), path)
     return path
 
 

@@ -27,13 +27,13 @@ from ablations.analysis.items import compare_items, interval_over_seeds_and_item
 from ablations.analysis.linear_model import LinearModel
 from ablations.analysis.measurements import Records
 from ablations.analysis.normality import normality
-from ablations.analysis.paired import Estimate, compare_pairs, judge_by_seeds, judge_by_units
+from ablations.analysis.paired import MeanEstimate, compare_pairs, judge_by_seeds, judge_by_units
 from ablations.analysis.paired_tests import retested
 from ablations.analysis.points import Contrast, Point, contrasts
 from ablations.analysis.profiles import beats, interquartile_mean
 from ablations.analysis.ranks import critical_difference, friedman
 from ablations.analysis.sample_size import detectable, pairs_needed, units_needed
-from ablations.analysis.variance import Factor, Source, _sources
+from ablations.analysis.variance import Factor, VarianceSource, _sources
 from ablations.config.studies.questions import Test
 from ablations.config.studies.study import Study, parse_study
 from ablations.kinds.cnn import CNN
@@ -86,7 +86,7 @@ AT_MOST = (0.0, 0.057)
 # --- effects judged by seeds or settings -----------------------------------------------------------
 
 
-def significant(found: Estimate) -> float:
+def significant(found: MeanEstimate) -> float:
     """How often the mean is significant at 5 %."""
     return float(np.mean(2 * stats.t.sf(np.abs(found.mean) / found.error, found.df) < ALPHA))
 
@@ -587,7 +587,7 @@ for items, one, other in ((100, 0.05, 0.05), (360, 0.02, 0.06), (10_000, 0.01, 0
 # --- sources of variance ----------------------------------------------------------------------------
 
 
-def of_noise_alone(draw: np.random.Generator, seeds: int) -> list[tuple[Source, ...]]:
+def of_noise_alone(draw: np.random.Generator, seeds: int) -> list[tuple[VarianceSource, ...]]:
     """The sources of 3 × 2 × 2 points without any effect; runs of a seed share half of their noise."""
     factors: list[Factor] = [("model",), ("lr",), ("epochs",)]
     shape = (1000, 3, 2, 2, seeds)

@@ -52,6 +52,18 @@ CODE = sorted(
 )
 
 
+@pytest.mark.parametrize("package", ["scripts", "plugins"])
+def test_the_name_of_a_class_means_one_thing(package):
+    files: dict[str, list[str]] = {}
+    for path in CODE:
+        if path.is_relative_to(PROJECT / package):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    files.setdefault(node.name, []).append(path.relative_to(PROJECT).as_posix())
+    assert files
+    assert {name: places for name, places in files.items() if len(places) > 1} == {}
+
+
 def outside(*folders: str) -> list:
     """The files of CODE that are in none of these folders, as the parameters of a test."""
     return [

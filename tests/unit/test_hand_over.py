@@ -25,7 +25,7 @@ listener.settimeout(60)
 Path(path).with_name("started").open("a").write("once ")
 while True:
     connection, _ = listener.accept()
-    request, stderr = lanes.Request.receive(connection)
+    request, stderr = lanes.LaneRequest.receive(connection)
     os.write(stderr, f"{os.path.basename(path)[-1]} {request.arguments} of {request.process}".encode())
     os.close(stderr)
     what = request.arguments[0]
@@ -75,7 +75,7 @@ def start(tmp_path):
     for path in tmp_path.glob("*-[0-9]"):
         with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(ConnectionRefusedError):
             connection.connect(str(path))
-            lanes.Request(["die"], 1, 0.0, []).send(connection)
+            lanes.LaneRequest(["die"], 1, 0.0, []).send(connection)
 
 
 def answer(process: subprocess.Popen[str]) -> tuple[str, str]:

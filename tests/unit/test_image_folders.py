@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ablations.config.datasets import Dataset
-from ablations.data.sources import Request
+from ablations.data.sources import StagingRequest
 from ablations.data.staged import open_staged, read_metadata
 from ablations.data.staging import stage
 from ablations.errors import AblationsError
@@ -25,7 +25,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-def image_folder(images: Path, **changes) -> Request:
+def image_folder(images: Path, **changes) -> StagingRequest:
     plain = {
         "format": "image_folder",
         "path": str(images),
@@ -34,7 +34,7 @@ def image_folder(images: Path, **changes) -> Request:
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
     }
-    return Request("pets", Dataset.model_validate(plain | changes))
+    return StagingRequest("pets", Dataset.model_validate(plain | changes))
 
 
 def test_an_image_folder_is_resized_and_mixed(images, tmp_path):

@@ -8,9 +8,9 @@ import torch
 from ablations.data.weights import read_weights
 from ablations.errors import AblationsError
 from ablations.kinds.architectures import TORCHVISION_CLASSIFIERS, has_no_dropout, images_it_takes
+from ablations.training.model_cost import model_cost
 from ablations.training.models import build_model, check_batches
 from ablations.training.pretrained import load_pretrained
-from ablations.training.profile import profile
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,7 +22,7 @@ SHAPE = (1, 28, 28)
     [("resnet18", "0.0332", "11.18"), ("resnet34", "0.0699", "21.28"), ("resnet50", "0.0788", "23.52")],
 )
 def test_the_published_counts_come_out(name, gmacs, params_m):
-    counts = profile(build_model(name, SHAPE, 10), SHAPE)
+    counts = model_cost(build_model(name, SHAPE, 10), SHAPE)
     assert (f"{counts.macs / 1e9:.4f}", f"{counts.params / 1e6:.2f}") == (gmacs, params_m)
     assert abs(counts.flops / (2 * counts.macs) - 1) < 0.05, "two operations for each multiply-accumulate"
 
@@ -30,7 +30,7 @@ def test_the_published_counts_come_out(name, gmacs, params_m):
 def test_profiling_leaves_the_model_as_it_was():
     model = build_model("resnet18", SHAPE, 10)
     before = list(model.state_dict())
-    profile(model, SHAPE)
+    model_cost(model, SHAPE)
     assert list(model.state_dict()) == before
 
 

@@ -16,7 +16,7 @@ from ablations.runs.attempts import Stopped, attempt
 from ablations.runs.records import write_record
 from ablations.tracking.controller import take_over
 from ablations.tracking.slurm_queue import Slurm, packed_runs
-from ablations.tracking.status import State, states
+from ablations.tracking.status import RunStatus, states
 from payloads import SECRETS, TERMINALS
 from test_attempts import DAMAGED
 from test_records import make_record, make_run
@@ -58,7 +58,7 @@ def begin(
     run_state.write(folder / "state.json", written)
 
 
-def state(root: Path, slurm: Slurm | None = None) -> State:
+def state(root: Path, slurm: Slurm | None = None) -> RunStatus:
     [found] = states([make_run()], slurm or Slurm.ask(), root)
     return found
 

@@ -70,7 +70,7 @@ def hand_over(tmp_path, monkeypatch):
     def send(process: int, what: str, steps: int = 2, cpus: Sequence[int] = ()) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(tmp_path / "socket"))
-        request = lanes.Request([what, str(steps)], process, 0.0, [*(cpus or os.sched_getaffinity(0))])
+        request = lanes.LaneRequest([what, str(steps)], process, 0.0, [*(cpus or os.sched_getaffinity(0))])
         with (tmp_path / f"{process}.log").open("w") as log:
             message = json.dumps(asdict(request)).encode() + b"\n"
             socket.send_fds(connection, [message], [log.fileno()])

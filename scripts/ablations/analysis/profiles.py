@@ -36,7 +36,7 @@ class Beats:
 
 
 @dataclass(frozen=True)
-class Profile:
+class ProfiledSetting:
     """A setting with all of its values.
 
     `mean` is the interquartile mean: that of the middle half of the values, of seeds that each dataset has.
@@ -57,7 +57,7 @@ class Profile:
         return sum(map(math.isinf, self.values))
 
 
-def profiles(study: Study, records: Records, name: str) -> list[Profile]:
+def profiles(study: Study, records: Records, name: str) -> list[ProfiledSetting]:
     """The profile of each setting of a study in a metric that has a better direction.
 
     The reference is the baseline of the study, or the setting with the best interquartile mean if it has
@@ -80,7 +80,7 @@ def profiles(study: Study, records: Records, name: str) -> list[Profile]:
     baseline = baseline_of(study, records)
     reference = baseline or _best({setting: mean for setting, (mean, _) in means.items()}, metric)
     return [
-        Profile(
+        ProfiledSetting(
             setting,
             tuple(sorted(scores.values())),
             *means[setting],

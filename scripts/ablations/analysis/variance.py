@@ -43,7 +43,7 @@ SEED: Factor = ("seed",)
 
 
 @dataclass(frozen=True)
-class Source:
+class VarianceSource:
     """A source of variance: a factor, an interaction of two, `rest` (higher interactions), or the noise.
 
     The noise is that of `seeds`, or of the `items` that all runs share where only those are random. `raw`
@@ -69,7 +69,7 @@ class Analysis:
     with those of the others. If `blocked`, the variance is that within datasets.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[VarianceSource, ...]
     factors: Mapping[Factor, tuple[Level, ...]]
     left_out: Mapping[Factor, tuple[Level, ...]]
     points: int
@@ -173,7 +173,7 @@ def _hits(metric: Metric, layout: Sequence[Record]) -> np.ndarray | None:
 
 def _sources(
     data: np.ndarray, factors: Sequence[Factor], noise_of: Literal["seeds", "items"] = "seeds"
-) -> tuple[Source, ...]:
+) -> tuple[VarianceSource, ...]:
     """The analysis of a balanced layout, an array of shape (levels of each factor…, seeds or items).
 
     The difficulty of single items is not a part of the variance between runs.
@@ -205,7 +205,7 @@ def _sources(
     whole = total if noise_of == "seeds" else max(total, sum(of_noise))
     sources = (
         [
-            Source(
+            VarianceSource(
                 names,
                 what,
                 100 * (square - expected) / whole,
@@ -216,7 +216,7 @@ def _sources(
             for (names, what, _, noise, df), square, expected in zip(parts, squares, of_noise, strict=True)
         ]
         if total
-        else [Source(names, what, 0.0, 0.0, df, None) for names, what, *_, df in parts]
+        else [VarianceSource(names, what, 0.0, 0.0, df, None) for names, what, *_, df in parts]
     )
     sources.sort(key=lambda source: (-source.share, -source.raw))
     if seeds > 1:
@@ -224,7 +224,9 @@ def _sources(
             100 - sum(shares) if total else 0.0
             for shares in ([s.share for s in sources], [s.raw for s in sources])
         )
-        sources.append(Source((), noise_of, share, max(raw, 0.0), data.size - data.size // seeds, None))
+        sources.append(
+            VarianceSource((), noise_of, share, max(raw, 0.0), data.size - data.size // seeds, None)
+        )
     return tuple(sources)
 
 

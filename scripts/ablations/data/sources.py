@@ -31,7 +31,7 @@ class SourceError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class StagingRequest:
     """A dataset to stage: its definition, the user's own directory, and the time that a source may take.
 
     The path of an image folder is relative to the first of `roots` that has it.
@@ -48,7 +48,7 @@ class Request:
 Fetch = Callable[[str, Path, float], Path]
 
 
-def sources_of(request: Request) -> list[tuple[str, Fetch]]:
+def sources_of(request: StagingRequest) -> list[tuple[str, Fetch]]:
     """The sources of a dataset in the order in which they are tried, each with its label."""
     sources = [public_source(source) for source in request.definition.sources]
     if (own := request.source_dir) is None:

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from ablations.data import formats
 from ablations.data.image_folders import read_image_folder
-from ablations.data.sources import Request, sources_of, verified
+from ablations.data.sources import StagingRequest, sources_of, verified
 from ablations.data.staged import PARTS, read_metadata
 from ablations.errors import AblationsError
 from ablations.files import atomic_path, first_existing
@@ -25,7 +25,7 @@ from ablations.files import atomic_path, first_existing
 log = logging.getLogger(__name__)
 
 
-def stage(request: Request, output: Path) -> None:
+def stage(request: StagingRequest, output: Path) -> None:
     """Write the dataset to `output`, verified and atomically.
 
     Several processes may call it at once: one stages the dataset, and the others wait for it.
@@ -64,7 +64,7 @@ def stage(request: Request, output: Path) -> None:
         log.info("staged %s from %s as %s", request.name, source, output)
 
 
-def _obtain(request: Request) -> tuple[formats.Arrays, str, dict[str, Any]]:
+def _obtain(request: StagingRequest) -> tuple[formats.Arrays, str, dict[str, Any]]:
     """The arrays of the dataset, the label of the source of its files, and what a folder of them holds."""
     name, definition = request.name, request.definition
     if definition.format == "digits":
@@ -96,7 +96,7 @@ def _obtain(request: Request) -> tuple[formats.Arrays, str, dict[str, Any]]:
     raise AblationsError(_nowhere(request, problems))
 
 
-def _nowhere(request: Request, problems: list[str]) -> str:
+def _nowhere(request: StagingRequest, problems: list[str]) -> str:
     names = ", ".join(file.name for file in request.definition.files.values())
     folder = request.source_dir or Path("FOLDER")
     named = "" if request.source_dir else f", and set source_dir: {folder} in the config"

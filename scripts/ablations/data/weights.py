@@ -40,7 +40,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """A published weights file of `model`, with its SHA-256 and its sources.
 
     Where `in_order` names parts of the model, the tensors of the file are theirs, in the same order.
@@ -53,7 +53,7 @@ class Published:
     in_order: Sequence[str] = ()
 
 
-def imagenet_weights(model: str, sha256: str | None = None) -> Published:
+def imagenet_weights(model: str, sha256: str | None = None) -> PublishedWeights:
     """torchvision's ImageNet weights of `model`: IMAGENET1K_V1, or its first ones if there are none.
 
     Raises AblationsError if torchvision has no weights of this model, or nobody has said their SHA-256.
@@ -72,7 +72,7 @@ def imagenet_weights(model: str, sha256: str | None = None) -> Published:
     return weights_at(url, model, whole)
 
 
-def weights_at(url: str, model: str, sha256: str) -> Published:
+def weights_at(url: str, model: str, sha256: str) -> PublishedWeights:
     """The weights at `url`, whose name ends with the first digits of their SHA-256: `resnet18-f37072fd.pth`.
 
     Raises AblationsError if `sha256` begins with others.
@@ -88,17 +88,19 @@ def weights_at(url: str, model: str, sha256: str) -> Published:
     def fetch(name: str, folder: Path, deadline: float) -> Path:
         return download(url, folder / Path(name).name, deadline)
 
-    return Published(model, name, sha256, [("torchvision's server", fetch)])
+    return PublishedWeights(model, name, sha256, [("torchvision's server", fetch)])
 
 
-def weights_of_config(weights: FetchedWeights) -> Published:
+def weights_of_config(weights: FetchedWeights) -> PublishedWeights:
     """The weights that an entry of the config's `weights` describes."""
     sources = [public_source(source) for source in weights.sources]
-    return Published(weights.model, weights.file.name, str(weights.file.sha256), sources, weights.in_order)
+    return PublishedWeights(
+        weights.model, weights.file.name, str(weights.file.sha256), sources, weights.in_order
+    )
 
 
 def stage_weights(
-    published: Published, output: Path, source_dir: Path | None = None, timeout_s: float = 120
+    published: PublishedWeights, output: Path, source_dir: Path | None = None, timeout_s: float = 120
 ) -> None:
     """Write the weights to `output` (.safetensors), verified and atomically.
 
@@ -132,7 +134,7 @@ def stage_weights(
     )
 
 
-def _store(file: Path, published: Published, output: Path) -> None:
+def _store(file: Path, published: PublishedWeights, output: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = read_weights(file)
@@ -146,7 +148,7 @@ def _store(file: Path, published: Published, output: Path) -> None:
         save_file(tensors, temporary)
 
 
-def _in_order(tensors: Mapping[str, torch.Tensor], published: Published) -> dict[str, torch.Tensor]:
+def _in_order(tensors: Mapping[str, torch.Tensor], published: PublishedWeights) -> dict[str, torch.Tensor]:
     """The tensors under the names that those of the model's parts have, one after the other.
 
     Raises AblationsError where their number, what a name ends in, or a shape differs.

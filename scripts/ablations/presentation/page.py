@@ -59,7 +59,7 @@ _NUMBER = re.compile(r"-?\d*\.?\d+(e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """A cell or a heading on a page. `look` are its classes, and `key` is what its column is sorted by.
 
     `name` is that of a heading with those above it.
@@ -78,15 +78,15 @@ class View:
     """A table on a page. `levels` are the headings above others, each with how many columns it spans."""
 
     title: str
-    headings: Sequence[Cell]
-    rows: Sequence[Sequence[Cell]]
+    headings: Sequence[PageCell]
+    rows: Sequence[Sequence[PageCell]]
     notes: Sequence[str] = ()
     text: Sequence[tuple[str, str]] = ()
     levels: Sequence[Sequence[tuple[str, int]]] = ()
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A table, a figure, or both. `picture` is a data URI, and `numbers` is what the figure shows."""
 
     id: str
@@ -99,7 +99,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Completion:
     """How many runs a study has, how many of them have no record yet, and how many have diverged."""
 
     runs: int
@@ -107,7 +107,7 @@ class Progress:
     diverged: int
 
     @classmethod
-    def of(cls, study: Study, records: Records) -> "Progress":
+    def of(cls, study: Study, records: Records) -> "Completion":
         """The progress of a study with these records."""
         found = [records.get(run) for run in study.runs()]
         diverged = sum(row is not None and row["status"] == "diverged" for row in found)
@@ -132,9 +132,9 @@ def study_page(
 
     `figures` are paths without their suffixes; `numbers` are those that a figure shows.
     """
-    progress = Progress.of(study, records)
+    progress = Completion.of(study, records)
     sections = [
-        Section(
+        PageSection(
             id=f"section-{name}".rstrip("-"),
             heading=(heading := HEADINGS.get(name, name.replace("_", " ").capitalize())),
             table=_view(tables[name], _caption(tables[name], study, heading)) if name in tables else None,
@@ -150,12 +150,12 @@ def study_page(
 
 def index_page(studies: Mapping[str, Study], records: Mapping[str, Records]) -> str:
     """The page with a link to the page of each study, given their records by name."""
-    found = {name: Progress.of(study, records[name]) for name, study in studies.items()}
+    found = {name: Completion.of(study, records[name]) for name, study in studies.items()}
     headings = ("Study", "Title", "Runs", "Completed", "Missing", "Diverged")
     rows = [
         [
-            Cell(as_line(name), link=f"{quote(name)}.html"),
-            Cell(as_line(studies[name].title), "wrap"),
+            PageCell(as_line(name), link=f"{quote(name)}.html"),
+            PageCell(as_line(studies[name].title), "wrap"),
             *_counts(of.runs, of.runs - of.missing),
             *_counts(of.missing, of.diverged, look=" gap"),
         ]
@@ -164,14 +164,14 @@ def index_page(studies: Mapping[str, Study], records: Mapping[str, Records]) -> 
     # Studies may share runs.
     every = {run: records[name].get(run) for name, study in studies.items() for run in study.runs()}
     diverged = sum(row is not None and row["status"] == "diverged" for row in every.values())
-    progress = Progress(len(every), list(every.values()).count(None), diverged)
+    progress = Completion(len(every), list(every.values()).count(None), diverged)
     looks = ("", "wrap", "number", "number", "number", "number")
-    view = View("Studies", [Cell(*each) for each in zip(headings, looks, strict=True)], rows)
+    view = View("Studies", [PageCell(*each) for each in zip(headings, looks, strict=True)], rows)
     return _rendered("index.html", "Studies", progress, table=view)
 
 
-def _counts(*counts: int, look: str = "") -> list[Cell]:
-    return [Cell(f"{count:,}", "number" + look * bool(count), str(count)) for count in counts]
+def _counts(*counts: int, look: str = "") -> list[PageCell]:
+    return [PageCell(f"{count:,}", "number" + look * bool(count), str(count)) for count in counts]
 
 
 def _caption(table: Table, study: Study, heading: str) -> str:
@@ -192,7 +192,7 @@ def _view(table: Table, title: str) -> View:
     looks = ["number" if s == "right" else "wrap" * is_long for s, is_long in zip(sides, long, strict=True)]
     rows = [
         [
-            Cell(
+            PageCell(
                 text,
                 f"{look}{' best' * ((i, j) in table.bold)}{' gap' * bool(_GAP.fullmatch(text))}".strip(),
                 _key(text) if look == "number" else None,
@@ -204,7 +204,7 @@ def _view(table: Table, title: str) -> View:
     ]
     heads = Heads(list(display), table.heads)
     headings = [
-        Cell(_UNBROKEN.sub("\u00a0", text), look, name=name if name != text else "")
+        PageCell(_UNBROKEN.sub("\u00a0", text), look, name=name if name != text else "")
         for text, look, name in zip(heads.lowest, looks, display, strict=True)
     ]
     return View(title, headings, rows, notes, table.text, heads.upper)
@@ -225,7 +225,7 @@ def _picture(base: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _rendered(template: str, title: str, progress: Progress, **values: object) -> str:
+def _rendered(template: str, title: str, progress: Completion, **values: object) -> str:
     """A page as text: Jinja2 escapes what it inserts, and a browser may load and execute nothing else."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ablations.analysis.measurements import Records
-from ablations.analysis.profiles import Profile, baseline_of, profiles
+from ablations.analysis.profiles import ProfiledSetting, baseline_of, profiles
 from ablations.analysis.ranks import can_be_ranked
 from ablations.config.studies.rankings import FEWEST_SEEDS, settings_by_dataset
 from ablations.config.studies.study import Study
@@ -50,7 +50,7 @@ def profiles_table(name: str, study: Study, records: Records) -> Table:
     return Table(title, f"{name}_profiles", data, display, all_notes)
 
 
-def _fields(found: Profile) -> dict[str, str]:
+def _fields(found: ProfiledSetting) -> dict[str, str]:
     interval, beats = found.interval, found.beats
     return {
         "iqm": "" if found.mean is None else f"{found.mean:.4f}",
@@ -64,7 +64,7 @@ def _fields(found: Profile) -> dict[str, str]:
     }
 
 
-def _texts(metric: Metric, found: Profile) -> dict[str, str]:
+def _texts(metric: Metric, found: ProfiledSetting) -> dict[str, str]:
     interval, beats, decimals = found.interval, found.beats, metric.decimals
     ends = f"{interval.low:.{decimals}f} to {interval.high:.{decimals}f}" if interval else NONE
     of_beats = f"{beats.interval.low:.0%} to {beats.interval.high:.0%}" if beats else ""
@@ -78,7 +78,9 @@ def _texts(metric: Metric, found: Profile) -> dict[str, str]:
     }
 
 
-def _notes(study: Study, records: Records, found: list[Profile], reference: Profile | None) -> list[str]:
+def _notes(
+    study: Study, records: Records, found: list[ProfiledSetting], reference: ProfiledSetting | None
+) -> list[str]:
     over = "seeds and datasets" if any(len(by) > 1 for by in settings_by_dataset(study).values()) else "seeds"
     notes = [
         f"The interquartile mean is that of the middle half of the n values over {over}. It hardly depends "

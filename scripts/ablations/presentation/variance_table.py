@@ -4,7 +4,7 @@ import pandas as pd
 
 from ablations.analysis.measurements import Records
 from ablations.analysis.model_matrix import Continuous, varying_levels
-from ablations.analysis.variance import Analysis, Source, analyse
+from ablations.analysis.variance import Analysis, VarianceSource, analyse
 from ablations.config.studies.study import Study
 from ablations.kinds.hyperparameters import spell
 from ablations.kinds.metrics import Metric
@@ -41,13 +41,13 @@ def variance_table(name: str, study: Study, records: Records) -> Table:
     return Table(f"{study.title}: sources of variance{of_one}", f"{name}_variance", data, display, all_notes)
 
 
-def _name(metric: Metric, source: Source) -> str:
+def _name(metric: Metric, source: VarianceSource) -> str:
     """The name of a source for programs: `lr × batch_size`."""
     what = metric.noun if source.what == "items" else source.what
     return " × ".join(map("+".join, source.factors)) or what
 
 
-def _label(study: Study, metric: Metric, source: Source) -> str:
+def _label(study: Study, metric: Metric, source: VarianceSource) -> str:
     """The name of a source for readers: `Learning rate × Batch size`."""
     labels = {
         "rest": "interactions of three or more",

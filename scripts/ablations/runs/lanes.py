@@ -33,7 +33,7 @@ MOST_WAITING = 128
 
 
 @dataclass(frozen=True)
-class Request:
+class LaneRequest:
     """A run as its own process hands it over: the arguments of its script, and what describes that process.
 
     `since` is when the process was started, in seconds since the machine was. `cpus` are those it may use.
@@ -45,7 +45,7 @@ class Request:
     cpus: list[int]
 
     @classmethod
-    def of_this_process(cls, arguments: Sequence[str]) -> "Request":
+    def of_this_process(cls, arguments: Sequence[str]) -> "LaneRequest":
         """The request of the process that calls."""
         cpus = sorted(os.sched_getaffinity(0))
         return cls([*arguments], os.getpid(), since_boot() - seconds_since_start(), cpus)
@@ -58,7 +58,7 @@ class Request:
             connection.sendall(rest)
 
     @classmethod
-    def receive(cls, connection: socket.socket) -> tuple["Request", int]:
+    def receive(cls, connection: socket.socket) -> tuple["LaneRequest", int]:
         """A request, and the descriptor of a stderr. Raises OSError for anything else."""
         message, handles, _, _ = socket.recv_fds(connection, 2**16, 1)
         while not message.endswith(b"\n"):
@@ -85,7 +85,7 @@ def hand_over(script: Path, settings: Sequence[str], arguments: Sequence[str]) -
         name = hashlib.sha256(alike.encode()).hexdigest()[:12]
         command = [sys.executable, str(script), *settings]
         with _free_lane(Path(folder), name, int(most)) as path, _connect(path, command) as connection:
-            status = _wait(connection, Request.of_this_process(arguments))
+            status = _wait(connection, LaneRequest.of_this_process(arguments))
     except OSError as error:
         log.warning("no process can be shared (%s)", error)
         return None
@@ -161,7 +161,7 @@ def _start(path: Path, command: Sequence[str]) -> None:
         os.waitpid(child, 0)
 
 
-def _wait(connection: socket.socket, request: Request) -> int | None:
+def _wait(connection: socket.socket, request: LaneRequest) -> int | None:
     """Wait for the end of the run and return its exit status, or None if the shared process told none."""
     told = []
 

@@ -49,7 +49,7 @@ MOST_S = 1e9
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """Seconds that a run takes, its start-up and evaluations included, and which of BASES it rests on."""
 
     seconds: float
@@ -106,7 +106,7 @@ class Costs:
     def _images(self, dataset: str, samples: object) -> int:
         return _count(samples) or self.images.get(dataset, USUAL_IMAGES)
 
-    def of(self, run: Run) -> Estimate:
+    def of(self, run: Run) -> TimeEstimate:
         """How long `run` takes."""
         kind, values = run.kind, {name: spell(value) for name, value in run.values().items()}
         startup = 0.0
@@ -115,14 +115,16 @@ class Costs:
         repeats = _count_repeats(kind, values)
         for basis, key in zip(BASES, settings_of(kind, values), strict=False):
             if key in self._repeats:
-                return Estimate(startup + repeats * median(self._repeats[key]), basis)
+                return TimeEstimate(startup + repeats * median(self._repeats[key]), basis)
         samples = run.values().get("train_samples") if kind.is_shipped else None
         images = self._images(run.dataset, samples)
         known = median(self.macs.values()) if self.macs else USUAL_MACS
         macs = self.macs.get((run.dataset, run.model), known)
         if kind.models_are_counted and self._per_mac:
-            return Estimate(startup + repeats * macs * images * median(self._per_mac), BASES[2])
-        return Estimate(startup + repeats * kind.duration.usual_seconds(images, macs), kind.duration.basis)
+            return TimeEstimate(startup + repeats * macs * images * median(self._per_mac), BASES[2])
+        return TimeEstimate(
+            startup + repeats * kind.duration.usual_seconds(images, macs), kind.duration.basis
+        )
 
 
 def _place(record: Mapping[str, str]) -> tuple[str, str]:

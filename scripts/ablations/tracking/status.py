@@ -44,7 +44,7 @@ CLASSES = {
 
 
 @dataclass(frozen=True)
-class State:
+class RunStatus:
     """The status of a run.
 
     `why` is the class of a failure, the state in SLURM's queue, or `stopped` for a run that is to do. For a
@@ -63,7 +63,7 @@ class State:
     job: str | None = None
 
 
-def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[State]:
+def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[RunStatus]:
     """The status of each run, in the order given; their paths are relative to `root`."""
     found = [_state(run, root, slurm) for run in runs]
     # One question for all that failed in a job.
@@ -82,11 +82,11 @@ def failed_records(runs: Iterable[Run]) -> list[str]:
     return [state.run.record for state in states(missing, Slurm.ask()) if state.what == "failed"]
 
 
-def _state(run: Run, root: Path, slurm: Slurm) -> State:
+def _state(run: Run, root: Path, slurm: Slurm) -> RunStatus:
     folder = root / run.directory
     record = quick_record(folder / "record.tsv")
     if record is not None:
-        return State(run, "diverged" if record.get("status") == "diverged" else "done", record=record)
+        return RunStatus(run, "diverged" if record.get("status") == "diverged" else "done", record=record)
     # As the executor writes the wildcards of a run's rule into the comment of its job.
     names = (*(str(run.value(place)) for place in run.kind.places), folder.name)
     job_of_its_own = slurm.runs.get("_".join(names), "")
@@ -94,7 +94,7 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
     job_log = slurm.ended[run.record] if ended else None
     in_queue = "" if ended else job_of_its_own or slurm.runs.get(run.record, "")
     if not folder.is_dir() and not job_log:
-        return State(run, "queued" if in_queue else "to do", why=in_queue.lower())
+        return RunStatus(run, "queued" if in_queue else "to do", why=in_queue.lower())
     begun = run_state.read(folder / run_state.NAME)
     log = folder / "run.log"
     last_line = last_line_of(log)
@@ -103,36 +103,40 @@ def _state(run: Run, root: Path, slurm: Slurm) -> State:
     if not ended and (starting or in_queue in RUNNING or _is_alive(begun, folder, slurm)):
         return _running(run, begun, last_line)
     if in_queue:
-        return State(run, "queued", why=in_queue.lower())
+        return RunStatus(run, "queued", why=in_queue.lower())
     if last_line.endswith("record.tsv") and "wrote " in last_line:
         # It was completed, and its record was deleted.
-        return State(run, "to do")
+        return RunStatus(run, "to do")
     if last_line == "KeyboardInterrupt":
         # While Python started: the run itself has not noted it.
-        return State(run, "to do", "stopped")
+        return RunStatus(run, "to do", "stopped")
     if begun is not None and begun.stopped is not None:
         error = _last(readable(begun.stopped.error).splitlines()) or last_line
-        return State(run, "failed", begun.stopped.why, last_line=error, job=begun.process.job)
+        return RunStatus(run, "failed", begun.stopped.why, last_line=error, job=begun.process.job)
     if begun is not None or (folder / run_state.NAME).exists():
         last_line = last_line or ("" if begun else f"its {run_state.NAME} cannot be read")
-        return State(run, "failed", "killed", last_line=last_line, job=begun.process.job if begun else None)
+        return RunStatus(
+            run, "failed", "killed", last_line=last_line, job=begun.process.job if begun else None
+        )
     if not last_line and not job_log:
-        return State(run, "to do")
+        return RunStatus(run, "to do")
     # It ended before it held its lock: its options were refused, or its job could not start it.
-    return State(run, "failed", "error", last_line=last_line or (last_line_of(job_log) if job_log else ""))
+    return RunStatus(
+        run, "failed", "error", last_line=last_line or (last_line_of(job_log) if job_log else "")
+    )
 
 
-def _running(run: Run, begun: RunState | None, last_line: str) -> State:
+def _running(run: Run, begun: RunState | None, last_line: str) -> RunStatus:
     # What an attempt that has stopped wrote does not tell how far the next one is.
     if begun is None or begun.stopped is not None or begun.progress is None:
-        return State(run, "running", last_line=last_line)
+        return RunStatus(run, "running", last_line=last_line)
     progress, eta_s = begun.progress, begun.progress.eta_s
     if eta_s is not None:
         eta_s = max(0.0, eta_s - max(0.0, time.time() - begun.updated_at))
     epoch, share = f"epoch {progress.epoch}/{progress.epochs}", progress.step / progress.steps
     if progress.epochs == 1:
         epoch = f"step {progress.step}/{progress.steps}"
-    return State(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last_line)
+    return RunStatus(run, "running", epoch=epoch, share=share, eta_s=eta_s, last_line=last_line)
 
 
 def _is_alive(begun: RunState | None, folder: Path, slurm: Slurm) -> bool:
@@ -152,7 +156,7 @@ def _is_alive(begun: RunState | None, folder: Path, slurm: Slurm) -> bool:
     return time.time() - begun.updated_at < SILENCE_S
 
 
-def _by_slurm(state: State, ended: str) -> State:
+def _by_slurm(state: RunStatus, ended: str) -> RunStatus:
     """The status with the class of the failure that SLURM knows, if the run itself could not tell."""
     if state.what != "failed" or state.why not in ("killed", "stopped") or ended not in CLASSES:
         return state

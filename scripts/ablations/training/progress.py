@@ -38,7 +38,7 @@ class Training:
 
 
 @dataclass
-class State:
+class TrainingProgress:
     """The progress of a training: `step` of `epoch`, and the sums since the epoch began."""
 
     epoch: int = 1

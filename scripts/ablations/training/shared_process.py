@@ -85,7 +85,7 @@ class SharedProcess:
             return
         connection.settimeout(REQUEST_S)
         try:
-            request, stderr = lanes.Request.receive(connection)
+            request, stderr = lanes.LaneRequest.receive(connection)
         except (OSError, ValueError, TypeError, IndexError) as error:
             log.warning("a run was not handed over (%s)", error)
             connection.close()
@@ -147,7 +147,7 @@ class _Run:
     def __init__(
         self,
         connection: socket.socket,
-        request: lanes.Request,
+        request: lanes.LaneRequest,
         stderr: int,
         carry_out: CarryOut,
         *,

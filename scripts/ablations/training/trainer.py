@@ -25,7 +25,7 @@ from ablations.training.evaluation import PIXELS, Evaluation, evaluate
 from ablations.training.exact_pooling import pool_exactly
 from ablations.training.lanes import Steps, take_all
 from ablations.training.loss_watch import LossWatch
-from ablations.training.progress import Epoch, State, Training
+from ablations.training.progress import Epoch, Training, TrainingProgress
 from ablations.training.schedules import LearningRate
 from ablations.training.setup import make_optimizer
 
@@ -67,7 +67,7 @@ class Trainer:
         self.on_step, self.checkpoint = on_step, checkpoint
         self.optimizer = make_optimizer(self.model, hp)
         self.shuffle = torch.Generator().manual_seed(hp.seed_of_data)
-        self.state = State()
+        self.state = TrainingProgress()
         self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
         self._learning_rate = LearningRate(self.optimizer, hp, self.steps_per_epoch, device)
         self._augment = augmentation_of(hp, dataset.image_shape)
@@ -241,7 +241,7 @@ class Trainer:
             row.epoch, self.hp.epochs, row.train_loss, row.train_accuracy, row.test_accuracy,
             row.seconds, row.images_per_s,
         )  # fmt: skip
-        self.state = State(
+        self.state = TrainingProgress(
             epoch=state.epoch + 1,
             train_seconds=state.train_seconds,
             warm_up_seconds=state.warm_up_seconds,
@@ -279,7 +279,7 @@ class Trainer:
     def _restore(self, saved: Mapping[str, Any]) -> None:
         progress = saved["progress"]
         history = [Epoch(**row) for row in progress["history"]]
-        self.state = State(**{**progress, "history": history})
+        self.state = TrainingProgress(**{**progress, "history": history})
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.shuffle.set_state(saved["order"])

@@ -11,7 +11,7 @@ from ablations.config.sections import ConfigError, Line, OneOrMore, PathText, Se
 from ablations.config.studies.grids import Changed, HasAxes, expand, grid_models
 from ablations.config.studies.parts import PartOfGrid, in_order
 from ablations.config.studies.questions import Questions
-from ablations.config.studies.study_sections import Choose, Levels, Published, Table
+from ablations.config.studies.study_sections import Choose, Levels, PublishedFile, TableLayout
 from ablations.kinds import KINDS, Kind
 from ablations.kinds.hyperparameters import spell
 from ablations.runs.results_table import read_results
@@ -77,16 +77,16 @@ class Study(PartOfGrid, Questions):
     report: Annotated[
         Literal["last", "best_by_validation"], Field(description="the epoch that test metrics are of")
     ] = "last"
-    table: Table
+    table: TableLayout
     analyse: Annotated[
         list[str],
         OneOrMore(),
         Field(description="metrics that effects, variance and figures are made for; the table's without it"),
     ] = []
     published: Annotated[
-        Published | None,
+        PublishedFile | None,
         Field(description="published values: a file, or a mapping with it"),
-        BeforeValidator(_file_alone, json_schema_input_type=PathText | Published | None),
+        BeforeValidator(_file_alone, json_schema_input_type=PathText | PublishedFile | None),
     ] = None
     records: Annotated[
         Results | None,

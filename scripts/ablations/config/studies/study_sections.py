@@ -12,7 +12,7 @@ Spread = Literal["sd", "se", "ci95"]
 Levels = dict[str, bool | int | float | str]
 
 
-class Table(Section):
+class TableLayout(Section):
     """The layout of a study's table."""
 
     rows: Annotated[
@@ -44,7 +44,7 @@ class Choose(Section):
     by: Annotated[str, Field(description="the metric that chooses them, such as val_accuracy")]
 
 
-class Published(Section):
+class PublishedFile(Section):
     """Published values to compare a study with."""
 
     file: PathText

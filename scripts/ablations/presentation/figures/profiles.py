@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.analysis.measurements import Records
-from ablations.analysis.profiles import Profile, profiles
+from ablations.analysis.profiles import ProfiledSetting, profiles
 from ablations.analysis.ranks import can_be_ranked
 from ablations.config.studies.rankings import Setting
 from ablations.config.studies.study import Study
@@ -54,7 +54,7 @@ def profiles_figure(study: Study, records: Records) -> Figure:
 
 
 def _names(
-    study: Study, first: tuple[str, Metric], found: Mapping[str, Sequence[Profile]]
+    study: Study, first: tuple[str, Metric], found: Mapping[str, Sequence[ProfiledSetting]]
 ) -> dict[Setting, str]:
     """The settings that are shown, in the order of the table, in lines of readable length."""
     name, metric = first
@@ -70,7 +70,9 @@ def _names(
     }
 
 
-def _draw_panel(axis: Axes, metric: Metric, found: Sequence[Profile], names: Mapping[Setting, str]) -> None:
+def _draw_panel(
+    axis: Axes, metric: Metric, found: Sequence[ProfiledSetting], names: Mapping[Setting, str]
+) -> None:
     scale = axis_scale(metric)
     of_named = {each.setting: scale * np.array(each.values) for each in found if each.setting in names}
     every = [value for values in of_named.values() for value in values if math.isfinite(value)]

@@ -11,7 +11,7 @@ from ablations.training.models import unfit_images
 
 
 @dataclass(frozen=True)
-class Profile:
+class ModelCost:
     """The cost of a forward pass of one image.
 
     `macs` are the multiply-accumulates that thop counts, `flops` the floating-point operations that torch
@@ -23,7 +23,7 @@ class Profile:
     params: int
 
 
-def profile(model: nn.Module, image_shape: tuple[int, int, int]) -> Profile:
+def model_cost(model: nn.Module, image_shape: tuple[int, int, int]) -> ModelCost:
     """The cost of `model` for an image of this shape (channels, height, width).
 
     thop counts on a copy, because it adds buffers to the model. Raises AblationsError if the model cannot
@@ -44,7 +44,7 @@ def profile(model: nn.Module, image_shape: tuple[int, int, int]) -> Profile:
         macs, _ = thop.profile(copy.deepcopy(model), inputs=(image,), verbose=False)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise unfit_images(type(model).__name__, image_shape, error) from None
-    return Profile(
+    return ModelCost(
         macs=int(macs),
         flops=int(counter.get_total_flops()),
         params=sum(parameter.numel() for parameter in model.parameters()),

@@ -19,7 +19,7 @@ class Sizes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
 
-class Memory:
+class PeakMemory:
     """The most that was seen from now on; `gpus` are given by their numbers or UUIDs.
 
     NVML tells how much of a GPU all processes use. So it is looked at only if no other run has it.

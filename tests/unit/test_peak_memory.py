@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from ablations.commands.memory import Memory
+from ablations.commands.peak_memory import PeakMemory
 from ablations.runs.provenance import RUNS_PER_JOB
 from checkout import PROJECT
 from test_energy import Library
@@ -27,9 +27,9 @@ class Gpus(Library):
 # Each command holds 80 MB, and the three are there at the same time.
 THREE = """
 import subprocess, sys
-from ablations.commands.memory import Memory
+from ablations.commands.peak_memory import PeakMemory
 holds = "data = bytearray(b'1') * 80_000_000; print(flush=True); input()"
-memory = Memory()
+memory = PeakMemory()
 running = [subprocess.Popen([sys.executable, "-c", holds], stdin=-1, stdout=-1) for _ in range(3)]
 for process in running:
     process.stdout.readline()
@@ -52,7 +52,7 @@ def test_the_processes_of_a_command_are_added_up():
 
 def test_what_a_gpu_had_in_use_before_is_not_the_commands(monkeypatch):
     monkeypatch.setattr(Gpus, "used", dict(Gpus.used))
-    memory = Memory(["0"], Gpus())
+    memory = PeakMemory(["0"], Gpus())
     for used in (1300, 2300, 800):
         Gpus.used[1] = used * MB
         memory.look()
@@ -63,7 +63,7 @@ def test_what_a_gpu_had_in_use_before_is_not_the_commands(monkeypatch):
     ("gpus", "library"), [(["0"], Gpus(status=3)), (["MIG-1"], Gpus()), (["0"], object()), ([], Gpus())]
 )
 def test_where_nvml_does_not_tell_nothing_is_said_of_a_gpu(gpus, library):
-    memory = Memory(gpus, library)
+    memory = PeakMemory(gpus, library)
     memory.look()
     assert "gpu_peak_mb" not in memory.columns()
 
@@ -71,7 +71,7 @@ def test_where_nvml_does_not_tell_nothing_is_said_of_a_gpu(gpus, library):
 def test_a_gpu_that_runs_share_tells_nothing_of_one(monkeypatch):
     monkeypatch.setenv(RUNS_PER_JOB, "8")
     monkeypatch.setattr(Gpus, "used", dict(Gpus.used))
-    memory = Memory(["0"], Gpus())
+    memory = PeakMemory(["0"], Gpus())
     Gpus.used[1] = 5000 * MB
     memory.look()
     assert "gpu_peak_mb" not in memory.columns()
