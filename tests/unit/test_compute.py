@@ -120,6 +120,30 @@ def test_the_statement_of_an_own_kind_claims_only_what_its_records_hold():
     assert "The 2 seeds of each setting are 3 and 5." in said["Seeds and intervals"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"host_peak_mb": "120"}, {"host_peak_mb": "80.5"}, "120 MB (of all its processes, looked at once"),
+        (
+            {"gpu_peak_mb": "900", "host_peak_mb": "5000"},
+            {},
+            "900 MB (of its GPU, looked at once a second, w",
+        ),
+        ({"host_peak_mb": "5000"}, {"host_peak_mb": "6000"}, ""),
+        ({"peak_memory_mb": "70", "host_peak_mb": "120"}, {"peak_memory_mb": "60"}, "70 MB."),
+    ],
+)
+def test_the_memory_of_a_command_is_that_of_its_device(first, second, expected):
+    of = own_study()
+    on_gpu = {"device": "cuda"} if "gpu_peak_mb" in first or not expected else {}
+    records = {run: of_own(run, attempt_seconds="60", **on_gpu, **second) for run in of.runs()}
+    records[of.runs()[0]] = of_own(of.runs()[0], attempt_seconds="60", **on_gpu, **first)
+    table = compute_table("it", of, records, {})
+    said = texts_of(table)["Compute"]
+    assert f"The largest peak memory of a run was {expected}" in said if expected else "memory" not in said
+    assert table.data["peak_memory_mb"].tolist() == [expected.split(" ")[0]]
+
+
 def test_the_statement_names_the_tests_that_the_effects_rest_on():
     of = study("question_2", seeds=[0, 1, 2, 3, 4], baseline={"model": "resnet18"}, analyse="test_accuracy")
     made = {}

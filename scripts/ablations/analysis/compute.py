@@ -27,7 +27,7 @@ class Compute:
     the numbers of threads and of runs per job that occurred. Of `runs`, some are `diverged` or `unfinished`,
     and `untimed` do not tell their times; `metered` tell their energy, by the `counters` if not by a metric.
     `final_s` is the time of the last attempts of runs that completed, and `earlier_s` that of the attempts
-    before them. `memory_mb` is the largest of a run.
+    before them. `memory_mb` is the largest of a run, and `memory_columns` where records had it.
     """
 
     device: str
@@ -45,6 +45,7 @@ class Compute:
     diverged_s: float = 0.0
     unfinished_s: float = 0.0
     memory_mb: float | None = None
+    memory_columns: set[str] = field(default_factory=set)
     energy_kwh: float | None = None
     counters: set[str] = field(default_factory=set)
 
@@ -59,6 +60,7 @@ class Compute:
         self.threads |= other.threads
         self.shared |= other.shared
         self.counters |= other.counters
+        self.memory_columns |= other.memory_columns
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         # Not all records have these.
@@ -103,7 +105,10 @@ def _of_record(record: Record, energy: Metric | None) -> Compute:
         own.diverged, own.diverged_s = 1, sum(seconds)
     elif seconds:
         own.final_s, own.earlier_s = seconds[-1], sum(seconds[:-1])
-    own.memory_mb = max(_numbers(record.get(PEAK_MEMORY.column, "")), default=None)
+    # A command's memory is measured from outside, unless it reports its own.
+    for column in (PEAK_MEMORY.column, "gpu_peak_mb" if own.type == "cuda" else "host_peak_mb"):
+        if own.memory_mb is None and (values := _numbers(record.get(column, ""))):
+            own.memory_mb, own.memory_columns = max(values), {column}
     if energy and (values := _numbers(record.get(energy.column, ""))):
         own.metered, own.energy_kwh = 1, values[0] * energy.scale * KWH[energy.unit]
     elif not energy and (values := _numbers(record.get("counted_energy_j", ""))):

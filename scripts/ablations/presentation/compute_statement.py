@@ -30,8 +30,13 @@ TESTS: dict[Noise, str] = {
     "items": "a paired test over the {nouns} (McNemar's exact test for one pair of runs)",
     "model": "",
 }
-# What the peak memory of a built-in kind is, by the type of the device.
-MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
+# What the peak memory is: of a built-in kind by the type of the device, of a command by its column.
+MEMORY = {
+    "cpu": "of its process on a CPU",
+    "cuda": "of torch's allocator on a GPU",
+    "host_peak_mb": "of all its processes, looked at once a second",
+    "gpu_peak_mb": "of its GPU, looked at once a second, where no other run had it",
+}
 # What the counters of the machine are of, as a record names them.
 COUNTERS = {"RAPL": "all sockets of its machine (RAPL)", "NVML": "its GPUs (NVML)"}
 # What the times of built-in kinds leave out.
@@ -142,11 +147,11 @@ def _scope(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
 def _measured(study: Study, found: Sequence[Compute], whole: Compute) -> list[str]:
     sentences = []
     if whole.memory_mb is not None:
-        types = {each.type for each in found if each.memory_mb is not None} if study.kind.is_shipped else ()
-        measured = listed(text for type_, text in MEMORY.items() if type_ in types) if types else ""
-        what = f" ({measured})" * bool(measured)
-        label = PEAK_MEMORY.label.lower()
-        sentences.append(f"The largest {label} of a run was {whole.memory_mb:,.0f} MB{what}.")
+        types = {each.type for each in found if each.memory_mb is not None}
+        of = types if study.kind.is_shipped else whole.memory_columns
+        measured = [text for key, text in MEMORY.items() if key in of]
+        what = f"{whole.memory_mb:,.0f} MB" + (f" ({listed(measured)})" if measured else "")
+        sentences.append(f"The largest {PEAK_MEMORY.label.lower()} of a run was {what}.")
     return sentences + _energy(study, whole)
 
 
