@@ -7,8 +7,8 @@ from pathlib import Path
 import forked
 
 PROJECT = Path(__file__).parent.parent
-# How long a test waits for what should come; nothing is measured by it. It ends a test that would wait for
-# ever, and is long enough for the slowest machine.
+# How long a test waits for what should come; nothing is measured by it. It ends a test that would never
+# end, and is long enough for the slowest machine.
 PATIENCE_S = 1800
 PARTS = ("Snakefile", "Makefile", "config", "rules", "scripts", "envs", "profiles", "examples")
 
