@@ -121,27 +121,59 @@ def test_the_statement_of_an_own_kind_claims_only_what_its_records_hold():
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "expected"),
+    ("records", "largest", "said"),
     [
-        ({"host_peak_mb": "120"}, {"host_peak_mb": "80.5"}, "120 MB (of all its processes, looked at once"),
+        ([("cpu", {"host_peak_mb": "120"}), ("cpu", {"host_peak_mb": "80.5"})], ["120"], "(of all its proc"),
         (
-            {"gpu_peak_mb": "900", "host_peak_mb": "5000"},
-            {},
-            "900 MB (of its GPU, looked at once a second, w",
+            [("cuda", {"gpu_peak_mb": "900", "host_peak_mb": "5000"}), ("cuda", {})],
+            ["900"],
+            "(of its GPU, or",
         ),
-        ({"host_peak_mb": "5000"}, {"host_peak_mb": "6000"}, ""),
-        ({"peak_memory_mb": "70", "host_peak_mb": "120"}, {"peak_memory_mb": "60"}, "70 MB."),
+        # They shared the GPU, so nobody knows what each had of it.
+        ([("cuda", {"host_peak_mb": "5000"}), ("cuda", {"host_peak_mb": "6000"})], [""], None),
+        (
+            [("cpu", {"host_peak_mb": "120"}), ("cuda", {"gpu_peak_mb": "900", "host_peak_mb": "5000"})],
+            ["120", "900", "900"],
+            "(of all its processes, looked at once a second and of its GPU",
+        ),
     ],
 )
-def test_the_memory_of_a_command_is_that_of_its_device(first, second, expected):
-    of = own_study()
-    on_gpu = {"device": "cuda"} if "gpu_peak_mb" in first or not expected else {}
-    records = {run: of_own(run, attempt_seconds="60", **on_gpu, **second) for run in of.runs()}
-    records[of.runs()[0]] = of_own(of.runs()[0], attempt_seconds="60", **on_gpu, **first)
-    table = compute_table("it", of, records, {})
-    said = texts_of(table)["Compute"]
-    assert f"The largest peak memory of a run was {expected}" in said if expected else "memory" not in said
-    assert table.data["peak_memory_mb"].tolist() == [expected.split(" ")[0]]
+def test_the_memory_of_a_command_is_that_of_its_device(records, largest, said):
+    of = own_study(seeds=[3], grid=[{"depth": [2, 4]}])
+    found = {
+        run: of_own(run, attempt_seconds="60", device=device, device_name=device, **measured)
+        for run, (device, measured) in zip(of.runs(), records, strict=True)
+    }
+    table = compute_table("it", of, found, {})
+    assert table.data["peak_memory_mb"].tolist() == largest
+    sentence = f"The largest peak memory of a run was {largest[-1]} MB {said}"
+    assert (sentence if said else "Energy was not measured.") in texts_of(table)["Compute"]
+    assert ("memory" in texts_of(table)["Compute"]) == (said is not None)
+
+
+def test_a_command_that_reports_its_memory_is_believed():
+    own = {"solver": {**OWN["solver"], "metrics": {"score": {}, "peak_memory_mb": {}}}}
+    written = {"title": "T", "kind": "solver", "grid": [{"depth": [2, 4]}], "table": {"rows": "depth"}}
+    of = parse_study(written, read_kinds(own))
+    # A run that diverged has no metrics.
+    reported, diverged = of.runs()
+    records = {
+        reported: of_own(reported, attempt_seconds="60", peak_memory_mb="70", host_peak_mb="120"),
+        diverged: of_own(diverged, attempt_seconds="60", status="diverged", host_peak_mb="500"),
+    }
+    assert (
+        "The largest peak memory of a run was 70 MB."
+        in texts_of(compute_table("it", of, records, {}))["Compute"]
+    )
+
+
+def test_a_network_that_shares_its_process_has_no_memory():
+    of = study("question_2", seeds=[0])
+    made = {name: value for name, value in MADE.items() if name != "peak_memory_mb"}
+    records = {run: record(run, **{**made, **ON_GPU}, host_peak_mb="5000") for run in of.runs()}
+    for of_run in records.values():
+        of_run.pop("peak_memory_mb", None)
+    assert "memory" not in texts_of(compute_table("it", of, records, {}))["Compute"]
 
 
 def test_the_statement_names_the_tests_that_the_effects_rest_on():

@@ -1,4 +1,4 @@
-"""The memory that a command takes, by its processes and by NVML."""
+"""The most memory that a command takes, by its processes and by NVML."""
 
 import ast
 import os
@@ -57,6 +57,14 @@ def test_what_a_gpu_had_in_use_before_is_not_the_commands(monkeypatch):
         Gpus.used[1] = used * MB
         memory.look()
     assert memory.columns()["gpu_peak_mb"] == pytest.approx(2000)
+
+
+def test_each_of_several_gpus_had_something_else_in_use_before(monkeypatch):
+    monkeypatch.setattr(Gpus, "used", {1: 5000 * MB, 2: 100 * MB})
+    memory = PeakMemory(["0", "1"], Gpus())
+    Gpus.used[2] = 3100 * MB
+    memory.look()
+    assert memory.columns()["gpu_peak_mb"] == pytest.approx(3000)
 
 
 @pytest.mark.parametrize(

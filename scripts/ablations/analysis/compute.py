@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ablations.analysis.measurements import Record, Records
 from ablations.config.studies.study import Study
+from ablations.kinds import Kind
 from ablations.kinds.metrics import PEAK_MEMORY, Metric
 from ablations.runs.run import Run
 from ablations.runs.state import RunState
@@ -27,7 +28,7 @@ class Compute:
     the numbers of threads and of runs per job that occurred. Of `runs`, some are `diverged` or `unfinished`,
     and `untimed` do not tell their times; `metered` tell their energy, by the `counters` if not by a metric.
     `final_s` is the time of the last attempts of runs that completed, and `earlier_s` that of the attempts
-    before them. `memory_mb` is the largest of a run, and `memory_columns` where records had it.
+    before them. `memory_mb` is the largest of a run.
     """
 
     device: str
@@ -45,7 +46,6 @@ class Compute:
     diverged_s: float = 0.0
     unfinished_s: float = 0.0
     memory_mb: float | None = None
-    memory_columns: set[str] = field(default_factory=set)
     energy_kwh: float | None = None
     counters: set[str] = field(default_factory=set)
 
@@ -60,7 +60,6 @@ class Compute:
         self.threads |= other.threads
         self.shared |= other.shared
         self.counters |= other.counters
-        self.memory_columns |= other.memory_columns
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         # Not all records have these.
@@ -77,7 +76,7 @@ def compute(study: Study, records: Records, begun: Mapping[Run, RunState]) -> li
     of_host: dict[str, set[str]] = {}
     for run in study.runs():
         if record := records.get(run):
-            own = _of_record(record, energy)
+            own = _of_record(study.kind, record, energy)
             of_host.setdefault(record.get("host", ""), set()).add(own.device)
             found.setdefault(own.device, Compute(own.device)).add(own)
     for run in study.runs():
@@ -95,7 +94,13 @@ def energy_metric(study: Study) -> Metric | None:
     return next((metric for metric in study.kind.metrics.values() if metric.unit in KWH), None)
 
 
-def _of_record(record: Record, energy: Metric | None) -> Compute:
+def reports_memory(kind: Kind) -> bool:
+    """Whether runs report their peak memory in MB; that of other commands is measured from outside."""
+    metric = kind.metrics.get(PEAK_MEMORY.column)
+    return metric is not None and metric.unit in ("", PEAK_MEMORY.unit)
+
+
+def _of_record(kind: Kind, record: Record, energy: Metric | None) -> Compute:
     seconds = _numbers(record.get("attempt_seconds", ""))
     own = Compute(record.get("device_name", ""), record.get("device", ""), runs=1, attempts=len(seconds))
     own.untimed = int(not seconds)
@@ -105,10 +110,9 @@ def _of_record(record: Record, energy: Metric | None) -> Compute:
         own.diverged, own.diverged_s = 1, sum(seconds)
     elif seconds:
         own.final_s, own.earlier_s = seconds[-1], sum(seconds[:-1])
-    # A command's memory is measured from outside, unless it reports its own.
-    for column in (PEAK_MEMORY.column, "gpu_peak_mb" if own.type == "cuda" else "host_peak_mb"):
-        if own.memory_mb is None and (values := _numbers(record.get(column, ""))):
-            own.memory_mb, own.memory_columns = max(values), {column}
+    measured = "gpu_peak_mb" if own.type == "cuda" else "host_peak_mb"
+    column = PEAK_MEMORY.column if reports_memory(kind) else measured
+    own.memory_mb = max(_numbers(record.get(column, "")), default=None)
     if energy and (values := _numbers(record.get(energy.column, ""))):
         own.metered, own.energy_kwh = 1, values[0] * energy.scale * KWH[energy.unit]
     elif not energy and (values := _numbers(record.get("counted_energy_j", ""))):

@@ -1,4 +1,4 @@
-"""The memory that a command takes: of the node by its processes, and of its GPU by NVML."""
+"""The most memory that a command takes: of the node by its processes, and of its GPU by NVML."""
 
 import ctypes
 import os
@@ -20,7 +20,7 @@ class Sizes(ctypes.Structure):
 
 
 class PeakMemory:
-    """The most that was seen from now on; `gpus` are given by their numbers or UUIDs.
+    """The most that was seen from now on, of several GPUs that of the fullest; `gpus` are numbers or UUIDs.
 
     NVML tells how much of a GPU all processes use. So it is looked at only if no other run has it.
     """
@@ -34,20 +34,20 @@ class PeakMemory:
                 check(self._nvml.nvmlInit_v2())
                 self._handles = [handle_of(self._nvml, gpu) for gpu in gpus]
         self._before = self._used()
-        self._gpu = self._before
+        self._gpu = 0
 
-    def _used(self) -> int:
-        """What is used of the GPU of which the most is used."""
-        found = [0]
+    def _used(self) -> list[int]:
+        """What is used of each GPU; nothing from the first time on that one does not tell it."""
+        found = list[int]()
         for handle in self._handles:
             sizes = Sizes()
             try:
                 check(self._nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(sizes)))
             except (OSError, AttributeError):
                 self._handles = []
-                return 0
+                return []
             found.append(sizes.used)
-        return max(found)
+        return found
 
     def look(self) -> None:
         """Look at the processes and GPUs; to be called about once a second."""
@@ -56,11 +56,12 @@ class PeakMemory:
             with suppress(psutil.Error):
                 used += process.memory_info().rss
         self._host = max(self._host, used)
-        self._gpu = max(self._gpu, self._used())
+        more = (used - before for used, before in zip(self._used(), self._before, strict=False))
+        self._gpu = max(self._gpu, *more, 0)
 
     def columns(self) -> dict[str, object]:
         """The columns of a record, in MB."""
         # The largest process that has ended: a short command may never have been looked at.
         largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        of_gpu = {"gpu_peak_mb": (self._gpu - self._before) / 1e6} if self._gpu > self._before else {}
+        of_gpu = {"gpu_peak_mb": self._gpu / 1e6} if self._gpu else {}
         return {"host_peak_mb": max(self._host, largest) / 1e6, **of_gpu}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ablations.analysis.code_versions import count_versions
-from ablations.analysis.compute import Compute, energy_metric
+from ablations.analysis.compute import Compute, energy_metric, reports_memory
 from ablations.analysis.effects import effects
 from ablations.analysis.inference import Noise
 from ablations.analysis.measurements import Record, Records
@@ -30,12 +30,11 @@ TESTS: dict[Noise, str] = {
     "items": "a paired test over the {nouns} (McNemar's exact test for one pair of runs)",
     "model": "",
 }
-# What the peak memory is: of a built-in kind by the type of the device, of a command by its column.
-MEMORY = {
-    "cpu": "of its process on a CPU",
-    "cuda": "of torch's allocator on a GPU",
-    "host_peak_mb": "of all its processes, looked at once a second",
-    "gpu_peak_mb": "of its GPU, looked at once a second, where no other run had it",
+# What the peak memory is, by the type of the device: of a built-in kind, and of a command.
+MEMORY = {"cpu": "of its process on a CPU", "cuda": "of torch's allocator on a GPU"}
+MEMORY_OF_COMMAND = {
+    "cpu": "of all its processes, looked at once a second",
+    "cuda": "of its GPU, or of the fullest of several, looked at once a second",
 }
 # What the counters of the machine are of, as a record names them.
 COUNTERS = {"RAPL": "all sockets of its machine (RAPL)", "NVML": "its GPUs (NVML)"}
@@ -148,8 +147,8 @@ def _measured(study: Study, found: Sequence[Compute], whole: Compute) -> list[st
     sentences = []
     if whole.memory_mb is not None:
         types = {each.type for each in found if each.memory_mb is not None}
-        of = types if study.kind.is_shipped else whole.memory_columns
-        measured = [text for key, text in MEMORY.items() if key in of]
+        texts = MEMORY if study.kind.is_shipped else {} if reports_memory(study.kind) else MEMORY_OF_COMMAND
+        measured = [text for type_, text in texts.items() if type_ in types]
         what = f"{whole.memory_mb:,.0f} MB" + (f" ({listed(measured)})" if measured else "")
         sentences.append(f"The largest {PEAK_MEMORY.label.lower()} of a run was {what}.")
     return sentences + _energy(study, whole)

@@ -108,7 +108,7 @@ class Completion:
 
     @classmethod
     def of(cls, study: Study, records: Records) -> "Completion":
-        """The progress of a study with these records."""
+        """How many runs a study has with these records."""
         found = [records.get(run) for run in study.runs()]
         diverged = sum(row is not None and row["status"] == "diverged" for row in found)
         return cls(len(found), found.count(None), diverged)

@@ -12,7 +12,7 @@ from ablations.training.models import unfit_images
 
 @dataclass(frozen=True)
 class ModelCost:
-    """The cost of a forward pass of one image.
+    """The cost of a forward pass of one image, which `profile.tsv` of a model has.
 
     `macs` are the multiply-accumulates that thop counts, `flops` the floating-point operations that torch
     counts (two for each multiply-accumulate), and `params` the number of parameters.

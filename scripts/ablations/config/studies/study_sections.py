@@ -45,7 +45,7 @@ class Choose(Section):
 
 
 class PublishedFile(Section):
-    """Published values to compare a study with."""
+    """A file with published values to compare a study with."""
 
     file: PathText
     where: Annotated[Levels, Field(description="levels that the file leaves out: {dataset: mnist}")] = {}
