@@ -139,7 +139,7 @@ def engine(hp: CnnHyperparameters, steps: int) -> Callable[[], float]:
     trainer = training.Trainer(model, data, hp.model_copy(update={"epochs": 10_000}), DEVICE)
 
     def turn() -> float:
-        trainer.hp = trainer.hp.model_copy(update={"epochs": trainer.state.epoch})
+        trainer.hp = trainer.hp.model_copy(update={"epochs": trainer.progress.epoch})
         return trainer.train().history[-1].seconds
 
     return turn

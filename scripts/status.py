@@ -35,7 +35,7 @@ from ablations.runs.run import Run
 from ablations.tracking.controller import lives
 from ablations.tracking.plan import Costs, clock, makespan
 from ablations.tracking.slurm_queue import Slurm
-from ablations.tracking.status import RunStatus, states
+from ablations.tracking.status import RunStatus, statuses
 
 log = logging.getLogger("status")
 
@@ -100,15 +100,15 @@ def code_notes(config: Config, found: Mapping[Run, RunStatus]) -> list[str]:
     kinds = {study.kind.name: study.kind for study in config.studies.values()}
     notes = []
     for name, kind in kinds.items():
-        records = [state.record for run, state in found.items() if run.kind is kind and state.record]
+        records = [status.record for run, status in found.items() if run.kind is kind and status.record]
         notes += code_note(records, f"Runs of {name}")
     return notes
 
 
 def look(config: Config) -> tuple[dict[Run, RunStatus], Slurm]:
-    """The state of every run of the config."""
+    """The status of every run of the config."""
     slurm = Slurm.ask()
-    executed = {state.run: state for state in states(config.executed_runs(), slurm)}
+    executed = {status.run: status for status in statuses(config.executed_runs(), slurm)}
     taken = {
         run
         for study in config.studies.values()
@@ -125,10 +125,10 @@ def seconds_left(config: Config, found: Mapping[Run, RunStatus]) -> float | None
     None while none runs, and while there is nothing to judge by: no run is done, and a running run has
     no ETA.
     """
-    running = [state for state in found.values() if state.what == "running"]
-    todo = [state for state in found.values() if state.what in ("queued", "to do", "failed")]
-    records = [state.record for state in found.values() if state.record]
-    if not running or not (records or (not todo and all(state.eta_s is not None for state in running))):
+    running = [status for status in found.values() if status.what == "running"]
+    todo = [status for status in found.values() if status.what in ("queued", "to do", "failed")]
+    records = [status.record for status in found.values() if status.record]
+    if not running or not (records or (not todo and all(status.eta_s is not None for status in running))):
         return None
     places = {
         (run.dataset, run.model): config.profile_path(run.dataset, run.model)
@@ -139,10 +139,10 @@ def seconds_left(config: Config, found: Mapping[Run, RunStatus]) -> float | None
     counts = {name: count_images(Path(config.staged_path(name))) for name in config.datasets}
     costs = Costs(records, macs, {name: count for name, count in counts.items() if count}, config.all_kinds)
     left = [
-        state.eta_s if state.eta_s is not None else (1 - state.share) * costs.of(state.run).seconds
-        for state in running
+        status.eta_s if status.eta_s is not None else (1 - status.share) * costs.of(status.run).seconds
+        for status in running
     ]
-    return makespan([*left, *(costs.of(state.run).seconds for state in todo)], len(running))
+    return makespan([*left, *(costs.of(status.run).seconds for status in todo)], len(running))
 
 
 def as_data(config: Config, looked: tuple[dict[Run, RunStatus], Slurm]) -> dict[str, Any]:
@@ -161,21 +161,21 @@ def as_data(config: Config, looked: tuple[dict[Run, RunStatus], Slurm]) -> dict[
         ],
         "runs": [
             {
-                "record": state.run.record,
-                "state": state.what,
-                "why": state.why,
-                "epoch": state.epoch,
-                "eta_s": state.eta_s,
-                "last_line": state.last_line,
+                "record": status.run.record,
+                "state": status.what,
+                "why": status.why,
+                "epoch": status.epoch,
+                "eta_s": status.eta_s,
+                "last_line": status.last_line,
             }
-            for state in found.values()
-            if state.what != "done"
+            for status in found.values()
+            if status.what != "done"
         ],
     }
 
 
 def _counts(found: Any) -> dict[str, int]:
-    counts = Counter(state.what for state in found)
+    counts = Counter(status.what for status in found)
     return {what: counts[what] for what in STATES}
 
 
@@ -212,7 +212,7 @@ def show(config: Config, looked: tuple[dict[Run, RunStatus], Slurm], options: ar
     for name, study in config.studies.items():
         of_study = [found[run] for run in study.runs()]
         counts = _counts(of_study)
-        why = Counter(state.why for state in of_study if state.what == "failed")
+        why = Counter(status.why for status in of_study if status.what == "failed")
         colours = {"failed": "red", "diverged": "yellow", "running": "cyan", "done": "green"}
         cells = [
             f"[{colours[what]}]{count}[/]" if count and what in colours else str(count)
@@ -221,23 +221,25 @@ def show(config: Config, looked: tuple[dict[Run, RunStatus], Slurm], options: ar
         classes = ", ".join(f"{count} {name}" for name, count in why.most_common())
         table.add_row(name, str(len(study.runs())), *cells, classes)
     console.print(table)
-    by = {what: [state for state in found.values() if state.what == what] for what in STATES}
+    by = {what: [status for status in found.values() if status.what == what] for what in STATES}
     if by["running"]:
         console.print("\n[bold]running[/]")
-        for state in by["running"][:SHOWN]:
-            eta = f", {clock(state.eta_s)} left" if state.eta_s is not None else ""
-            _line(console, f"  {_name(state.run)}", f"{state.epoch or 'starting'}{eta}")
+        for status in by["running"][:SHOWN]:
+            eta = f", {clock(status.eta_s)} left" if status.eta_s is not None else ""
+            _line(console, f"  {_name(status.run)}", f"{status.epoch or 'starting'}{eta}")
         _more(console, by["running"])
     if by["queued"]:
         console.print("\n[bold]queued[/]")
-        for why, count in Counter(state.why for state in by["queued"]).most_common(SHOWN):
+        for why, count in Counter(status.why for status in by["queued"]).most_common(SHOWN):
             _line(console, f"  {count}", why)
     if by["failed"]:
         console.print("\n[bold]failed[/]")
-        for state in by["failed"][:SHOWN]:
-            said = state.last_line or "it said nothing"
+        for status in by["failed"][:SHOWN]:
+            said = status.last_line or "it said nothing"
             _line(
-                console, f"  {_name(state.run)}", said if said.startswith("error") else f"{state.why}: {said}"
+                console,
+                f"  {_name(status.run)}",
+                said if said.startswith("error") else f"{status.why}: {said}",
             )
         _more(console, by["failed"])
     print()
@@ -253,7 +255,7 @@ def show(config: Config, looked: tuple[dict[Run, RunStatus], Slurm], options: ar
 
 def _what_to_call(by: Mapping[str, Sequence[RunStatus]], resume: str) -> list[str]:
     """The last sentences: what is at work, and what can be done."""
-    stopped = sum(state.why == "stopped" for state in by["to do"])
+    stopped = sum(status.why == "stopped" for status in by["to do"])
     said = [f"{stopped} of the runs to do were stopped, and resume"] if stopped else []
     if not (by["running"] or by["queued"] or by["to do"] or by["failed"]):
         return ["all runs are done"]

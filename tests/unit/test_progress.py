@@ -16,7 +16,7 @@ from ablations.runs.attempts import Stopped, attempt
 from ablations.runs.records import write_record
 from ablations.tracking.controller import take_over
 from ablations.tracking.slurm_queue import Slurm, packed_runs
-from ablations.tracking.status import RunStatus, states
+from ablations.tracking.status import RunStatus, statuses
 from payloads import SECRETS, TERMINALS
 from test_attempts import DAMAGED
 from test_records import make_record, make_run
@@ -59,7 +59,7 @@ def begin(
 
 
 def state(root: Path, slurm: Slurm | None = None) -> RunStatus:
-    [found] = states([make_run()], slurm or Slurm.ask(), root)
+    [found] = statuses([make_run()], slurm or Slurm.ask(), root)
     return found
 
 

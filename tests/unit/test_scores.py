@@ -166,6 +166,6 @@ def test_a_run_killed_between_the_last_step_and_the_record_has_the_same_scores(t
     trainer_of(checkpoint=checkpoint_at(tmp_path / "c.pt", interval_s=0)).train()
     # Nothing was recorded of it: it is trained again from its last checkpoint.
     again = trainer_of(checkpoint=checkpoint_at(tmp_path / "c.pt", interval_s=0))
-    assert again.state.step == again.steps_per_epoch
+    assert again.progress.step == again.steps_per_epoch
     again.train()
     assert scores_of(again) == scores_of(whole)

@@ -63,13 +63,13 @@ class RunStatus:
     job: str | None = None
 
 
-def states(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[RunStatus]:
+def statuses(runs: Iterable[Run], slurm: Slurm, root: Path = Path()) -> list[RunStatus]:
     """The status of each run, in the order given; their paths are relative to `root`."""
-    found = [_state(run, root, slurm) for run in runs]
+    found = [_status(run, root, slurm) for run in runs]
     # One question for all that failed in a job.
-    jobs = {state.job for state in found if state.what == "failed" and state.job}
+    jobs = {status.job for status in found if status.what == "failed" and status.job}
     ended = ended_jobs(sorted(jobs))
-    judged = [_by_slurm(state, ended.get(state.job or "", "")) for state in found]
+    judged = [_by_slurm(status, ended.get(status.job or "", "")) for status in found]
     # Stopped by a person or by a signal, and by no class of failure that SLURM knows: it resumes.
     return [replace(s, what="to do") if (s.what, s.why) == ("failed", "stopped") else s for s in judged]
 
@@ -79,10 +79,10 @@ def failed_records(runs: Iterable[Run]) -> list[str]:
     missing = [run for run in runs if not Path(run.record).exists()]
     if not missing:
         return []
-    return [state.run.record for state in states(missing, Slurm.ask()) if state.what == "failed"]
+    return [status.run.record for status in statuses(missing, Slurm.ask()) if status.what == "failed"]
 
 
-def _state(run: Run, root: Path, slurm: Slurm) -> RunStatus:
+def _status(run: Run, root: Path, slurm: Slurm) -> RunStatus:
     folder = root / run.directory
     record = quick_record(folder / "record.tsv")
     if record is not None:
@@ -156,11 +156,11 @@ def _is_alive(begun: RunState | None, folder: Path, slurm: Slurm) -> bool:
     return time.time() - begun.updated_at < SILENCE_S
 
 
-def _by_slurm(state: RunStatus, ended: str) -> RunStatus:
+def _by_slurm(status: RunStatus, ended: str) -> RunStatus:
     """The status with the class of the failure that SLURM knows, if the run itself could not tell."""
-    if state.what != "failed" or state.why not in ("killed", "stopped") or ended not in CLASSES:
-        return state
-    return replace(state, why=CLASSES[ended])
+    if status.what != "failed" or status.why not in ("killed", "stopped") or ended not in CLASSES:
+        return status
+    return replace(status, why=CLASSES[ended])
 
 
 def _age(path: Path) -> float:

@@ -67,7 +67,7 @@ class Trainer:
         self.on_step, self.checkpoint = on_step, checkpoint
         self.optimizer = make_optimizer(self.model, hp)
         self.shuffle = torch.Generator().manual_seed(hp.seed_of_data)
-        self.state = TrainingProgress()
+        self.progress = TrainingProgress()
         self.steps_per_epoch = math.ceil(len(dataset.train) / hp.batch_size)
         self._learning_rate = LearningRate(self.optimizer, hp, self.steps_per_epoch, device)
         self._augment = augmentation_of(hp, dataset.image_shape)
@@ -122,22 +122,22 @@ class Trainer:
             yield
 
     def _train(self) -> Steps[Training]:
-        while self.state.epoch <= self.hp.epochs:
+        while self.progress.epoch <= self.hp.epochs:
             self._counters.take()
             is_finite = yield from self._train_epoch()
             self._counters.give_back()
             if not is_finite:
-                log.warning("the loss is not finite in epoch %d: the run has diverged", self.state.epoch)
+                log.warning("the loss is not finite in epoch %d: the run has diverged", self.progress.epoch)
                 return self._outcome("diverged")
             start = time.perf_counter()
-            is_last = self.state.epoch == self.hp.epochs
+            is_last = self.progress.epoch == self.hp.epochs
             self.tested = self._evaluate(self._test_batches, self.dataset.test, keep=is_last)
             test_seconds = time.perf_counter() - start
             validated = None
             if self._validation_batches and self.dataset.validation:
                 validated = self._evaluate(self._validation_batches, self.dataset.validation, keep=True)
             if not (self.tested.is_finite and (validated is None or validated.is_finite)):
-                log.warning("logits are not finite after epoch %d: the run has diverged", self.state.epoch)
+                log.warning("logits are not finite after epoch %d: the run has diverged", self.progress.epoch)
                 return self._outcome("diverged")
             self._end_epoch(validated, test_seconds)
             yield
@@ -145,44 +145,44 @@ class Trainer:
 
     def _train_epoch(self) -> Steps[bool]:
         """Train the rest of the current epoch; False if the loss is no longer finite."""
-        state, device, size = self.state, self.device, self.hp.batch_size
+        progress, device, size = self.progress, self.device, self.hp.batch_size
         self.model.train()
         self._order_state = self.shuffle.get_state()
         order = list(RandomSampler(range(len(self.dataset.train)), generator=self.shuffle))
-        self._loss_sum.fill_(state.loss_sum)
-        self._correct.fill_(state.correct)
+        self._loss_sum.fill_(progress.loss_sum)
+        self._correct.fill_(progress.correct)
         total = self.hp.epochs * self.steps_per_epoch
-        done = (state.epoch - 1) * self.steps_per_epoch
+        done = (progress.epoch - 1) * self.steps_per_epoch
         watch = LossWatch(self._loss_sum)
-        changed = self._augment.of_epoch(state.epoch, len(order), device) if self._augment else None
+        changed = self._augment.of_epoch(progress.epoch, len(order), device) if self._augment else None
         self._synchronize()
         start = time.perf_counter()
-        for images, labels in self._batches.take(order[state.step * size :], size):
+        for images, labels in self._batches.take(order[progress.step * size :], size):
             if changed:
-                images = changed(images, state.step * size)
-            self._learning_rate.set(done + state.step)
+                images = changed(images, progress.step * size)
+            self._learning_rate.set(done + progress.step)
             self._step(images, labels)
-            state.step += 1
+            progress.step += 1
             if self._warm_up_left and len(labels) == size:
                 self._warm_up_left -= 1
                 if not self._warm_up_left:
                     self._synchronize()
-                    state.warm_up_seconds += time.perf_counter() - start
-            if state.step % LOSS_CHECK_STEPS == 0 and not watch.is_finite():
+                    progress.warm_up_seconds += time.perf_counter() - start
+            if progress.step % LOSS_CHECK_STEPS == 0 and not watch.is_finite():
                 break
-            self.on_step(done + state.step, total)
+            self.on_step(done + progress.step, total)
             if self.checkpoint and (self.checkpoint.due or self.checkpoint.reason_to_stop):
                 self._synchronize()
-                state.epoch_seconds += time.perf_counter() - start
-                state.loss_sum, state.correct = self._loss_sum.item(), int(self._correct.item())
+                progress.epoch_seconds += time.perf_counter() - start
+                progress.loss_sum, progress.correct = self._loss_sum.item(), int(self._correct.item())
                 self._save()
                 start = time.perf_counter()
             yield
         self._synchronize()
-        state.epoch_seconds += time.perf_counter() - start
-        state.train_seconds += state.epoch_seconds
-        state.loss_sum, state.correct = self._loss_sum.item(), int(self._correct.item())
-        return math.isfinite(state.loss_sum)
+        progress.epoch_seconds += time.perf_counter() - start
+        progress.train_seconds += progress.epoch_seconds
+        progress.loss_sum, progress.correct = self._loss_sum.item(), int(self._correct.item())
+        return math.isfinite(progress.loss_sum)
 
     def _synchronize(self) -> None:
         """Wait until the device has done what this training asked of it, and not what others did."""
@@ -223,15 +223,15 @@ class Trainer:
         return evaluate(self._logits, batches, split.labels, size, keep=keep)
 
     def _end_epoch(self, validated: Evaluation | None, test_seconds: float) -> None:
-        state, images = self.state, len(self.dataset.train)
+        progress, images = self.progress, len(self.dataset.train)
         row = Epoch(
-            epoch=state.epoch,
-            train_loss=state.loss_sum / images,
-            train_accuracy=100 * state.correct / images,
+            epoch=progress.epoch,
+            train_loss=progress.loss_sum / images,
+            train_accuracy=100 * progress.correct / images,
             test_accuracy=self.tested.accuracy,
-            seconds=state.epoch_seconds,
+            seconds=progress.epoch_seconds,
             test_seconds=test_seconds,
-            images_per_s=images / state.epoch_seconds,
+            images_per_s=images / progress.epoch_seconds,
             val_accuracy=validated.accuracy if validated else None,
             val_loss=validated.loss if validated else None,
         )
@@ -241,17 +241,19 @@ class Trainer:
             row.epoch, self.hp.epochs, row.train_loss, row.train_accuracy, row.test_accuracy,
             row.seconds, row.images_per_s,
         )  # fmt: skip
-        self.state = TrainingProgress(
-            epoch=state.epoch + 1,
-            train_seconds=state.train_seconds,
-            warm_up_seconds=state.warm_up_seconds,
-            test_seconds=state.test_seconds + test_seconds,
-            history=[*state.history, row],
+        self.progress = TrainingProgress(
+            epoch=progress.epoch + 1,
+            train_seconds=progress.train_seconds,
+            warm_up_seconds=progress.warm_up_seconds,
+            test_seconds=progress.test_seconds + test_seconds,
+            history=[*progress.history, row],
         )
 
     def _outcome(self, status: str) -> Training:
-        state = self.state
-        return Training(status, state.train_seconds, state.warm_up_seconds, state.test_seconds, state.history)
+        progress = self.progress
+        return Training(
+            status, progress.train_seconds, progress.warm_up_seconds, progress.test_seconds, progress.history
+        )
 
     # --- checkpoints ---
 
@@ -260,7 +262,7 @@ class Trainer:
         self._counters.give_back()
         self.checkpoint.save(
             {
-                "progress": asdict(self.state),
+                "progress": asdict(self.progress),
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "order": self._order_state,
@@ -271,22 +273,22 @@ class Trainer:
         self._counters.take()
         if reason := self.checkpoint.reason_to_stop:
             raise Stopped(
-                f"{reason}; the checkpoint of epoch {self.state.epoch}, step {self.state.step} is written; "
-                "run the same command to resume",
+                f"{reason}; the checkpoint of epoch {self.progress.epoch}, step {self.progress.step} is "
+                "written; run the same command to resume",
                 reason.why,
             )
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         progress = saved["progress"]
         history = [Epoch(**row) for row in progress["history"]]
-        self.state = TrainingProgress(**{**progress, "history": history})
+        self.progress = TrainingProgress(**{**progress, "history": history})
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.shuffle.set_state(saved["order"])
         torch.set_rng_state(saved["random"])
         if self.device.type == "cuda" and saved["random_cuda"] is not None:
             torch.cuda.set_rng_state(saved["random_cuda"])
-        log.info("resuming from epoch %d, step %d", self.state.epoch, self.state.step)
+        log.info("resuming from epoch %d, step %d", self.progress.epoch, self.progress.step)
 
 
 def _normalisation(dataset: StagedDataset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
