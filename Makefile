@@ -27,7 +27,7 @@ part-b: .venv/installed ## the published part B on the real images
 	$(SNAKEMAKE) --config 'studies=[part_b]' $(ARGS)
 	$(call show,part_b part_b_vs_published)
 
-reproduce: .venv/installed ## train the published studies at low priority, question 2 first; it resumes
+reproduce: .venv/installed ## train the published studies at low priority, part A last; it resumes
 	nice -n 19 .venv/bin/python docs/reproduction/reproduce.py train $(ARGS)
 
 reproduction: .venv/installed ## tables and figures of the published studies from the records in docs/reproduction/

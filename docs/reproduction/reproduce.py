@@ -1,4 +1,4 @@
-"""Train the published studies and two more, keep their records, and make tables from what is kept.
+"""Train the published studies and four more, keep their records, and make tables from what is kept.
 
     python docs/reproduction/reproduce.py train     # study by study; stop it at any time, and call it again
     python docs/reproduction/reproduce.py collect   # copy what is finished to docs/reproduction/
@@ -26,9 +26,9 @@ from ablations.runs.run import Run
 from ablations.tracking.plan import read_plan
 
 HERE = PROJECT / "docs/reproduction"
-STUDIES = ("part_a", "part_b", "question_2", "seed_noise", "pretraining", "normalisation")
+STUDIES = ("part_a", "part_b", "question_2", "seed_noise", "pretraining", "normalisation", "momentum")
 # The order of training: a run counts for the first of these that it is in.
-ORDER = ("part_b", "question_2", "normalisation", "seed_noise", "pretraining", "part_a")
+ORDER = ("part_b", "question_2", "normalisation", "seed_noise", "momentum", "pretraining", "part_a")
 SELECTED = ("--config", f"studies=[{', '.join(STUDIES)}]")
 KEPT = ("record.tsv", "history.tsv")
 # What the names of a study's tables and figures end in, and the formats that are kept.

@@ -76,8 +76,8 @@ def test_a_dry_run_shows_the_runs_of_each_study(checkout):
     assert re.search(r"^part_b +svm +4 ", printed, re.M)
     assert re.search(r"^question_2 +cnn +10 ", printed, re.M)
     assert re.search(r"^pretraining +cnn +30 ", printed, re.M)
-    assert "95 runs in all; 7 runs belong to several studies" in printed
-    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (91, 4)
+    assert "98 runs in all; 11 runs belong to several studies" in printed
+    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (94, 4)
     assert (jobs(done)["stage_dataset"], jobs(done)["stage_weights"]) == (4, 1)
     assert not (checkout.root / "results").exists()
 

@@ -7,13 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from ablations.config.studies.published import read_published
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 PROJECT = Path(__file__).parents[2]
 PLACE = PROJECT / "docs/reproduction"
 spec = importlib.util.spec_from_file_location("reproduce", PLACE / "reproduce.py")
 reproduce = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(reproduce)
+
+
+WORDS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def test_the_kept_tables_are_what_the_kept_records_give(tmp_path):
@@ -29,25 +40,46 @@ def test_the_kept_tables_are_what_the_kept_records_give(tmp_path):
 
 def test_the_page_has_the_numbers_of_the_tables():
     page, config = (PROJECT / "docs/reproduction.md").read_text(), reproduce.read_config()
-    for study, among in (
-        ("question_2", "10 runs"),
-        ("part_a", "16 runs on MNIST"),
-        ("seed_noise", "18 runs"),
-    ):
-        with (PLACE / f"tables/{study}_vs_published.tsv").open() as file:
-            rows = [row for row in csv.DictReader(file, delimiter="\t") if row["metric"] == "test_accuracy"]
-        measured = [row for row in rows if row["measured"] != "missing"]
+    for study, among in (("question_2", "10 runs"), ("part_a", "16 runs on MNIST"), ("seed_noise", None)):
+        compared = rows(PLACE / f"tables/{study}_vs_published.tsv")
+        measured = [
+            row for row in compared if row["metric"] == "test_accuracy" and row["measured"] != "missing"
+        ]
         for row in measured:
             cells = (row["published"], row["measured"], row["difference"], row["allowed"], row["verdict"])
             assert re.search(" *\\| *".join(map(re.escape, cells)), page), row
-        runs = len(measured) * len(config.studies[study].seeds)
-        assert f"{runs} of {among}" in page
+        assert among is None or f"{len(measured)} of {among}" in page
     finished = {run for run in config.runs() if (PLACE / run.record.removeprefix("results/")).exists()}
     assert len(finished) == len(list(PLACE.glob("runs/**/record.tsv")))
     assert f"[{len(finished)} of {len(config.runs())} runs]" in page
-    for study in ("seed_noise", "pretraining", "normalisation"):
+    for study in ("seed_noise", "pretraining", "normalisation", "momentum"):
         runs = set(config.studies[study].runs())
         assert re.search(rf"^\| `{study}` \|.*\| {len(finished & runs)} of {len(runs)} runs \|$", page, re.M)
+
+
+def test_the_page_judges_single_runs_by_the_noise_of_seeds():
+    page = (PROJECT / "docs/reproduction.md").read_text()
+    config, spreads = reproduce.read_config(), {}
+    kept = {run: PLACE / run.record.removeprefix("results/") for run in config.runs()}
+    accuracy = {run: float(rows(file)[0]["test_accuracy"]) for run, file in kept.items() if file.exists()}
+    for dataset in ("fashion_mnist", "mnist"):
+        cells = [runs for _, runs in config.studies["seed_noise"].points() if runs[0].dataset == dataset]
+        values = np.array([[accuracy[run] for run in runs] for runs in cells])
+        spreads[dataset] = np.sqrt(values.var(axis=1, ddof=1).mean()), values.size - len(values)
+        sd, df = spreads[dataset]
+        assert f"{sd:.2f}" in page
+        # Of two single runs.
+        assert f"{stats.t.ppf(0.975, df) * np.sqrt(2) * sd:.2f}" in page
+    for study, dataset in (("question_2", "fashion_mnist"), ("part_a", "mnist")):
+        sd, df = spreads[dataset]
+        compared = [
+            row
+            for row in rows(PLACE / f"tables/{study}_vs_published.tsv")
+            if row["metric"] == "test_accuracy" and row["difference"]
+        ]
+        z = [abs(float(row["difference"])) / (np.sqrt(2) * sd) for row in compared]
+        differ = multipletests(2 * stats.t.sf(z, df), method="holm")[0].sum()
+        assert re.search(f"{WORDS[differ]} of the {WORDS[len(compared)]} single runs differ", page), study
 
 
 def test_a_cell_of_several_studies_has_one_published_value():

@@ -28,9 +28,9 @@ REASONS: dict[Reason, str] = {
     ),
     "seeds": (
         "Within noise if the difference is in the prediction interval of one more run, by Student's t. "
-        "The standard deviation between seeds is pooled over the points{dataset} that have several seeds "
-        "({df} degrees of freedom). The published value is taken as that of one run{items}, with seeds that "
-        "vary as much as these."
+        "The standard deviation between seeds is {sd}, pooled over the points{dataset} that have several "
+        "seeds ({df} degrees of freedom). The published value is taken as that of one run{items}, with seeds "
+        "that vary as much as these."
     ),
     "machine": "Times and memory depend on the machine: a ratio without a verdict.",
     "no_measure": "These runs do not show the noise of this metric: a difference without a verdict.",
@@ -42,9 +42,11 @@ REASONS: dict[Reason, str] = {
 
 def reason_text(verdict: Verdict, metric: Metric, dataset: str = "") -> str:
     """The reason for a verdict as a footnote; `dataset` where the points of several are not pooled."""
+    sd, df = verdict.spread or (0.0, 0)
     return REASONS[verdict.reason].format(
         noun=metric.noun,
-        df=verdict.spread and verdict.spread.df,
+        sd=f"{sd:.2g}" if sd < 100 else f"{sd:,.0f}",
+        df=df,
         dataset=f" of {dataset}" if dataset else "",
         items=f" on the same {metric.noun}" if metric.noise == "proportion" else "",
     )
