@@ -20,6 +20,8 @@ import pytest
 from ablations.runs.gpus import driver_version
 from checkout import PATIENCE_S, Checkout, jobs
 
+# Those of all studies of config/config.yaml.
+NETWORKS = 94
 # The arguments of a call for all runs; tables and figures take most of the time of a small study.
 MERGE = ("--configfile", "my.yaml", "--", "results/records.tsv")
 # And those of one that only trains, for which no model is counted and nothing is merged.
@@ -77,7 +79,7 @@ def test_a_dry_run_shows_the_runs_of_each_study(checkout):
     assert re.search(r"^question_2 +cnn +10 ", printed, re.M)
     assert re.search(r"^pretraining +cnn +30 ", printed, re.M)
     assert "98 runs in all; 11 runs belong to several studies" in printed
-    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (94, 4)
+    assert (jobs(done)["train_cnn"], jobs(done)["fit_svm"]) == (NETWORKS, 4)
     assert (jobs(done)["stage_dataset"], jobs(done)["stage_weights"]) == (4, 1)
     assert not (checkout.root / "results").exists()
 
@@ -85,7 +87,7 @@ def test_a_dry_run_shows_the_runs_of_each_study(checkout):
 def test_the_slurm_profile_plans_the_same(checkout):
     done = checkout.snakemake("-n", profile="slurm")
     assert done.returncode == 0, done.stderr
-    assert jobs(done)["train_cnn"] == 91
+    assert jobs(done)["train_cnn"] == NETWORKS
 
 
 def test_many_datasets_are_ranked_and_many_seeds_profiled(checkout):
